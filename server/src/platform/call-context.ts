@@ -1,0 +1,29 @@
+import { type Context, context, propagation, trace } from '@opentelemetry/api'
+
+/**
+ * What ties everything that one call causes together: it goes into log lines, events, jobs, attempts,
+ * callbacks and problem documents.
+ */
+export interface CallContext {
+  readonly requestId: string
+  readonly correlationId: string
+  /** 32 hex digits (W3C Trace Context). */
+  readonly traceId: string
+  /** The header to send on and to store with a job, so that its attempts continue the same trace. */
+  readonly traceparent: string
+}
+
+/** The `traceparent` header (W3C Trace Context §3.2) of a context's span. */
+export function traceparentOf(active: Context = context.active()): string {
+  const carrier: Record<string, string> = {}
+  propagation.inject(active, carrier)
+  return carrier['traceparent'] ?? ''
+}
+
+/** The trace id of a context's span, 32 hex digits; zeros when there is no span. */
+export const traceIdOf = (active: Context = context.active()): string =>
+  trace.getSpanContext(active)?.traceId ?? '0'.repeat(32)
+
+/** The context that continues the trace of a stored `traceparent`. A missing or broken one starts a new trace. */
+export const contextFrom = (traceparent: string | undefined): Context =>
+  propagation.extract(context.active(), traceparent ? { traceparent } : {})

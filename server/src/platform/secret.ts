@@ -1,0 +1,36 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { inspect } from 'node:util'
+
+/**
+ * A secret value that cannot be printed by accident: string conversion, JSON, template strings and
+ * `console.log` all give `[secret]`. `reveal` is the only way to the value and easy to search for.
+ */
+export class Secret {
+  readonly #value: string
+
+  constructor(value: string) {
+    this.#value = value
+  }
+
+  reveal(): string {
+    return this.#value
+  }
+
+  toString(): string {
+    return '[secret]'
+  }
+
+  toJSON(): string {
+    return '[secret]'
+  }
+
+  [inspect.custom](): string {
+    return '[secret]'
+  }
+}
+
+/** Compares in constant time, also for different lengths: both sides are hashed to 32 bytes first. */
+export function equalInConstantTime(left: string | Buffer, right: string | Buffer): boolean {
+  const digest = (value: string | Buffer) => createHash('sha256').update(value).digest()
+  return timingSafeEqual(digest(left), digest(right))
+}
