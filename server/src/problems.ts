@@ -97,12 +97,6 @@ export const PROBLEMS = {
     retryable: false,
     next: 'Read the operations of the connector with GET /connectors/:name on the control plane.',
   },
-  method_not_allowed: {
-    status: 405,
-    title: 'The endpoint does not take this method',
-    retryable: false,
-    next: 'Compare method and path with /openapi.json of this plane.',
-  },
   request_timeout: {
     status: 408,
     title: 'The request took too long to arrive',
@@ -198,6 +192,12 @@ export const PROBLEMS = {
     title: 'The database cannot be reached',
     retryable: true,
     next: 'Try again after the time in Retry-After; nothing was stored.',
+  },
+  hub_timeout: {
+    status: 503,
+    title: 'The hub took too long',
+    retryable: true,
+    next: 'Try again with the same idempotency key; if it stays, give the request id to the operator of the hub.',
   },
   shutting_down: {
     status: 503,

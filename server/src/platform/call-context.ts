@@ -17,7 +17,7 @@ export interface CallContext {
 export function traceparentOf(active: Context = context.active()): string {
   const carrier: Record<string, string> = {}
   propagation.inject(active, carrier)
-  return carrier['traceparent'] ?? ''
+  return carrier.traceparent ?? ''
 }
 
 /** The trace id of a context's span, 32 hex digits; zeros when there is no span. */

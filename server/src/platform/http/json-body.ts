@@ -1,0 +1,77 @@
+import type { FastifyRequest } from 'fastify'
+import { parse } from 'secure-json-parse'
+import { Problem } from '../../problems.ts'
+import type { HttpServer } from './server.ts'
+
+/**
+ * `JSON.parse` takes any depth but `JSON.stringify` and `structuredClone` die at some thousands: a poison
+ * payload would be accepted and then crash loggers and workers (measured in the research).
+ */
+export const MAX_JSON_DEPTH = 64
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false })
+
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+const OPEN = new Set([0x5b, 0x7b])
+const CLOSE = new Set([0x5d, 0x7d])
+
+/** True when arrays and objects nest deeper than `limit`. One pass over the bytes, before anything is parsed. */
+export function nestsDeeperThan(bytes: Uint8Array, limit: number): boolean {
+  let depth = 0
+  let inString = false
+  for (let at = 0; at < bytes.length; at += 1) {
+    const byte = bytes[at] as number
+    if (inString) {
+      if (byte === BACKSLASH) at += 1
+      else if (byte === QUOTE) inString = false
+    } else if (byte === QUOTE) inString = true
+    else if (OPEN.has(byte)) {
+      depth += 1
+      if (depth > limit) return true
+    } else if (CLOSE.has(byte)) depth -= 1
+  }
+  return false
+}
+
+/**
+ * Parses untrusted JSON bytes. Errors: `malformed_body` for broken UTF-8, broken JSON, too deep nesting and
+ * keys that would poison a prototype (`__proto__`, `constructor.prototype`).
+ */
+export function parseJson(bytes: Buffer): unknown {
+  if (bytes.length === 0) throw new Problem('malformed_body', 'The body is empty; JSON was expected.')
+  if (nestsDeeperThan(bytes, MAX_JSON_DEPTH))
+    throw new Problem('malformed_body', `The JSON nests deeper than ${MAX_JSON_DEPTH} levels.`)
+  let text: string
+  try {
+    text = utf8.decode(bytes)
+  } catch (cause) {
+    throw new Problem('malformed_body', 'The body is not valid UTF-8.', { cause })
+  }
+  try {
+    return parse(text, undefined, { protoAction: 'error', constructorAction: 'error' })
+  } catch (cause) {
+    // The parser's message quotes the text at fault, which may be a secret: the caller gets a fixed sentence.
+    throw new Problem('malformed_body', 'The body is not valid JSON, or uses a forbidden key name.', {
+      cause,
+    })
+  }
+}
+
+/** Refuses encoded bodies: a gzip bomb is never unpacked because nothing is. */
+export function refuseEncodedBody(request: FastifyRequest): void {
+  const encoding = request.headers['content-encoding']
+  if (encoding !== undefined && encoding.toLowerCase() !== 'identity')
+    throw new Problem('unsupported_media_type', 'Bodies with a content-encoding are not accepted.')
+}
+
+export function addJsonParser(app: HttpServer): void {
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
+    try {
+      done(null, parseJson(body as Buffer))
+    } catch (error) {
+      done(error as Error)
+    }
+  })
+}

@@ -1,0 +1,83 @@
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import { Type } from 'typebox'
+import { PROBLEMS } from '../../problems.ts'
+import type { HttpServer } from './server.ts'
+
+export interface OpenApiInfo {
+  readonly title: string
+  readonly description: string
+  readonly version: string
+}
+
+const ProblemSchema = Type.Object({
+  type: Type.String({ description: 'Path of the description of this kind of problem.' }),
+  title: Type.String(),
+  status: Type.Integer(),
+  detail: Type.String({ description: 'What went wrong with this request.' }),
+  instance: Type.String({ description: '`urn:request:<request id>`.' }),
+  code: Type.Enum(Object.keys(PROBLEMS), { description: 'Stable name of the kind of problem.' }),
+  details: Type.Optional(
+    Type.Array(
+      Type.Object({
+        path: Type.String({ description: 'JSON pointer to the field.' }),
+        message: Type.String(),
+      }),
+    ),
+  ),
+  next: Type.String({ description: 'What to do next.' }),
+  request_id: Type.String(),
+  trace_id: Type.String(),
+  retryable: Type.Boolean({ description: 'True when the same request may succeed later.' }),
+})
+
+/** Publishes OpenAPI 3.1 at `/openapi.json` and a readable page at `/docs`; both need no token. */
+export async function addOpenApi(app: HttpServer, info: OpenApiInfo): Promise<void> {
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: { ...info },
+      components: {
+        securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } },
+        schemas: { Problem: ProblemSchema as object },
+      },
+    },
+    transform: ({ schema, url, route }) => {
+      const access = route.config?.access
+      const problem = {
+        description: 'A problem document (RFC 9457); `code` is listed in docs/problems.md',
+        content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
+      }
+      const secured = access !== undefined && access !== 'public'
+      const needs = !secured
+        ? ''
+        : 'scope' in access
+          ? `Needs the scope \`${access.scope}\`.`
+          : `Needs the role \`${access.role}\`.`
+      return {
+        url,
+        schema: {
+          ...schema,
+          ...(needs && { description: [schema?.description, needs].filter(Boolean).join('\n\n') }),
+          ...(secured && { security: [{ bearer: [] }] }),
+          response: { ...(schema?.response as object), default: problem },
+        },
+      }
+    },
+  })
+  app.get(
+    '/openapi.json',
+    { config: { access: 'public' }, schema: { hide: true } },
+    async (_request, reply) => reply.type('application/json').send(JSON.stringify(app.swagger())),
+  )
+  await app.register(async (scope) => {
+    scope.addHook('onRoute', (route) => {
+      route.config = { ...route.config, access: 'public' }
+    })
+    await scope.register(swaggerUi, {
+      routePrefix: '/docs',
+      staticCSP: true,
+      uiConfig: { docExpansion: 'list', deepLinking: true },
+    })
+  })
+}

@@ -1,0 +1,96 @@
+import { Type } from 'typebox'
+import type { HttpServer } from './server.ts'
+
+/** One dependency of a process. Resolves when it is usable; rejects or hangs when it is not. */
+export interface ReadinessCheck {
+  readonly name: string
+  readonly check: () => Promise<unknown>
+}
+
+const CHECK_TIMEOUT_MS = 1_000
+
+const Readiness = Type.Object({
+  ready: Type.Boolean(),
+  checks: Type.Array(
+    Type.Object({ name: Type.String(), ok: Type.Boolean(), detail: Type.Optional(Type.String()) }),
+  ),
+})
+
+/** The result of one check within its time limit. The cause of a failure stays in the log. */
+async function outcome({
+  name,
+  check,
+}: ReadinessCheck): Promise<{ name: string; ok: boolean; detail?: string }> {
+  let timer: NodeJS.Timeout | undefined
+  const timeout = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error('timeout')), CHECK_TIMEOUT_MS)
+  })
+  try {
+    await Promise.race([check(), timeout])
+    return { name, ok: true }
+  } catch (error) {
+    const late = error instanceof Error && error.message === 'timeout'
+    return { name, ok: false, detail: late ? `no answer within ${CHECK_TIMEOUT_MS} ms` : 'not usable' }
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** `/health` (the process lives), `/ready` (each dependency by name; 503 when one fails or it is stopping), `/metrics`. */
+export function addProbes(
+  app: HttpServer,
+  options: {
+    readonly checks: readonly ReadinessCheck[]
+    readonly isStopping: () => boolean
+    readonly metricsText: () => Promise<string>
+    readonly metricsType: string
+  },
+): void {
+  const config = { access: 'public' } as const
+
+  app.get(
+    '/health',
+    {
+      config,
+      schema: {
+        operationId: 'getHealth',
+        tags: ['operations'],
+        summary: 'Is the process alive',
+        response: { 200: Type.Object({ status: Type.Literal('ok') }) },
+      },
+    },
+    async () => ({ status: 'ok' as const }),
+  )
+
+  app.get(
+    '/ready',
+    {
+      config,
+      schema: {
+        operationId: 'getReadiness',
+        tags: ['operations'],
+        summary: 'Can the process do its work; each dependency is named',
+        response: { 200: Readiness, 503: Readiness },
+      },
+    },
+    async (_request, reply) => {
+      const checks = await Promise.all(options.checks.map(outcome))
+      if (options.isStopping()) checks.push({ name: 'running', ok: false, detail: 'the process is stopping' })
+      const ready = checks.every((check) => check.ok)
+      return reply.code(ready ? 200 : 503).send({ ready, checks })
+    },
+  )
+
+  app.get(
+    '/metrics',
+    {
+      config,
+      schema: {
+        operationId: 'getMetrics',
+        tags: ['operations'],
+        summary: 'Metrics in the Prometheus text format',
+      },
+    },
+    async (_request, reply) => reply.type(options.metricsType).send(await options.metricsText()),
+  )
+}

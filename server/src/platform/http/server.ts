@@ -1,0 +1,129 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import helmet from '@fastify/helmet'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  fastify,
+  LogController,
+  type RawServerDefault,
+} from 'fastify'
+import { PROBLEMS, Problem } from '../../problems.ts'
+import type { Log } from '../log.ts'
+import type { Metrics } from '../metrics.ts'
+import { type Authenticate, addAccessControl } from './access.ts'
+import { addCallContext, requestIdOf, unboundCall } from './context.ts'
+import { addJsonParser, refuseEncodedBody } from './json-body.ts'
+import { addOpenApi, type OpenApiInfo } from './open-api.ts'
+import { addProbes, type ReadinessCheck } from './probes.ts'
+import { addProblemAnswers, answerBrokenClient, answerProblem, asProblem } from './problem-answers.ts'
+import { addValidation } from './validation.ts'
+
+export type HttpServer = FastifyInstance<
+  RawServerDefault,
+  IncomingMessage,
+  ServerResponse,
+  FastifyBaseLogger,
+  TypeBoxTypeProvider
+>
+
+export interface HttpServerOptions {
+  readonly log: Log
+  readonly metrics: Metrics
+  /** Addresses or CIDRs of proxies whose `X-Forwarded-*` headers are believed; empty = none. */
+  readonly trustedProxies: readonly string[]
+  readonly bodyLimitBytes: number
+  /** The hub's own limit for one request, from routing to the last byte of the answer. */
+  readonly handlerTimeoutMs: number
+  readonly checks: readonly ReadinessCheck[]
+  /** Absent on servers that have public routes only. */
+  readonly authenticate?: Authenticate
+  /** Absent on servers that publish no API. */
+  readonly openApi?: OpenApiInfo
+}
+
+/** A request must arrive whole within this time, headers and body: ends slow senders (Fastify's default is no limit). */
+const REQUEST_TIMEOUT_MS = 30_000
+const CONNECTION_TIMEOUT_MS = 60_000
+/** Longer than the idle time-out of common load balancers (60 s), so that the balancer closes first. */
+const KEEP_ALIVE_TIMEOUT_MS = 72_000
+const MAX_HEADER_BYTES = 16_384
+
+/** A server with every limit set and every failure rendered as a problem. Routes are added by the caller. */
+export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
+  let stopping = false
+  const app: HttpServer = fastify({
+    loggerInstance: options.log as FastifyBaseLogger,
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
+    requestIdHeader: false,
+    genReqId: (raw) => requestIdOf(raw.headers),
+    trustProxy: options.trustedProxies.length > 0 ? [...options.trustedProxies] : false,
+    bodyLimit: options.bodyLimitBytes,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    connectionTimeout: CONNECTION_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    handlerTimeout: options.handlerTimeoutMs,
+    http: { maxHeaderSize: MAX_HEADER_BYTES },
+    // Fastify's own 503 is not a problem document; the hook below answers instead.
+    return503OnClosing: false,
+    forceCloseConnections: 'idle',
+    routerOptions: { maxParamLength: 256 },
+    clientErrorHandler: answerBrokenClient,
+    // Bad URLs fail before any hook has run: the answer gets its ids here.
+    frameworkErrors: (error, request, reply) => {
+      request.call = unboundCall(String(request.id))
+      answerProblem(request, reply, asProblem(error))
+    },
+  }).withTypeProvider<TypeBoxTypeProvider>()
+
+  addValidation(app)
+  addJsonParser(app)
+  addProblemAnswers(app)
+  addCallContext(app, (request, status, seconds) =>
+    options.metrics.httpRequest.observe(
+      { method: request.method, route: request.routeOptions.url ?? 'unmatched', status: String(status) },
+      seconds,
+    ),
+  )
+  app.addHook('preClose', async () => {
+    stopping = true
+  })
+  app.addHook('onRequest', async (request, reply) => {
+    if (stopping && request.routeOptions.url !== '/ready') {
+      reply.header('connection', 'close')
+      throw new Problem('shutting_down', 'This process is stopping.', { retryAfterSeconds: 1 })
+    }
+    // Proxies and the hub could disagree on which Host counts (research: two were accepted by Node).
+    if (request.raw.rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === 'host').length > 1)
+      throw new Problem('malformed_request', 'The request has more than one Host header.')
+    refuseEncodedBody(request)
+  })
+  addAccessControl(app, options.authenticate)
+  await app.register(helmet, {
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
+    },
+    // TLS ends at the proxy in front; it owns this header.
+    strictTransportSecurity: false,
+  })
+  if (options.openApi) await addOpenApi(app, options.openApi)
+  addProbes(app, {
+    checks: options.checks,
+    isStopping: () => stopping,
+    metricsText: () => options.metrics.registry.metrics(),
+    metricsType: options.metrics.registry.contentType,
+  })
+  addProblemPages(app)
+  return app
+}
+
+/** `type` of a problem document is a path on the same server: here is what it leads to. */
+function addProblemPages(app: HttpServer): void {
+  app.get('/problems/:code', { config: { access: 'public' }, schema: { hide: true } }, async (request) => {
+    const { code } = request.params as { code: string }
+    const kind = Object.hasOwn(PROBLEMS, code) ? PROBLEMS[code as keyof typeof PROBLEMS] : undefined
+    if (!kind) throw new Problem('route_not_found', 'There is no such kind of problem.')
+    return { code, ...kind }
+  })
+}
