@@ -1,0 +1,46 @@
+import { describe, expect, test } from 'vitest'
+import { ConfigError, loadConfig } from './config.ts'
+
+describe('loadConfig', () => {
+  test('an empty environment gives a hub that runs: defaults, embedded database, demo workspaces', () => {
+    const config = loadConfig({})
+    expect(config.ports).toEqual({ control: 4000, exec: 4001, console: 4002, ingress: 4003, worker: 4004 })
+    expect(config.databaseUrl).toBeUndefined()
+    expect(config.demoWorkspaces).toBe(true)
+    expect(config.keysDir).toBe(`${config.dataDir}/keys`)
+  })
+
+  test('all faults are reported together, each by the name of its variable and without its value', () => {
+    const secret = 'mysql://user:hunter2@db/x'
+    const load = () => loadConfig({ EXEC_PORT: 'many', ORCHESTRATOR_ENV: 'staging', DATABASE_URL: secret })
+    expect(load).toThrow(ConfigError)
+    try {
+      load()
+    } catch (error) {
+      const text = (error as ConfigError).faults.join('\n')
+      expect(text).toMatch(/EXEC_PORT must be integer/)
+      expect(text).toMatch(/ORCHESTRATOR_ENV .*dev, prod/)
+      expect(text).toMatch(/DATABASE_URL/)
+      expect(text).not.toContain('hunter2')
+    }
+  })
+
+  test('two processes cannot have the same port', () => {
+    expect(() => loadConfig({ EXEC_PORT: '4000' })).toThrow(/EXEC_PORT is the same as CONTROL_PORT/)
+  })
+
+  test('an empty variable is an unset one', () => {
+    expect(loadConfig({ LOG_LEVEL: '', DATABASE_URL: '' }).logLevel).toBe('info')
+  })
+
+  test('private networks are closed in prod and demo workspaces are not made there', () => {
+    const config = loadConfig({ ORCHESTRATOR_ENV: 'prod', DATABASE_URL: 'postgres://db/x' })
+    expect(config.outboundAllowCidrs).toEqual([])
+    expect(config.demoWorkspaces).toBe(false)
+  })
+
+  test('only variables with the secret prefix become secrets', () => {
+    const config = loadConfig({ ORCH_SECRET__BUILDOS_DEV__KEY: 'v', PATH: '/bin' })
+    expect([...config.secretVariables]).toEqual([['ORCH_SECRET__BUILDOS_DEV__KEY', 'v']])
+  })
+})
