@@ -1,0 +1,110 @@
+import type { Static, TObject } from 'typebox'
+import type { Clock } from '../../platform/clock.ts'
+import type { Dial } from '../../platform/dial/dial.ts'
+import type { Secret } from '../../platform/secret.ts'
+import type { ProblemDetail } from '../../problems.ts'
+
+/** A JSON Schema (draft 2020-12) as plain JSON. */
+export type JsonSchema = Readonly<Record<string, unknown>>
+
+/** One attempt of one operation, as a kind's code sees it. */
+export interface InvokeContext {
+  /** Fits the operation's input schema. */
+  readonly input: unknown
+  readonly secrets: Readonly<Record<string, Secret>>
+  readonly dial: Dial
+  readonly clock: Clock
+  /** Aborts at the attempt's time limit, at cancellation and at shutdown. */
+  readonly signal: AbortSignal
+  readonly connectTimeoutMs: number
+  /** What is left of the total deadline; for upstreams that take a time limit. */
+  readonly remainingMs: number
+  /** The same on every attempt of one piece of work. */
+  readonly idempotencyKey: string
+  /** Different on every attempt; sent as `x-orchestrator-attempt`, so that both sides' logs can be matched. */
+  readonly attemptToken: string
+  /** W3C trace context to send on. */
+  readonly traceparent: string
+}
+
+export interface InvokeResult {
+  /** Plain JSON. */
+  readonly output: unknown
+  readonly httpStatus: number
+}
+
+export interface Operation {
+  readonly title: string
+  readonly description: string
+  readonly input: JsonSchema
+  readonly output: JsonSchema
+  /** Repeating the call does no harm. */
+  readonly safe: boolean
+  /** The upstream recognises our idempotency key, so that repeating has no second effect. */
+  readonly takesIdempotencyKey: boolean
+  /** Faults of an input that fits the schema but that the kind cannot send; paths are relative to the input. */
+  checkInput?(input: unknown): readonly ProblemDetail[]
+  /**
+   * Exactly one attempt: no retries here, the pipeline is the one layer that retries. Throws `CallFailure`,
+   * a `DialFailure` as it came from `dial`, or Problem `secret_unresolved` for a secret that cannot be used.
+   */
+  invoke(context: InvokeContext): Promise<InvokeResult>
+}
+
+export interface SecretSpec {
+  readonly title: string
+  readonly description: string
+  readonly required: boolean
+}
+
+/** A connector kind with its settings typed: what a file in `kinds/` hands to `defineConnector`. */
+export interface ConnectorDefinition<Settings extends TObject, SecretName extends string> {
+  /** Name in configs; lower case. */
+  readonly kind: string
+  readonly title: string
+  readonly description: string
+  /** Every field with a description: the console draws its form from it. */
+  readonly settings: Settings
+  readonly secrets: Readonly<Record<SecretName, SecretSpec>>
+  /**
+   * Faults that the settings' schema cannot say; paths are relative to the connector (`/settings/…`,
+   * `/secrets/…`). Called with settings that fit the schema.
+   */
+  check?(settings: Static<Settings>, secretNames: readonly string[]): readonly ProblemDetail[]
+  /** The URLs of the settings that will be dialled, with their paths: refused at once when they never can be. */
+  targets?(settings: Static<Settings>): readonly { readonly path: string; readonly url: string }[]
+  /** The operations that settings without faults give. Called once per compiled connector. */
+  operations(settings: Static<Settings>): Readonly<Record<string, Operation>>
+}
+
+/** A connector kind as the registry holds it; `unknown` settings have been checked against the schema. */
+export interface ConnectorKind {
+  readonly kind: string
+  readonly title: string
+  readonly description: string
+  readonly settings: TObject
+  readonly secrets: Readonly<Record<string, SecretSpec>>
+  check(settings: unknown, secretNames: readonly string[]): readonly ProblemDetail[]
+  targets(settings: unknown): readonly { readonly path: string; readonly url: string }[]
+  operations(settings: unknown): Readonly<Record<string, Operation>>
+}
+
+/**
+ * Makes a connector kind. The one place where checked settings get their type back: the registry holds kinds
+ * of different settings side by side, and `checkConnector` has held them against the schema before.
+ */
+export function defineConnector<Settings extends TObject, SecretName extends string>(
+  definition: ConnectorDefinition<Settings, SecretName>,
+): ConnectorKind {
+  const typed = (settings: unknown) => settings as Static<Settings>
+  return {
+    kind: definition.kind,
+    title: definition.title,
+    description: definition.description,
+    settings: definition.settings,
+    secrets: definition.secrets,
+    check: (settings, secretNames) => definition.check?.(typed(settings), secretNames) ?? [],
+    targets: (settings) => definition.targets?.(typed(settings)) ?? [],
+    operations: (settings) => definition.operations(typed(settings)),
+  }
+}

@@ -1,0 +1,81 @@
+import { type Static, Type } from 'typebox'
+
+const milliseconds = (minimum: number, maximum: number, description: string) =>
+  Type.Optional(Type.Integer({ minimum, maximum, description: `${description} Milliseconds.` }))
+const attempts = (maximum: number, description: string) =>
+  Type.Optional(Type.Integer({ minimum: 1, maximum, description }))
+
+const closed = { additionalProperties: false }
+const MINUTE = 60_000
+const HOUR = 60 * MINUTE
+const DAY = 24 * HOUR
+
+export const Timeouts = Type.Object(
+  {
+    connect_ms: milliseconds(50, 10_000, 'Name lookup, TCP and TLS handshake of one attempt.'),
+    attempt_ms: milliseconds(100, MINUTE, 'One attempt, from its start to the last byte of the answer.'),
+    total_ms: milliseconds(100, MINUTE, 'All attempts of one execution together, waits included.'),
+  },
+  {
+    ...closed,
+    description: 'Time limits. `total_ms` applies to executions; a job has its schedule instead.',
+  },
+)
+
+export const Retry = Type.Object(
+  {
+    max_attempts: attempts(10, 'Attempts of one execution, the first one included. 1 = no retry.'),
+    base_ms: milliseconds(1, MINUTE, 'Longest wait before the second attempt; the wait is random below it.'),
+    factor: Type.Optional(
+      Type.Number({ minimum: 1, maximum: 10, description: 'Growth of the longest wait per attempt.' }),
+    ),
+    cap_ms: milliseconds(1, MINUTE, 'The longest wait never grows above this.'),
+  },
+  { ...closed, description: 'Retries inside one execution (POST /execute).' },
+)
+
+export const JobRetryTable = Type.Object(
+  {
+    schedule_ms: Type.Array(Type.Integer({ minimum: 0, maximum: 7 * DAY }), {
+      minItems: 1,
+      maxItems: 50,
+      description:
+        'The wait before each attempt, each ±20 %; the first belongs to the first attempt and is 0. ' +
+        'As many attempts as entries. Milliseconds.',
+    }),
+  },
+  { ...closed, description: 'Retries by a table of waits.' },
+)
+
+export const JobRetryExponential = Type.Object(
+  {
+    max_attempts: attempts(50, 'Attempts of one job, the first one included. 1 = no retry.'),
+    base_ms: milliseconds(1, HOUR, 'Longest wait before the second attempt; the wait is random below it.'),
+    factor: Type.Optional(
+      Type.Number({ minimum: 1, maximum: 10, description: 'Growth of the longest wait per attempt.' }),
+    ),
+    cap_ms: milliseconds(1, DAY, 'The longest wait never grows above this.'),
+  },
+  { ...closed, description: 'Retries with exponentially growing waits.' },
+)
+
+/** One policy of a workspace. Everything is optional: what is absent is inherited. */
+export const PolicyDocument = Type.Object(
+  {
+    timeouts: Type.Optional(Timeouts),
+    retry: Type.Optional(Retry),
+    job_retry: Type.Optional(
+      Type.Union([JobRetryTable, JobRetryExponential], {
+        description: 'Retries of jobs: either a table of waits or exponentially growing waits.',
+      }),
+    ),
+  },
+  { ...closed, description: 'A policy. What is absent is inherited from the level above.' },
+)
+export type PolicyDocument = Static<typeof PolicyDocument>
+
+/** What a single request may ask for: only less than the policy of its connector grants. */
+export interface RequestLimits {
+  /** Wire name `options.timeout_ms`. */
+  readonly timeout_ms?: number
+}

@@ -1,0 +1,32 @@
+/** Headers of an answer: lower-case names, repeated ones joined by `, ` (RFC 9110 §5.3). */
+export type ResponseHeaders = Readonly<Record<string, string>>
+
+export interface DialRequest {
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+  /** http or https, without user info. */
+  readonly url: string | URL
+  readonly headers: Readonly<Record<string, string>>
+  readonly body?: string | Uint8Array
+  /** Ends the request: a reason named `TimeoutError` gives the class `timeout`, any other `aborted`. */
+  readonly signal: AbortSignal
+  /** Name lookup, TCP and TLS together. */
+  readonly connectTimeoutMs: number
+  /** From the sent request to the head of the answer; absent = only the signal ends the wait. */
+  readonly headersTimeoutMs?: number
+  readonly maxResponseBytes: number
+}
+
+export interface DialResponse {
+  readonly status: number
+  readonly headers: ResponseHeaders
+  readonly body: Buffer
+}
+
+export interface Dial {
+  /** Sends one request and reads the whole answer, whatever its status; redirects are answers. Throws `DialFailure`. */
+  request(request: DialRequest): Promise<DialResponse>
+  /** Why a URL can never be dialled (scheme, user info, forbidden literal address); undefined when it may be. */
+  refusal(url: string | URL): string | undefined
+  /** Drops all connections; requests under way fail as `aborted`. */
+  close(): Promise<void>
+}

@@ -1,0 +1,76 @@
+/**
+ * What a failed call means for repeating it. The class, not the kind, decides about retries:
+ * - `never_sent`: no byte of the request can have reached the upstream. Always repeatable.
+ * - `safe_to_repeat`: it may have arrived, but repeating does no harm (the operation is safe, or the upstream
+ *   recognises our idempotency key).
+ * - `outcome_unknown`: it may have had its effect and repeating may have it twice. Never repeated blindly.
+ * - `permanent`: the same request will fail the same way, or it has had its effect. Not repeated.
+ */
+export const FAILURE_CLASSES = ['never_sent', 'safe_to_repeat', 'outcome_unknown', 'permanent'] as const
+export type FailureClass = (typeof FAILURE_CLASSES)[number]
+
+/** How many bytes of an upstream's answer are kept to explain a failure. */
+export const EXCERPT_BYTES = 2048
+
+/** What the upstream said, in its wire names because it is shown to callers as it is. */
+export interface UpstreamAnswer {
+  readonly http_status: number
+  /** At most `EXCERPT_BYTES` bytes of UTF-8, broken sequences replaced. */
+  readonly body_excerpt: string
+}
+
+export interface CallFailureFields {
+  readonly class: FailureClass
+  /** What happened, stable and lower case: `timeout`, `refused`, `dns`, `http_5xx`, `address_forbidden`, … */
+  readonly kind: string
+  /** One sentence that may be shown to the caller: no secrets, no internals. */
+  readonly message: string
+  readonly httpStatus?: number
+  /** The wait that the upstream asked for. */
+  readonly retryAfterMs?: number
+  readonly upstream?: UpstreamAnswer
+  readonly cause?: unknown
+}
+
+/** The one error by which a call through the pipeline fails. Anything else thrown in a call is a bug or a `Problem`. */
+export class CallFailure extends Error {
+  readonly class: FailureClass
+  readonly kind: string
+  readonly httpStatus?: number
+  readonly retryAfterMs?: number
+  readonly upstream?: UpstreamAnswer
+
+  constructor(fields: CallFailureFields) {
+    super(fields.message, fields.cause === undefined ? undefined : { cause: fields.cause })
+    this.name = 'CallFailure'
+    this.class = fields.class
+    this.kind = fields.kind
+    if (fields.httpStatus !== undefined) this.httpStatus = fields.httpStatus
+    if (fields.retryAfterMs !== undefined) this.retryAfterMs = fields.retryAfterMs
+    if (fields.upstream !== undefined) this.upstream = fields.upstream
+  }
+
+  /** The same failure under another class. */
+  as(failureClass: FailureClass): CallFailure {
+    return failureClass === this.class ? this : new CallFailure({ ...fieldsOf(this), class: failureClass })
+  }
+}
+
+const fieldsOf = (failure: CallFailure): CallFailureFields => ({
+  class: failure.class,
+  kind: failure.kind,
+  message: failure.message,
+  ...(failure.httpStatus !== undefined && { httpStatus: failure.httpStatus }),
+  ...(failure.retryAfterMs !== undefined && { retryAfterMs: failure.retryAfterMs }),
+  ...(failure.upstream && { upstream: failure.upstream }),
+  cause: failure,
+})
+
+/** The first `EXCERPT_BYTES` bytes of a body as text; a sequence cut in the middle is dropped, not mangled. */
+export function excerptOf(body: Uint8Array): string {
+  const cut = body.byteLength > EXCERPT_BYTES
+  // `stream: true` holds back an incomplete last sequence instead of replacing it by U+FFFD.
+  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(body.subarray(0, EXCERPT_BYTES), {
+    stream: cut,
+  })
+}
