@@ -21,6 +21,7 @@ const FLOORS = [
   'features',
   'config',
   'processes',
+  'commands',
   'main',
 ] as const
 const ADAPTER = /\.(exec|control|ingress|worker)\.ts$/
@@ -31,7 +32,7 @@ const NAMELESS = ['utils', 'helpers', 'common', 'misc', 'shared', 'lib', 'core',
 const isTest = (path: string): boolean => /\.(test|conformance)\.ts$/.test(path)
 const folderOf = posix.dirname
 
-/** 0 for problems … 7 for main; -1 for a file of server/src that stands nowhere, undefined outside of it. */
+/** 0 for problems … 8 for main; -1 for a file of server/src that stands nowhere, undefined outside of it. */
 function floorOf(path: string): number | undefined {
   if (!path.startsWith(ROOT)) return undefined
   const [first = '', ...rest] = path.slice(ROOT.length).split('/')

@@ -58,6 +58,22 @@ export function parseJson(bytes: Buffer): unknown {
   }
 }
 
+/** True when a string or a key anywhere in the value holds U+0000. */
+function holdsNul(value: unknown): boolean {
+  if (typeof value === 'string') return value.includes('\0')
+  if (typeof value !== 'object' || value === null) return false
+  return Object.entries(value).some(([key, member]) => key.includes('\0') || holdsNul(member))
+}
+
+/**
+ * Refuses U+0000 in a parsed body: Postgres text cannot hold it, and a request must not fail in the middle
+ * because of it. The bytes are searched first, so that ordinary bodies are not walked.
+ */
+function refuseNul(bytes: Buffer, value: unknown): void {
+  if (bytes.includes('\\u0000') && holdsNul(value))
+    throw new Problem('malformed_body', 'The body holds the character U+0000, which cannot be stored.')
+}
+
 /** Refuses encoded bodies: a gzip bomb is never unpacked because nothing is. */
 export function refuseEncodedBody(request: FastifyRequest): void {
   const encoding = request.headers['content-encoding']
@@ -69,7 +85,9 @@ export function addJsonParser(app: HttpServer): void {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
     try {
-      done(null, parseJson(body as Buffer))
+      const value = parseJson(body as Buffer)
+      refuseNul(body as Buffer, value)
+      done(null, value)
     } catch (error) {
       done(error as Error)
     }

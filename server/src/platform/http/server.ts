@@ -96,6 +96,8 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     // Proxies and the hub could disagree on which Host counts (research: two were accepted by Node).
     if (request.raw.rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === 'host').length > 1)
       throw new Problem('malformed_request', 'The request has more than one Host header.')
+    if (request.raw.url?.includes('%00'))
+      throw new Problem('malformed_request', 'The URL holds the character U+0000, which is not accepted.')
     refuseEncodedBody(request)
   })
   addAccessControl(app, options.authenticate)

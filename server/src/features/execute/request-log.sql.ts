@@ -1,0 +1,46 @@
+import { run } from '../../platform/db/statement.ts'
+import type { EventRecord } from '../../platform/event-log.ts'
+
+/** A row of the request log in the shape of its table. */
+export interface RequestLogRow {
+  readonly tenant_id: string
+  readonly id: string
+  /** ISO 8601. */
+  readonly at: string
+  readonly connector: string
+  readonly operation: string
+  readonly subject: string
+  readonly outcome: string
+  readonly http_status: number | null
+  readonly attempts: number
+  readonly latency_ms: number
+  readonly dry_run: boolean
+  readonly config_version: number
+  readonly idempotency_key: string | null
+  readonly request_id: string
+  readonly correlation_id: string
+  readonly trace_id: string
+  readonly metadata: Readonly<Record<string, string>>
+}
+
+/** Writes log rows and the events that tell of them: one statement, so both are there or neither. */
+export const insertRequestLog = run<{
+  readonly rows: readonly RequestLogRow[]
+  readonly events: readonly EventRecord[]
+}>(
+  'execute.insert_request_log',
+  `with logged as (
+     insert into request_log (tenant_id, id, at, connector, operation, subject, outcome, http_status, attempts,
+                              latency_ms, dry_run, config_version, idempotency_key, request_id, correlation_id,
+                              trace_id, metadata)
+     select tenant_id, id, at, connector, operation, subject, outcome, http_status, attempts,
+            latency_ms, dry_run, config_version, idempotency_key, request_id, correlation_id, trace_id, metadata
+     from json_to_recordset($1::json) as r (
+       tenant_id uuid, id uuid, at timestamptz, connector text, operation text, subject text, outcome text,
+       http_status int, attempts int, latency_ms int, dry_run boolean, config_version int, idempotency_key text,
+       request_id text, correlation_id text, trace_id text, metadata json
+     )
+   )
+   select append_events($2::json)`,
+  ({ rows, events }) => [JSON.stringify(rows), JSON.stringify(events)],
+)
