@@ -27,12 +27,13 @@ export const encodeCursor = (key: readonly (string | number)[]): string =>
   Buffer.from(JSON.stringify(key)).toString('base64url')
 
 /**
- * Reads a cursor back; `check` says whether the parts have the right shape. Errors: `validation_error` naming
- * the cursor, for anything that this list did not make itself.
+ * Reads a cursor back; `check` says whether the parts have the right shape, `where` is its JSON pointer in the
+ * request. Errors: `validation_error` naming the cursor, for anything that this list did not make itself.
  */
 export function decodeCursor<Key extends readonly (string | number)[]>(
   cursor: string,
   check: (parts: readonly unknown[]) => parts is Key,
+  where = '/query/cursor',
 ): Key {
   try {
     const parts: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'))
@@ -40,8 +41,8 @@ export function decodeCursor<Key extends readonly (string | number)[]>(
   } catch {
     // Falls through to the refusal: a broken cursor and a foreign one are the same mistake.
   }
-  throw new Problem('validation_error', '/query/cursor is not a cursor of this list.', {
-    details: [{ path: '/query/cursor', message: 'is not a cursor of this list' }],
+  throw new Problem('validation_error', `${where} is not a cursor of this list.`, {
+    details: [{ path: where, message: 'is not a cursor of this list' }],
   })
 }
 
