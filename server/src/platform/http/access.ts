@@ -1,7 +1,7 @@
 import type { RouteOptions } from 'fastify'
 import { Problem } from '../../problems.ts'
 import type { Principal } from '../auth/principal.ts'
-import type { HttpServer } from './server.ts'
+import type { HttpServer } from './http-server.ts'
 
 /** Who may call a route. Every route must say it: a server with a silent route does not start. */
 export type Access = 'public' | { readonly scope: string } | { readonly role: string }

@@ -10,7 +10,7 @@ import {
 import type { FastifyRequest } from 'fastify'
 import { type CallContext, traceIdOf, traceparentOf } from '../call-context.ts'
 import { newId } from '../ids.ts'
-import type { HttpServer } from './server.ts'
+import type { HttpServer } from './http-server.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {

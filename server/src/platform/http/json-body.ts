@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import { parse } from 'secure-json-parse'
 import { Problem } from '../../problems.ts'
-import type { HttpServer } from './server.ts'
+import type { HttpServer } from './http-server.ts'
 
 /**
  * `JSON.parse` takes any depth but `JSON.stringify` and `structuredClone` die at some thousands: a poison

@@ -1,5 +1,5 @@
 import { Type } from 'typebox'
-import type { HttpServer } from './server.ts'
+import type { HttpServer } from './http-server.ts'
 
 /** One dependency of a process. Resolves when it is usable; rejects or hangs when it is not. */
 export interface ReadinessCheck {

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { Problem, type ProblemCode, problemDocument } from '../../problems.ts'
 import { newId } from '../ids.ts'
-import type { HttpServer } from './server.ts'
+import type { HttpServer } from './http-server.ts'
 import { validationProblem } from './validation.ts'
 
 export const PROBLEM_TYPE = 'application/problem+json; charset=utf-8'

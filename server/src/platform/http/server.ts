@@ -1,31 +1,19 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import helmet from '@fastify/helmet'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import {
-  type FastifyBaseLogger,
-  type FastifyInstance,
-  fastify,
-  LogController,
-  type RawServerDefault,
-} from 'fastify'
+import { type FastifyBaseLogger, fastify, LogController } from 'fastify'
 import { PROBLEMS, Problem } from '../../problems.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import { type Authenticate, addAccessControl } from './access.ts'
 import { addCallContext, requestIdOf, unboundCall } from './context.ts'
+import type { HttpServer } from './http-server.ts'
 import { addJsonParser, refuseEncodedBody } from './json-body.ts'
 import { addOpenApi, type OpenApiInfo } from './open-api.ts'
 import { addProbes, type ReadinessCheck } from './probes.ts'
 import { addProblemAnswers, answerBrokenClient, answerProblem, asProblem } from './problem-answers.ts'
 import { addValidation } from './validation.ts'
 
-export type HttpServer = FastifyInstance<
-  RawServerDefault,
-  IncomingMessage,
-  ServerResponse,
-  FastifyBaseLogger,
-  TypeBoxTypeProvider
->
+export type { HttpServer }
 
 export interface HttpServerOptions {
   readonly log: Log

@@ -2,7 +2,7 @@ import { Ajv, type ErrorObject } from 'ajv'
 import addFormats from 'ajv-formats'
 import type { FastifySchemaValidationError } from 'fastify'
 import { Problem, type ProblemDetail } from '../../problems.ts'
-import type { HttpServer } from './server.ts'
+import type { HttpServer } from './http-server.ts'
 
 /** More would only make the answer long: who has fifty faults mends some and asks again. */
 const MAX_DETAILS = 50
