@@ -10,14 +10,28 @@ language sql immutable strict as $$
   from (select lpad(to_hex((extract(epoch from moment) * 1000)::bigint), 12, '0') as hex) as h
 $$;
 
+-- Every partitioned table registers here; the maintenance of the worker keeps partitions ahead of all of them.
+-- `storage` holds the storage parameters of the partitions, because a partitioned parent cannot carry them.
+create table partitioned_table (
+  name text primary key,
+  by_id boolean not null,
+  storage text not null default ''
+);
+
 -- Makes the partitions of `parent` from two days back (clock skew, late batches) to `days_ahead`. Idempotent,
--- and safe to run from several processes at once. Each new partition is analysed: a plan made on an
--- unanalysed empty table would stay a sequential scan.
+-- and safe to run from several processes at once. A partition is made on its own and then attached: unlike
+-- `create table … partition of` that does not lock out the readers and writers of the parent. Each one is
+-- analysed: a plan made on an unanalysed empty table would stay a sequential scan.
 create function create_daily_partitions(parent regclass, by_id boolean, days_ahead int) returns int
-language plpgsql as $$
+language plpgsql
+set timezone = 'UTC'
+as $$
 declare
+  options text := (select nullif(storage, '') from partitioned_table where name = parent::text);
   day date;
   child text;
+  first_value text;
+  next_value text;
   created int := 0;
 begin
   perform pg_advisory_xact_lock(hashtext('create_daily_partitions'));
@@ -26,17 +40,13 @@ begin
   loop
     child := parent::text || '_' || to_char(day, 'YYYYMMDD');
     if to_regclass(child) is null then
-      if by_id then
-        execute format(
-          'create table %I partition of %s for values from (%L) to (%L)',
-          child, parent, first_id_at(day::timestamptz), first_id_at((day + 1)::timestamptz)
-        );
-      else
-        execute format(
-          'create table %I partition of %s for values from (%L) to (%L)',
-          child, parent, day::timestamptz, (day + 1)::timestamptz
-        );
-      end if;
+      first_value := case when by_id then first_id_at(day::timestamptz)::text else day::timestamptz::text end;
+      next_value := case when by_id then first_id_at((day + 1)::timestamptz)::text else (day + 1)::timestamptz::text end;
+      execute format('create table %I (like %s including all)', child, parent)
+        || coalesce(' with (' || options || ')', '');
+      execute format(
+        'alter table %s attach partition %I for values from (%L) to (%L)', parent, child, first_value, next_value
+      );
       execute format('analyze %I', child);
       created := created + 1;
     end if;
@@ -44,12 +54,6 @@ begin
   return created;
 end
 $$;
-
--- Every partitioned table registers here; the maintenance of the worker keeps partitions ahead of all of them.
-create table partitioned_table (
-  name text primary key,
-  by_id boolean not null
-);
 
 create function create_partitions_ahead(days_ahead int) returns int
 language sql as $$

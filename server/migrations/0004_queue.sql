@@ -1,0 +1,446 @@
+-- The queue (DESIGN §7). Where a job lives says what it is doing:
+--   job_ready waits for a worker · job_run is held by one · job_deferred waits for a time.
+-- Every job whose `state` is 'queued' is in exactly one of the three; a finished one in none of them (a cancelled
+-- one may leave a job_ready row behind, which the next claim of its lane drops).
+-- The three hot tables are narrow and only inserted into and deleted from: an update would leave a dead row in
+-- every index. `job` is written once and finished once, and no index knows its state, so that the finish stays
+-- inside its page. Payloads and results are `json`: key order and number texts come back as they were sent.
+
+create function queue_name(queue smallint) returns text
+language sql immutable strict
+return (array['critical', 'webhook', 'default', 'low'])[queue + 1];
+
+create sequence job_ready_seq as bigint cache 1;
+create sequence job_lease_seq as bigint cache 1;
+
+create table job (
+  tenant_id uuid not null,
+  id uuid not null,
+  queue smallint not null check (queue between 0 and 3),
+  lane int not null,
+  priority smallint not null check (priority between 1 and 4),
+  connector text not null,
+  operation text not null,
+  config_version int not null,
+  -- Sent upstream on every attempt; null = derived from the id.
+  idempotency_key text,
+  inbox_id uuid,
+  created_by text not null,
+  created_at timestamptz not null default now(),
+  -- As asked for at the enqueue; later times are in job_deferred.
+  run_at timestamptz,
+  request_id text not null,
+  correlation_id text not null,
+  trace_id text not null,
+  traceparent text not null,
+  state text not null default 'queued' check (state in ('queued', 'done', 'cancelled', 'dead')),
+  attempts int not null default 0 check (attempts >= 0),
+  finished_at timestamptz,
+  primary key (tenant_id, id),
+  constraint job_finished_has_a_time check ((state = 'queued') = (finished_at is null))
+) partition by range (id);
+
+create table job_payload (
+  tenant_id uuid not null,
+  job_id uuid not null,
+  input json not null,
+  metadata json not null,
+  completion json,
+  primary key (tenant_id, job_id)
+) partition by range (job_id);
+
+-- The key is the order of the claim; there is no other index. `seq` is drawn when the job becomes ready, so a
+-- retried job goes to the end of its lane.
+create table job_ready (
+  queue smallint not null check (queue between 0 and 3),
+  tenant_id uuid not null,
+  lane int not null,
+  priority smallint not null check (priority between 1 and 4),
+  seq bigint not null default nextval('job_ready_seq'),
+  job_id uuid not null,
+  -- The number of the attempt that the next claim starts; 1 for the first.
+  attempt int not null check (attempt >= 1),
+  ready_at timestamptz not null default clock_timestamp(),
+  primary key (queue, tenant_id, lane, priority, seq)
+) with (
+  autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0,
+  autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000
+);
+alter sequence job_ready_seq owned by job_ready.seq;
+
+create table job_run (
+  tenant_id uuid not null,
+  job_id uuid not null,
+  -- Rises with every claim of any job. Whoever settles must name it: a worker that lost the job changes nothing.
+  lease_id bigint not null,
+  queue smallint not null,
+  lane int not null,
+  priority smallint not null,
+  attempt int not null check (attempt >= 1),
+  node_id uuid not null,
+  started_at timestamptz not null,
+  deadline_at timestamptz not null check (deadline_at > started_at),
+  -- The one update that a hot table sees: rare, and it tells the worker to stop.
+  cancel_requested_at timestamptz,
+  cancel_why text,
+  primary key (tenant_id, job_id),
+  check ((cancel_requested_at is null) = (cancel_why is null))
+) with (
+  autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0,
+  autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000
+);
+-- Counts what a tenant and a lane have running; a lower bound on lease_id keeps dead entries out of the way.
+create index job_run_of_tenant on job_run (tenant_id, lease_id) include (lane);
+create index job_run_to_cancel on job_run (node_id) where cancel_requested_at is not null;
+
+create table job_deferred (
+  tenant_id uuid not null,
+  job_id uuid not null,
+  run_at timestamptz not null,
+  queue smallint not null,
+  lane int not null,
+  priority smallint not null,
+  attempt int not null check (attempt >= 1),
+  cause text not null check (cause in ('scheduled', 'retry', 'snooze', 'rescue')),
+  primary key (tenant_id, job_id),
+  check (cause <> 'scheduled' or attempt = 1),
+  check (cause not in ('retry', 'rescue') or attempt > 1)
+) with (
+  autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0,
+  autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000
+);
+create index job_deferred_due on job_deferred (run_at);
+
+-- The dead letters. `replays` counts how often operators sent the job on its way again.
+create table job_dead (
+  tenant_id uuid not null,
+  job_id uuid not null,
+  queue smallint not null check (queue between 0 and 3),
+  lane int not null,
+  connector text not null,
+  operation text not null,
+  dead_at timestamptz not null,
+  reason text not null check (reason <> ''),
+  attempts int not null check (attempts >= 1),
+  error_class text not null,
+  error_message text not null,
+  http_status int,
+  replays int not null default 0 check (replays >= 0),
+  primary key (tenant_id, job_id)
+);
+create index job_dead_newest on job_dead (tenant_id, queue, dead_at desc, job_id desc);
+
+-- Append-only: one row per lease that ended.
+create table job_attempt (
+  tenant_id uuid not null,
+  job_id uuid not null,
+  lease_id bigint not null,
+  attempt int not null check (attempt >= 1),
+  node_id uuid not null,
+  started_at timestamptz not null,
+  ended_at timestamptz not null,
+  -- 'snoozed' and 'returned' spend no attempt: the next lease has the same number.
+  outcome text not null
+    check (outcome in ('done', 'retry', 'snoozed', 'dead', 'cancelled', 'returned', 'lost')),
+  why text not null,
+  error_class text,
+  error_message text,
+  http_status int,
+  next_run_at timestamptz,
+  result json,
+  primary key (tenant_id, job_id, lease_id),
+  check (outcome not in ('retry', 'dead', 'lost') or error_class is not null),
+  check ((error_class is null) = (error_message is null)),
+  check (outcome = 'done' or result is null),
+  check (outcome not in ('retry', 'snoozed') or next_run_at is not null)
+) partition by range (job_id);
+
+-- Written when a policy changes, a breaker opens, an upstream answers 429 or an operator pauses; never per job.
+create table lane_policy (
+  tenant_id uuid not null,
+  lane int not null,
+  max_running int check (max_running > 0),
+  blocked_until timestamptz,
+  blocked_why text,
+  paused_at timestamptz,
+  primary key (tenant_id, lane),
+  check ((blocked_until is null) = (blocked_why is null))
+);
+
+create table tenant_policy (
+  tenant_id uuid primary key,
+  max_running int check (max_running > 0),
+  -- Jobs per turn, relative to the other tenants.
+  weight int not null default 1 check (weight between 1 and 100),
+  paused_at timestamptz
+);
+
+-- Idempotency keys of the callers. A partitioned table could not keep them unique.
+create table idem (
+  tenant_id uuid not null,
+  scope text not null,
+  key text not null check (length(key) between 1 and 255),
+  job_id uuid not null,
+  request_hash bytea not null check (length(request_hash) = 32),
+  created_at timestamptz not null default now(),
+  expires_at timestamptz not null,
+  primary key (tenant_id, scope, key)
+);
+create index idem_expired on idem (expires_at);
+
+-- One row per running worker; it is alive as long as it beats.
+create table node (
+  node_id uuid primary key,
+  host text not null,
+  capacity int not null check (capacity > 0),
+  started_at timestamptz not null default clock_timestamp(),
+  beat_at timestamptz not null default clock_timestamp(),
+  -- No job_run row of this node has a smaller lease_id, now or later.
+  oldest_lease bigint not null
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+
+-- Work that one node does for all: `term` rises with every change of hands.
+create table leader (
+  name text primary key,
+  owner uuid not null,
+  term bigint not null,
+  expires_at timestamptz not null
+);
+
+insert into partitioned_table (name, by_id, storage) values
+  ('job', true, 'fillfactor = 70'),
+  ('job_payload', true, ''),
+  ('job_attempt', true, '');
+select create_daily_partitions(name::regclass, by_id, 7) from partitioned_table where name like 'job%';
+
+-- Stores a batch of jobs in one round trip: idempotency keys, jobs, payloads, ready or deferred rows, events.
+-- A function because a key that another transaction is just writing can only be read in a statement that starts
+-- after the wait for it. One row per item of the batch comes back:
+--   replayed: the key was used for the same request, `id` is the first job;
+--   refused:  the key was used for another request, nothing is stored for the item, and with `all_or_nothing`
+--             nothing for the whole batch.
+-- Payloads arrive as text: JSON inside JSON would be unescaped, which fails for \u0000.
+create function enqueue_jobs(batch json, keyed boolean, all_or_nothing boolean)
+returns table (ord int, id uuid, queued_at timestamptz, replayed boolean, refused boolean)
+language plpgsql volatile
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+begin
+  if keyed then
+    -- In the order of the keys: two batches with the same keys wait for each other instead of deadlocking.
+    insert into idem (tenant_id, scope, key, job_id, request_hash, expires_at)
+    select distinct on (b.tenant_id, b.dedupe_key)
+           b.tenant_id, 'job', b.dedupe_key, b.id, decode(b.request_hash, 'hex'),
+           greatest(now(), b.run_at) + interval '30 days'
+    from json_to_recordset(batch) as b (
+      ord int, id uuid, tenant_id uuid, run_at timestamptz, dedupe_key text, request_hash text
+    )
+    where b.dedupe_key is not null
+    order by b.tenant_id, b.dedupe_key, b.ord
+    on conflict do nothing;
+  end if;
+
+  return query
+  with item as materialized (
+    select b.*, i.job_id as owner, i.created_at as owned_at,
+           coalesce(i.request_hash <> decode(b.request_hash, 'hex'), false) as refused
+    from json_to_recordset(batch) as b (
+      ord int, id uuid, tenant_id uuid, queue smallint, lane int, priority smallint, connector text,
+      operation text, config_version int, idempotency_key text, inbox_id uuid, created_by text,
+      run_at timestamptz, request_id text, correlation_id text, trace_id text, traceparent text,
+      input text, metadata text, completion text, dedupe_key text, request_hash text
+    )
+    left join idem i on i.tenant_id = b.tenant_id and i.scope = 'job' and i.key = b.dedupe_key
+  ),
+  stop as materialized (
+    select all_or_nothing and exists (select from item where item.refused) as stopped
+  ),
+  fresh as materialized (
+    select item.*, coalesce(item.run_at > now(), false) as deferred
+    from item, stop
+    where not stop.stopped and coalesce(item.owner, item.id) = item.id
+  ),
+  undone as (
+    delete from idem i using item, stop
+    where stop.stopped and i.tenant_id = item.tenant_id and i.scope = 'job' and i.key = item.dedupe_key
+      and i.job_id = item.id
+  ),
+  stored as (
+    insert into job (tenant_id, id, queue, lane, priority, connector, operation, config_version,
+                     idempotency_key, inbox_id, created_by, run_at, request_id, correlation_id, trace_id,
+                     traceparent)
+    select tenant_id, id, queue, lane, priority, connector, operation, config_version, idempotency_key,
+           inbox_id, created_by, run_at, request_id, correlation_id, trace_id, traceparent
+    from fresh order by ord
+  ),
+  payload as (
+    insert into job_payload (tenant_id, job_id, input, metadata, completion)
+    select tenant_id, id, input::json, metadata::json, completion::json from fresh order by ord
+  ),
+  ready as (
+    insert into job_ready (queue, tenant_id, lane, priority, job_id, attempt)
+    select queue, tenant_id, lane, priority, id, 1 from fresh where not deferred order by ord
+  ),
+  later as (
+    insert into job_deferred (tenant_id, job_id, run_at, queue, lane, priority, attempt, cause)
+    select tenant_id, id, run_at, queue, lane, priority, 1, 'scheduled' from fresh where deferred
+  ),
+  told as materialized (
+    select append_events(json_agg(json_build_object(
+      'tenant_id', tenant_id,
+      'type', case when deferred then 'job.scheduled' else 'job.queued' end,
+      'message', case when deferred then 'Accepted, to run later.' else 'Accepted.' end,
+      'connector', connector, 'job_id', id, 'inbox_id', inbox_id, 'request_id', request_id,
+      'correlation_id', correlation_id, 'trace_id', trace_id,
+      'data', json_build_object('queue', queue_name(queue), 'operation', operation, 'run_at', run_at)
+    ) order by ord)) as events
+    from fresh
+  )
+  select item.ord,
+         coalesce(item.owner, item.id),
+         coalesce(item.owned_at, now()),
+         coalesce(item.owner <> item.id, false) and not item.refused,
+         item.refused
+  from item, told
+  order by item.ord;
+end
+$$;
+
+-- Takes up to `take` jobs from each lane of `lanes`, in the order given, and starts a lease for each.
+-- A function because of one rule: the lock of a tenant is taken in one statement, and what its caps allow is
+-- counted in the next. In one statement the count would use the snapshot from before the lock, and two nodes
+-- would both find the last free place (measured: 18 running with a cap of 5).
+-- A tenant that another node is just claiming for, or whose job is just being cancelled, is 'contended'.
+-- Answer: {registered, jobs: [[job…]…], lanes: [{verdict, taken, last: [seq per priority], wait_ms}…]}, lanes in
+-- the order of the request. `low` is the watermark per priority: the scan starts behind it, and does not walk the
+-- dead entries that an old snapshot keeps in front of it.
+create function claim_jobs(claimer uuid, lanes json, max_run_ms int) returns json
+language plpgsql volatile
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  locked uuid[];
+  oldest bigint;
+  asked record;
+  granted int;
+  room int;
+  tenant_running int;
+  lane_running int;
+  gone_rows int;
+  highest bigint;
+  part json;
+  last bigint[];
+  verdict text;
+  jobs json[] := '{}';
+  verdicts json[] := '{}';
+begin
+  -- A node that stopped beating may have been declared dead: its new leases would be rescued at once.
+  if not exists (
+    select from node where node_id = claimer and beat_at > clock_timestamp() - interval '10 seconds'
+  ) then
+    return json_build_object('registered', false, 'jobs', '[]'::json, 'lanes', '[]'::json);
+  end if;
+
+  with tenant as materialized (
+    select distinct l.tenant_id from json_to_recordset(lanes) as l (tenant_id uuid)
+  ),
+  attempt as materialized (
+    select tenant_id, pg_try_advisory_xact_lock(7101, uuid_hash(tenant_id)) as won from tenant
+  )
+  select coalesce(array_agg(tenant_id) filter (where won), '{}') into locked from attempt;
+
+  select coalesce(min(oldest_lease), 0) into oldest from node;
+
+  for asked in
+    select l.queue, l.tenant_id, l.lane, l.take, l.low, lp.max_running as lane_max, tp.max_running as tenant_max,
+           l.tenant_id = any (locked) as won,
+           lp.paused_at is not null or tp.paused_at is not null as paused,
+           ceil(extract(epoch from lp.blocked_until - clock_timestamp()) * 1000)::bigint as blocked_ms
+    from json_to_recordset(lanes)
+      as l (ord int, queue smallint, tenant_id uuid, lane int, take int, low bigint[])
+    left join lane_policy lp on lp.tenant_id = l.tenant_id and lp.lane = l.lane
+    left join tenant_policy tp on tp.tenant_id = l.tenant_id
+    order by l.ord
+  loop
+    granted := 0;
+    room := 0;
+    last := array[null, null, null, null]::bigint[];
+    if asked.paused then
+      verdict := 'paused';
+    elsif asked.blocked_ms > 0 then
+      verdict := 'blocked';
+    elsif not asked.won then
+      verdict := 'contended';
+    else
+      granted := asked.take;
+      if asked.lane_max is not null or asked.tenant_max is not null then
+        select count(*), count(*) filter (where lane = asked.lane) into tenant_running, lane_running
+        from job_run where tenant_id = asked.tenant_id and lease_id >= oldest;
+        granted := greatest(0, least(granted, asked.tenant_max - tenant_running, asked.lane_max - lane_running));
+      end if;
+      room := granted;
+      for level in 1..4 loop
+        exit when room <= 0;
+        with picked as materialized (
+          select ctid as at from job_ready
+          where queue = asked.queue and tenant_id = asked.tenant_id and lane = asked.lane
+            and priority = level and seq > asked.low[level]
+          order by seq limit room
+          for update skip locked
+        ),
+        gone as (
+          delete from job_ready where ctid = any (array(select at from picked))
+          returning seq, job_id, attempt, ready_at
+        ),
+        -- A job that was cancelled while it waited is dropped here: its row in `job` is finished.
+        due as materialized (
+          select g.seq, g.attempt, g.ready_at, j.*, nextval('job_lease_seq') as lease_id,
+                 clock_timestamp() as started_at
+          from gone g
+          join job j on j.tenant_id = asked.tenant_id and j.id = g.job_id and j.state = 'queued'
+        ),
+        started as (
+          insert into job_run (tenant_id, job_id, lease_id, queue, lane, priority, attempt, node_id, started_at,
+                               deadline_at)
+          select tenant_id, id, lease_id, queue, lane, priority, attempt, claimer, started_at,
+                 started_at + max_run_ms * interval '1 millisecond'
+          from due
+        )
+        select (select count(*) from gone), (select max(seq) from gone), json_agg(json_build_object(
+          'id', d.id, 'tenant_id', d.tenant_id, 'queue', d.queue, 'lane', d.lane, 'connector', d.connector,
+          'operation', d.operation, 'input', p.input, 'metadata', p.metadata, 'completion', p.completion,
+          'attempt', d.attempt, 'lease_id', d.lease_id, 'idempotency_key', d.idempotency_key,
+          'inbox_id', d.inbox_id, 'created_by', d.created_by, 'created_at', d.created_at,
+          'request_id', d.request_id, 'correlation_id', d.correlation_id, 'trace_id', d.trace_id,
+          'traceparent', d.traceparent,
+          'waited_ms', extract(epoch from d.started_at - d.ready_at) * 1000
+        ) order by d.seq)
+        into gone_rows, highest, part
+        from due d
+        join job_payload p on p.tenant_id = d.tenant_id and p.job_id = d.id;
+
+        room := room - gone_rows;
+        last[level] := highest;
+        if part is not null then jobs := jobs || part; end if;
+      end loop;
+      verdict := case
+        when granted > 0 and room > 0 then 'drained'
+        when granted < asked.take then 'capped'
+        else 'more'
+      end;
+    end if;
+    verdicts := verdicts || json_build_object(
+      'verdict', verdict, 'taken', granted - room, 'last', last, 'wait_ms', asked.blocked_ms
+    );
+  end loop;
+
+  return json_build_object('registered', true, 'jobs', array_to_json(jobs), 'lanes', array_to_json(verdicts));
+end
+$$;
