@@ -205,6 +205,12 @@ export const PROBLEMS = {
     retryable: true,
     next: 'Try again; another process or the restarted one will answer.',
   },
+  webhook_unavailable: {
+    status: 503,
+    title: 'The webhook cannot be taken at the moment',
+    retryable: true,
+    next: 'Send the same event again later; nothing of it was stored.',
+  },
   upstream_timeout: {
     status: 504,
     title: 'The upstream did not answer in time',

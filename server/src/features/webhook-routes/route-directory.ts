@@ -1,0 +1,113 @@
+import type { Clock } from '../../platform/clock.ts'
+import type { Queryable } from '../../platform/db/statement.ts'
+import type { WebhookRoute } from './route.ts'
+
+/** All routes of all workspaces at one moment. */
+export interface RouteIndex {
+  byId(provider: string, id: string): WebhookRoute | undefined
+  /** The one route that claims this account. */
+  claimedBy(provider: string, account: string, livemode: boolean): WebhookRoute | undefined
+  /** Routes for the sender's own account, of any workspace. */
+  ownAccount(provider: string, livemode: boolean): readonly WebhookRoute[]
+}
+
+const keyOf = (...parts: readonly (string | boolean)[]): string => JSON.stringify(parts)
+
+export function indexRoutes(routes: readonly WebhookRoute[]): RouteIndex {
+  const byId = new Map<string, WebhookRoute>()
+  const claims = new Map<string, WebhookRoute>()
+  const own = new Map<string, WebhookRoute[]>()
+  for (const route of routes) {
+    const { provider, account, livemode } = route
+    byId.set(keyOf(provider, route.id), route)
+    if (account !== null) claims.set(keyOf(provider, account, livemode), route)
+    else own.set(keyOf(provider, livemode), [...(own.get(keyOf(provider, livemode)) ?? []), route])
+  }
+  return {
+    byId: (provider, id) => byId.get(keyOf(provider, id)),
+    claimedBy: (provider, account, livemode) => claims.get(keyOf(provider, account, livemode)),
+    ownAccount: (provider, livemode) => own.get(keyOf(provider, livemode)) ?? [],
+  }
+}
+
+/** The routes in memory, so that an event costs no read; kept fresh by NOTIFY and a poll. */
+export interface RouteDirectory {
+  /** The newest known routes. Errors: `database_unavailable` when they could never be read. */
+  current(): Promise<RouteIndex>
+  /**
+   * Asks the database whether the routes have changed since they were read, and reads them again if so: true
+   * when they had. What was committed before the call is in it. Errors: `database_unavailable`.
+   */
+  refresh(): Promise<boolean>
+  close(): Promise<void>
+}
+
+export interface RouteDirectoryOptions {
+  readonly db: Queryable
+  readonly clock: Clock
+  /** Calls back on every hint that routes changed; gives the way to stop. */
+  readonly onHint: (handle: () => void) => () => void
+  readonly pollMs: number
+  readonly onFailure: (error: unknown) => void
+  readonly readGeneration: (on: Queryable) => Promise<number>
+  readonly readRoutes: (on: Queryable) => Promise<readonly WebhookRoute[]>
+}
+
+export function startRouteDirectory(options: RouteDirectoryOptions): RouteDirectory {
+  const { db, clock } = options
+  const stop = new AbortController()
+  let known: { readonly generation: number; readonly index: RouteIndex } | undefined
+  let running: Promise<boolean> | undefined
+  let next: Promise<boolean> | undefined
+
+  const load = async (): Promise<boolean> => {
+    // The number first: routes that change between the two reads are then read again, never missed.
+    const generation = await options.readGeneration(db)
+    if (known?.generation === generation) return false
+    known = { generation, index: indexRoutes(await options.readRoutes(db)) }
+    return true
+  }
+
+  /** One read at a time: a flood of unknown senders costs one connection. Who comes during a read waits for the next one. */
+  const refresh = (): Promise<boolean> => {
+    if (!running) {
+      running = load().finally(() => {
+        running = undefined
+      })
+      return running
+    }
+    next ??= running.then(noticed, noticed).then(() => {
+      next = undefined
+      return refresh()
+    })
+    return next
+  }
+  const noticed = (): void => undefined
+
+  const refreshQuietly = (): Promise<void> =>
+    stop.signal.aborted ? Promise.resolve() : refresh().then(noticed, options.onFailure)
+
+  const poll = async (): Promise<void> => {
+    while (!stop.signal.aborted) {
+      await refreshQuietly()
+      await clock.sleep(options.pollMs, stop.signal).catch(noticed)
+    }
+  }
+  const stopHints = options.onHint(() => void refreshQuietly())
+  const polling = poll()
+
+  return {
+    refresh,
+    current: async () => {
+      if (!known) await refresh()
+      if (!known) throw new Error('the webhook routes were read and are not known')
+      return known.index
+    },
+    close: async () => {
+      stopHints()
+      stop.abort()
+      await polling
+      await Promise.all([running, next].map((work) => work?.then(noticed, noticed)))
+    },
+  }
+}

@@ -1,0 +1,96 @@
+import { many, maybeOne, one } from '../../platform/db/statement.ts'
+import type { QueueName } from '../../queue/job.ts'
+
+export interface RouteRow {
+  readonly tenant_id: string
+  readonly id: string
+  readonly provider: string
+  readonly account: string | null
+  readonly livemode: boolean
+  readonly connector: string
+  readonly secret_refs: readonly string[]
+  readonly queue: QueueName
+  readonly event_types: readonly string[]
+  readonly emit_on_delivery: readonly { readonly event_types: readonly string[]; readonly event: string }[]
+  readonly created_at: Date
+  readonly created_by: string
+}
+
+export const insertRoute = one<Omit<RouteRow, 'created_at'>, RouteRow>(
+  'webhook_routes.insert',
+  `insert into webhook_route (tenant_id, id, provider, account, livemode, connector, secret_refs, queue,
+                              event_types, emit_on_delivery, created_by)
+   values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+   returning *`,
+  (row) => [
+    row.tenant_id,
+    row.id,
+    row.provider,
+    row.account,
+    row.livemode,
+    row.connector,
+    row.secret_refs,
+    row.queue,
+    row.event_types,
+    JSON.stringify(row.emit_on_delivery),
+    row.created_by,
+  ],
+)
+
+/**
+ * Another own-account route of the workspace that one of these secrets would verify too. Asked after the
+ * insert: its trigger holds the generation's row until the commit, so that two inserts cannot miss each other.
+ */
+export const findRouteWithSameSecret = maybeOne<
+  Pick<RouteRow, 'tenant_id' | 'id' | 'provider' | 'livemode' | 'secret_refs'>,
+  { readonly id: string }
+>(
+  'webhook_routes.find_same_secret',
+  `select id from webhook_route
+   where tenant_id = $1 and id <> $2 and provider = $3 and livemode = $4 and account is null
+     and secret_refs && $5::text[]
+   limit 1`,
+  (row) => [row.tenant_id, row.id, row.provider, row.livemode, row.secret_refs],
+)
+
+export const findRoute = maybeOne<{ readonly tenantId: string; readonly id: string }, RouteRow>(
+  'webhook_routes.find',
+  'select * from webhook_route where tenant_id = $1 and id = $2',
+  ({ tenantId, id }) => [tenantId, id],
+)
+
+export interface RouteFilter {
+  readonly tenantId: string
+  readonly provider?: string | undefined
+  /** Only routes older than this one; absent = from the newest. */
+  readonly beforeId?: string | undefined
+  readonly limit: number
+}
+
+/** Newest first. */
+export const listRoutes = many<RouteFilter, RouteRow>(
+  'webhook_routes.list',
+  `select * from webhook_route
+   where tenant_id = $1 and ($2::text is null or provider = $2) and ($3::uuid is null or id < $3)
+   order by id desc limit $4`,
+  ({ tenantId, provider, beforeId, limit }) => [tenantId, provider ?? null, beforeId ?? null, limit],
+)
+
+export const deleteRoute = maybeOne<{ readonly tenantId: string; readonly id: string }, RouteRow>(
+  'webhook_routes.delete',
+  'delete from webhook_route where tenant_id = $1 and id = $2 returning *',
+  ({ tenantId, id }) => [tenantId, id],
+)
+
+/** Over all workspaces: ingress finds out whose event it is. */
+export const allRoutes = many<Record<string, never>, RouteRow>(
+  'webhook_routes.all',
+  'select * from webhook_route order by id',
+  () => [],
+)
+
+export const generation = one<Record<string, never>, { readonly number: number }>(
+  'webhook_routes.generation',
+  'select number from webhook_route_generation',
+  () => [],
+)

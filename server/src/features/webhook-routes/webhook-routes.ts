@@ -1,0 +1,186 @@
+/**
+ * Webhook routes: which workspace, connector and signing secrets belong to an account of a provider.
+ *
+ * Invariants. An account (per provider and livemode) has at most one route over all workspaces. A route is of
+ * the environment of its workspace: live events go to prod only. A route always has a secret. The binding
+ * never changes: a route is made and deleted, so that what is bound to its id stays true. Who knows a route's id
+ * without its secret can do nothing with it.
+ */
+import type { Clock } from '../../platform/clock.ts'
+import type { Db } from '../../platform/db/db.ts'
+import { violatesUnique } from '../../platform/db/failures.ts'
+import type { Notifications } from '../../platform/db/notifications.ts'
+import type { Queryable } from '../../platform/db/statement.ts'
+import { newId } from '../../platform/ids.ts'
+import type { Log } from '../../platform/log.ts'
+import { Problem, type ProblemDetail } from '../../problems.ts'
+import { type Change, recordAudit } from '../audit/audit.ts'
+import type { RouteSettings, WebhookRoute } from './route.ts'
+import { type RouteDirectory, startRouteDirectory } from './route-directory.ts'
+import * as sql from './webhook-routes.sql.ts'
+
+export { eventOnDelivery, type RouteSettings, routeDelivers, type WebhookRoute } from './route.ts'
+export type { RouteDirectory, RouteIndex } from './route-directory.ts'
+
+/** What the rules for a new route ask of other features. */
+export interface RouteChecks {
+  readonly isProvider: (name: string) => boolean
+  /** The kind of a connector in the active config of the workspace; undefined = no such connector. */
+  readonly connectorKind: (tenantId: string, connector: string) => Promise<string | undefined>
+  /** Names of the workspace's secret refs. */
+  readonly secretNames: (on: Queryable, tenantId: string) => Promise<ReadonlySet<string>>
+  readonly environmentOf: (tenantId: string) => Promise<'dev' | 'prod' | undefined>
+}
+
+const toRoute = (row: sql.RouteRow): WebhookRoute => ({
+  id: row.id,
+  tenantId: row.tenant_id,
+  provider: row.provider,
+  account: row.account,
+  livemode: row.livemode,
+  connector: row.connector,
+  secretRefs: row.secret_refs,
+  queue: row.queue,
+  eventTypes: row.event_types,
+  emitOnDelivery: row.emit_on_delivery.map(({ event_types, event }) => ({ eventTypes: event_types, event })),
+  createdAt: row.created_at,
+  createdBy: row.created_by,
+})
+
+async function faultsOf(
+  on: Queryable,
+  checks: RouteChecks,
+  tenantId: string,
+  route: RouteSettings,
+): Promise<ProblemDetail[]> {
+  const environment = await checks.environmentOf(tenantId)
+  const kind = await checks.connectorKind(tenantId, route.connector)
+  const secrets = await checks.secretNames(on, tenantId)
+  const faults: (ProblemDetail | false)[] = [
+    !checks.isProvider(route.provider) && {
+      path: '/body/provider',
+      message: 'is not a webhook provider of this hub',
+    },
+    route.livemode !== (environment === 'prod') && {
+      path: '/body/livemode',
+      message: `must be ${environment === 'prod'} in a workspace of ${environment}`,
+    },
+    kind !== 'callback' && {
+      path: '/body/connector',
+      message:
+        kind === undefined
+          ? 'is not a connector of the active config'
+          : `must be of kind callback, not ${kind}`,
+    },
+    ...route.secretRefs.map(
+      (name, at) =>
+        !secrets.has(name) && {
+          path: `/body/secret_refs/${at}`,
+          message: 'is not a secret ref of this workspace',
+        },
+    ),
+  ]
+  return faults.filter((fault) => fault !== false)
+}
+
+/**
+ * Makes a route. Errors: `validation_error` naming every field at fault; `conflict` when the account is
+ * claimed (it does not say by whom) or when another own-account route uses one of the secrets.
+ */
+export async function createRoute(
+  deps: { readonly db: Db; readonly checks: RouteChecks },
+  tenantId: string,
+  settings: RouteSettings,
+  change: Change,
+): Promise<WebhookRoute> {
+  const faults = await faultsOf(deps.db, deps.checks, tenantId, settings)
+  if (faults.length > 0)
+    throw new Problem('validation_error', 'The webhook route is not valid.', { details: faults })
+  const row = {
+    tenant_id: tenantId,
+    id: newId(),
+    provider: settings.provider,
+    account: settings.account,
+    livemode: settings.livemode,
+    connector: settings.connector,
+    secret_refs: settings.secretRefs,
+    queue: settings.queue,
+    event_types: settings.eventTypes,
+    emit_on_delivery: settings.emitOnDelivery.map(({ eventTypes, event }) => ({
+      event_types: eventTypes,
+      event,
+    })),
+    created_by: change.actor,
+  }
+  try {
+    return await deps.db.transaction(async (tx) => {
+      const route = toRoute(await sql.insertRoute(tx, row))
+      if (route.account === null && (await sql.findRouteWithSameSecret(tx, row)))
+        throw new Problem(
+          'conflict',
+          'Another route for the own account of this provider uses one of the secrets.',
+        )
+      await recordAudit(tx, {
+        ...change,
+        tenantId,
+        action: 'webhook_route.created',
+        object: `webhook_route:${route.id}`,
+        diff: [{ path: '', after: row }],
+      })
+      return route
+    })
+  } catch (error) {
+    if (violatesUnique(error, 'webhook_route_claim_key'))
+      throw new Problem('conflict', 'A webhook route claims this account already.')
+    throw error
+  }
+}
+
+const notFound = (): Problem => new Problem('not_found', 'There is no such webhook route.')
+
+/** Errors: `not_found`, also for a route of another workspace. */
+export async function getRoute(on: Queryable, tenantId: string, id: string): Promise<WebhookRoute> {
+  const row = await sql.findRoute(on, { tenantId, id })
+  if (!row) throw notFound()
+  return toRoute(row)
+}
+
+/** Newest first. */
+export const listRoutes = async (on: Queryable, filter: sql.RouteFilter): Promise<WebhookRoute[]> =>
+  (await sql.listRoutes(on, filter)).map(toRoute)
+
+/** Removes a route: its events are refused from now on; what was accepted is still delivered. Errors: `not_found`. */
+export async function deleteRoute(db: Db, tenantId: string, id: string, change: Change): Promise<void> {
+  await db.transaction(async (tx) => {
+    const row = await sql.deleteRoute(tx, { tenantId, id })
+    if (!row) throw notFound()
+    const { created_at, ...before } = row
+    await recordAudit(tx, {
+      ...change,
+      tenantId,
+      action: 'webhook_route.deleted',
+      object: `webhook_route:${id}`,
+      diff: [{ path: '', before: { ...before, created_at: created_at.toISOString() } }],
+    })
+  })
+}
+
+/** How long a lost hint can go unnoticed for senders that the memory still knows. */
+const POLL_MS = 2_000
+
+/** The directory of one process over the routes of all workspaces. Close it before the database. */
+export const createRouteDirectory = (deps: {
+  readonly db: Queryable
+  readonly notifications: Pick<Notifications, 'listen'>
+  readonly clock: Clock
+  readonly log: Log
+}): RouteDirectory =>
+  startRouteDirectory({
+    db: deps.db,
+    clock: deps.clock,
+    pollMs: POLL_MS,
+    onHint: (handle) => deps.notifications.listen('webhook_routes', handle),
+    onFailure: (error) => deps.log.warn({ err: error }, 'the webhook routes could not be read'),
+    readGeneration: async (on) => (await sql.generation(on, {})).number,
+    readRoutes: async (on) => (await sql.allRoutes(on, {})).map(toRoute),
+  })

@@ -1,0 +1,83 @@
+import type { CallContext } from '../../platform/call-context.ts'
+import type { HttpServer } from '../../platform/http/server.ts'
+import { Problem } from '../../problems.ts'
+import { PROVIDERS } from './providers/registry.ts'
+import { ProviderParams, ProviderRouteParams, WebhookAccepted } from './webhooks.schema.ts'
+import type { AcceptWebhook } from './webhooks.ts'
+
+function providerOf(name: string) {
+  const provider = PROVIDERS.get(name)
+  if (!provider) throw new Problem('route_not_found', 'There is no such webhook provider.')
+  return provider
+}
+
+/**
+ * `/webhooks/:provider` of the ingress process. A scope of its own, because here bodies stay bytes whatever
+ * their content type says: a signature is over bytes, and parsed JSON cannot be turned back into them.
+ */
+export function webhooksIngress(
+  app: HttpServer,
+  deps: { readonly accept: AcceptWebhook; readonly bodyLimitBytes: number },
+): void {
+  app.register(async (scope: HttpServer) => {
+    scope.removeAllContentTypeParsers()
+    scope.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
+    // Before the body is read: nobody sends megabytes to a provider that is not there.
+    scope.addHook('onRequest', async (request) => {
+      providerOf((request.params as { provider: string }).provider)
+    })
+
+    const options = { config: { access: 'public' }, bodyLimit: deps.bodyLimitBytes } as const
+    const tags = ['webhooks']
+    const response = { 200: WebhookAccepted }
+
+    const accept = async (
+      {
+        raw,
+        body,
+        call,
+      }: { raw: { headersDistinct: NodeJS.Dict<string[]> }; body: unknown; call: CallContext },
+      provider: string,
+      routeId: string | undefined,
+    ) => {
+      const { inboxId, duplicate } = await deps.accept({
+        provider: providerOf(provider),
+        routeId,
+        raw: Buffer.isBuffer(body) ? body : Buffer.alloc(0),
+        headers: raw.headersDistinct,
+        call,
+      })
+      return { received: true as const, inbox_id: inboxId, duplicate }
+    }
+
+    scope.post(
+      '/webhooks/:provider',
+      {
+        ...options,
+        schema: {
+          operationId: 'receiveWebhook',
+          tags,
+          summary: 'Receive an event; the workspace is found by its account or by the secret that verifies',
+          params: ProviderParams,
+          response,
+        },
+      },
+      async (request) => accept(request, request.params.provider, undefined),
+    )
+
+    scope.post(
+      '/webhooks/:provider/:route_id',
+      {
+        ...options,
+        schema: {
+          operationId: 'receiveWebhookOfRoute',
+          tags,
+          summary: 'Receive an event for one webhook route',
+          params: ProviderRouteParams,
+          response,
+        },
+      },
+      async (request) => accept(request, request.params.provider, request.params.route_id),
+    )
+  })
+}

@@ -1,0 +1,164 @@
+import { many, maybeOne, run } from '../../platform/db/statement.ts'
+
+export interface NewInboxRow {
+  readonly tenantId: string
+  readonly id: string
+  readonly routeId: string
+  readonly provider: string
+  readonly account: string | null
+  readonly livemode: boolean
+  readonly eventId: string
+  readonly eventType: string
+  readonly occurredAt: Date
+  readonly state: 'accepted' | 'ignored'
+  readonly connector: string
+  readonly jobId: string | null
+  readonly secretRef: string
+  readonly requestId: string
+  readonly correlationId: string
+  readonly traceId: string
+  readonly body: Buffer
+  readonly sha256: Buffer
+  readonly headers: Readonly<Record<string, string>>
+  readonly dedupeDays: number
+}
+
+/**
+ * Takes an event once: the answer is the id of the inbox row that stands for it, the given one only for the
+ * first copy. Copies that come at the same time wait at the dedupe key until the first has committed. No row
+ * means that the route has gone in the meantime: the binding is checked in the transaction that relies on it.
+ */
+export const takeEvent = maybeOne<NewInboxRow, { readonly inbox_id: string }>(
+  'webhooks.take_event',
+  `with dedupe as (
+     insert into webhook_dedupe (tenant_id, event_id, route_id, inbox_id, expires_at)
+     select tenant_id, $3::text, id, $4::uuid, now() + make_interval(days => $5::int)
+     from webhook_route where tenant_id = $1 and id = $2
+     on conflict (tenant_id, event_id, route_id)
+       do update set duplicates = webhook_dedupe.duplicates + 1, last_seen_at = clock_timestamp()
+     returning inbox_id
+   ), inbox as (
+     insert into webhook_inbox (tenant_id, id, route_id, provider, account, livemode, event_id, event_type,
+                                occurred_at, state, connector, job_id, secret_ref, size, request_id,
+                                correlation_id, trace_id)
+     select $1::uuid, $4::uuid, $2::uuid, $6::text, $7::text, $8::boolean, $3::text, $9::text,
+            $10::timestamptz, $11::text, $12::text, $13::uuid, $14::text, octet_length($18::bytea), $15::text,
+            $16::text, $17::text
+     from dedupe where inbox_id = $4
+   ), payload as (
+     insert into webhook_payload (tenant_id, id, body, sha256, headers)
+     select $1::uuid, $4::uuid, $18::bytea, $19::bytea, $20::json
+     from dedupe where inbox_id = $4
+   )
+   select inbox_id from dedupe`,
+  (row) => [
+    row.tenantId,
+    row.routeId,
+    row.eventId,
+    row.id,
+    row.dedupeDays,
+    row.provider,
+    row.account,
+    row.livemode,
+    row.eventType,
+    row.occurredAt,
+    row.state,
+    row.connector,
+    row.jobId,
+    row.secretRef,
+    row.requestId,
+    row.correlationId,
+    row.traceId,
+    row.body,
+    row.sha256,
+    JSON.stringify(row.headers),
+  ],
+)
+
+export interface InboxRow {
+  readonly id: string
+  readonly route_id: string
+  readonly provider: string
+  readonly account: string | null
+  readonly livemode: boolean
+  readonly event_id: string
+  readonly event_type: string
+  readonly occurred_at: Date
+  readonly received_at: Date
+  readonly state: 'accepted' | 'ignored'
+  readonly connector: string
+  readonly job_id: string | null
+  readonly secret_ref: string
+  readonly size: number
+  readonly request_id: string
+  readonly correlation_id: string
+  readonly trace_id: string
+  readonly duplicates: number
+}
+
+const INBOX = `
+  select i.*, coalesce(d.duplicates, 0) as duplicates
+  from webhook_inbox i
+  left join webhook_dedupe d
+    on d.tenant_id = i.tenant_id and d.event_id = i.event_id and d.route_id = i.route_id and d.inbox_id = i.id`
+
+export interface InboxFilter {
+  readonly tenantId: string
+  readonly provider?: string | undefined
+  readonly type?: string | undefined
+  readonly eventId?: string | undefined
+  readonly traceId?: string | undefined
+  /** Only rows older than this one; absent = from the newest. */
+  readonly beforeId?: string | undefined
+  readonly limit: number
+}
+
+/** Newest first. The event id is looked up in the dedupe table, whose key begins with it. */
+export const listInbox = many<InboxFilter, InboxRow>(
+  'webhooks.list_inbox',
+  `${INBOX}
+   where i.tenant_id = $1
+     and ($2::text is null or i.provider = $2)
+     and ($3::text is null or i.event_type = $3)
+     and ($4::text is null or i.id in (
+       select inbox_id from webhook_dedupe where tenant_id = $1 and event_id = $4))
+     and ($5::text is null or i.trace_id = $5)
+     and ($6::uuid is null or i.id < $6)
+   order by i.id desc limit $7`,
+  ({ tenantId, provider, type, eventId, traceId, beforeId, limit }) => [
+    tenantId,
+    provider ?? null,
+    type ?? null,
+    eventId ?? null,
+    traceId ?? null,
+    beforeId ?? null,
+    limit,
+  ],
+)
+
+export const findInbox = maybeOne<{ readonly tenantId: string; readonly id: string }, InboxRow>(
+  'webhooks.find_inbox',
+  `${INBOX} where i.tenant_id = $1 and i.id = $2`,
+  ({ tenantId, id }) => [tenantId, id],
+)
+
+export interface PayloadRow {
+  readonly body: Buffer
+  readonly sha256: Buffer
+  readonly headers: Readonly<Record<string, string>>
+}
+
+export const findPayload = maybeOne<{ readonly tenantId: string; readonly id: string }, PayloadRow>(
+  'webhooks.find_payload',
+  'select body, sha256, headers from webhook_payload where tenant_id = $1 and id = $2',
+  ({ tenantId, id }) => [tenantId, id],
+)
+
+/** Maintenance over all workspaces; rows that a copy is waiting at are left for the next time. */
+export const deleteExpired = run<{ readonly limit: number }>(
+  'webhooks.delete_expired',
+  `delete from webhook_dedupe where (tenant_id, event_id, route_id) in (
+     select tenant_id, event_id, route_id from webhook_dedupe
+     where expires_at < now() order by expires_at limit $1 for update skip locked)`,
+  ({ limit }) => [limit],
+)
