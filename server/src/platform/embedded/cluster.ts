@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import {
+  access,
   chmod,
   chown,
+  constants,
   lchown,
   mkdir,
   mkdtemp,
@@ -29,7 +31,7 @@ const CREDENTIALS = 'orchestrator-passwords.json'
 
 /** Who owns the cluster of this home; undefined when there is none yet. */
 export async function clusterOwner(home: string): Promise<{ uid: number; gid: number } | undefined> {
-  return stat(join(dataFolderOf(home), 'PG_VERSION')).catch(() => undefined)
+  return stat(join(dataFolderOf(home), 'PG_VERSION')).catch(absent)
 }
 
 /**
@@ -153,10 +155,14 @@ async function giveTo({ uid, gid }: RunAs, folder: string): Promise<void> {
   await chown(folder, uid, gid)
 }
 
+/** Makes the folder, or throws StartRefused when this user cannot make or use it. */
 export async function makeHome(home: string): Promise<void> {
-  await mkdir(home, { recursive: true, mode: 0o700 }).catch((error) => {
-    throw refusal(error)
-  })
+  try {
+    await mkdir(home, { recursive: true, mode: 0o700 })
+    await access(home, constants.R_OK | constants.W_OK | constants.X_OK)
+  } catch (error) {
+    throw refusal(error as NodeJS.ErrnoException)
+  }
 }
 
 const lastLines = (text: string): string => text.split('\n').slice(-5).join('\n')

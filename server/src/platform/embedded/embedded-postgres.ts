@@ -51,11 +51,9 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const lock = await lockHome(home)
   let server: ServerProcess | undefined
   try {
+    const owner = await clusterOwner(home)
     await clearLeftovers(home, log)
-    const runAs = await chooseRunAs({
-      owner: await clusterOwner(home),
-      userNamespaces: options.userNamespaces,
-    })
+    const runAs = await chooseRunAs({ owner, userNamespaces: options.userNamespaces })
     const binaries = await runnableBinaries(packageFolder, home, runAs)
     const credentials = await prepareCluster({ home, binaries, runAs, log })
     const launch = (port: number) =>
