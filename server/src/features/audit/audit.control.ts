@@ -1,6 +1,6 @@
 import type { Db } from '../../platform/db/db.ts'
+import type { HttpServer } from '../../platform/http/http-server.ts'
 import { decodeCursor, pageOf } from '../../platform/http/page.ts'
-import type { HttpServer } from '../../platform/http/server.ts'
 import { type AuditEntryView, AuditPage, AuditQuery, ChainView } from './audit.schema.ts'
 import { type AuditEntry, listAudit, verifyChain } from './audit.ts'
 

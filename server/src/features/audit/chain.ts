@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { canonicalJson } from '../../platform/canonical-json.ts'
 
 /** What an entry's hash covers, besides the hash before it: every column but the two hashes. */
 export interface HashedEntry {
@@ -16,17 +17,6 @@ export interface HashedEntry {
 
 /** What the first entry of a chain has before it. */
 export const GENESIS_HASH: Buffer = Buffer.alloc(32)
-
-/**
- * JSON with the keys of every object in code unit order and no white space (the scheme of RFC 8785), so that the same
- * content has the same bytes whatever the database or a later version of the hub does with key order.
- */
-export function canonicalJson(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`
-  if (value === null || typeof value !== 'object') return JSON.stringify(value)
-  const members = Object.entries(value).sort(([left], [right]) => (left < right ? -1 : 1))
-  return `{${members.map(([key, member]) => `${JSON.stringify(key)}:${canonicalJson(member)}`).join(',')}}`
-}
 
 /** The hash of an entry: SHA-256 over the hash before it and the canonical JSON of its row. */
 export function entryHash(previous: Buffer, entry: HashedEntry): Buffer {

@@ -226,9 +226,9 @@ describe('a verifier', () => {
     const verify = verifier()
     const token = withClaims({ exp: nowSeconds() + 10 })
     await verify(token)
-    clock.advance(14_999)
+    await clock.advance(14_999)
     await expect(verify(token)).resolves.toBeDefined()
-    clock.advance(1)
+    await clock.advance(1)
     await expect(verify(token)).rejects.toMatchObject({ code: 'auth_required' })
   })
 
@@ -236,7 +236,7 @@ describe('a verifier', () => {
     const keys = await open('retiring')
     const verify = createVerifier({ keys, rules: EXEC, clock, log: captured.log })
     await keys.rotate()
-    clock.advance(60_000 + 605_000 - 1)
+    await clock.advance(60_000 + 605_000 - 1)
     // Not by expiry: the clock of the issuer ran ahead and the token would still be young enough.
     const file = JSON.parse(await readFile(join(folder, 'retiring.json'), 'utf8')) as {
       keys: [{ kid: string }]
@@ -244,7 +244,7 @@ describe('a verifier', () => {
     const old = createPrivateKey({ key: file.keys[0] as never, format: 'jwk' })
     const token = forge({ kid: file.keys[0].kid }, goodClaims(), old)
     await expect(verify(token)).resolves.toBeDefined()
-    clock.advance(1)
+    await clock.advance(1)
     await expect(verify(token)).rejects.toMatchObject({ code: 'auth_required' })
     keys.close()
   })
@@ -268,7 +268,7 @@ describe('an issued token', () => {
     const roles = ['platform_admin']
     const before = await issueToken({ keys: execKeys, rules: EXEC, clock }, { ...NEW_TOKEN, roles })
     await execKeys.rotate()
-    clock.advance(60_000)
+    await clock.advance(60_000)
     const after = await issueToken({ keys: execKeys, rules: EXEC, clock }, NEW_TOKEN)
     expect(await verify(before.token)).toEqual({
       subject: NEW_TOKEN.subject,

@@ -1,0 +1,34 @@
+import type { Principal, VerifyToken } from '../../platform/auth/principal.ts'
+import { bearerToken, tokenRefused } from '../../platform/auth/tokens.ts'
+import type { Authenticate } from '../../platform/http/access.ts'
+import { Problem } from '../../problems.ts'
+import type { WorkspaceDirectory } from './workspace-directory.ts'
+
+/** The role that may create workspaces and see all of them. */
+export const PLATFORM_ADMIN = 'platform_admin'
+const READ_SCOPE = 'orchestrator.control.read'
+
+/** Without a working workspace a platform admin may look around and use platform routes, nothing else. */
+const limited = (principal: Principal): Principal => ({
+  ...principal,
+  scopes: new Set([READ_SCOPE].filter((scope) => principal.scopes.has(scope))),
+})
+
+/**
+ * From the `Authorization` header to a caller whose workspace exists here and is active. Errors:
+ * `auth_required` for every bad token and for a workspace that this hub does not serve, `workspace_suspended`.
+ */
+export function createAuthenticate(deps: {
+  readonly verify: VerifyToken
+  readonly directory: WorkspaceDirectory
+}): Authenticate {
+  return async (authorization) => {
+    const principal = await deps.verify(bearerToken(authorization))
+    const workspace = await deps.directory.find(principal.tenantId)
+    if (workspace?.status === 'active') return principal
+    // Whoever may resume a workspace, or create the first one, must not be locked out with it.
+    if (principal.roles.has(PLATFORM_ADMIN)) return limited(principal)
+    if (!workspace) throw tokenRefused()
+    throw new Problem('workspace_suspended', 'The workspace of this token is suspended.')
+  }
+}
