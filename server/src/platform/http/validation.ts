@@ -7,7 +7,10 @@ import type { HttpServer } from './http-server.ts'
 /** More would only make the answer long: who has fifty faults mends some and asks again. */
 const MAX_DETAILS = 50
 
-const formats = addFormats.default
+/** The format of ajv-formats also takes `urn:uuid:…`, which Postgres refuses. */
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
+
+const formats = (ajv: Ajv): Ajv => addFormats.default(ajv).addFormat('uuid', UUID)
 
 // Bodies are JSON and have types: nothing is coerced, unknown fields are refused, never dropped in silence.
 const body = formats(
