@@ -26,7 +26,7 @@ declare module 'vitest' {
 const PREFIX = 'orchestrator-test-postgres-'
 const YOUNG_MS = 60_000
 const TEMPLATE = 'orchestrator_template'
-const log = createLog('test', 'warn')
+const log = createLog('test', 'error')
 
 /** Starts one Postgres for the whole run, migrates the template and removes everything at the end. */
 export default async function startPostgresOfTheRun(project: TestProject): Promise<() => Promise<void>> {
