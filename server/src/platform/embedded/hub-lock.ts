@@ -30,5 +30,9 @@ export async function lockHome(home: string): Promise<{ release(): void }> {
   }
   const held = database
   await writeFile(holderFile, `${process.pid}\n`)
-  return { release: () => held.close() }
+  return {
+    release: () => {
+      if (held.isOpen) held.close()
+    },
+  }
 }

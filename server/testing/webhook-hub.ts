@@ -1,0 +1,126 @@
+import type { Change } from '../src/features/audit/audit.ts'
+import {
+  createRoute,
+  createRouteDirectory,
+  type RouteSettings,
+  type WebhookRoute,
+} from '../src/features/webhook-routes/webhook-routes.ts'
+import {
+  type AcceptWebhook,
+  createWebhookAcceptor,
+  isWebhookProvider,
+} from '../src/features/webhooks/webhooks.ts'
+import { createWorkspaceDirectory } from '../src/features/workspaces/workspaces.ts'
+import { newId } from '../src/platform/ids.ts'
+import type { Platform } from '../src/platform/platform.ts'
+import { Secret } from '../src/platform/secret.ts'
+import { Problem } from '../src/problems.ts'
+import type { LaneKey } from '../src/queue/job.ts'
+
+export interface WebhookHub {
+  readonly accept: AcceptWebhook
+  /** Lanes that the acceptor gave a wake-up for. */
+  readonly hints: LaneKey[]
+  /** Values of secret refs by `<tenant id>/<name>`. */
+  readonly secrets: Map<string, string>
+  /** Connectors of the active config by `<tenant id>/<name>`. */
+  readonly connectors: Map<string, { lane: number; configVersion: number }>
+  workspace(slug: string): Promise<string>
+  /** A route with a secret of its own: `secrets` hold the value under the first secret ref. */
+  route(
+    tenantId: string,
+    settings: Partial<RouteSettings> & { readonly secret: string },
+  ): Promise<WebhookRoute>
+  /** Numbers of stored rows over all workspaces. */
+  stored(): Promise<Record<string, number>>
+  query<Row extends object>(text: string, values?: readonly unknown[]): Promise<Row[]>
+  close(): Promise<void>
+}
+
+export const testChange: Change = {
+  actor: 'svc:test',
+  reason: 'for the test',
+  call: { requestId: 'r', correlationId: 'c', traceId: '0'.repeat(32), traceparent: '' },
+}
+
+const TABLES = ['webhook_inbox', 'webhook_payload', 'webhook_dedupe', 'job', 'job_ready', 'event']
+
+/** Webhook ingress over a real database, without processes; secrets and connectors are what the test puts there. */
+export function webhookHub(platform: Platform, environment: 'dev' | 'prod' = 'dev'): WebhookHub {
+  const { db } = platform
+  const secrets: WebhookHub['secrets'] = new Map()
+  const connectors: WebhookHub['connectors'] = new Map()
+  const hints: LaneKey[] = []
+  const workspaces = createWorkspaceDirectory({ ...platform, environment })
+  const routes = createRouteDirectory(platform)
+  const query: WebhookHub['query'] = async <Row extends object>(
+    text: string,
+    values: readonly unknown[] = [],
+  ) => (await db.execute<Row>({ name: '', text }, values)).rows
+  return {
+    secrets,
+    connectors,
+    hints,
+    query,
+    accept: createWebhookAcceptor({
+      platform,
+      routes,
+      workspaces,
+      wakeUp: { hint: (lanes) => void hints.push(...lanes) },
+      activeConnector: async (tenantId, name) => connectors.get(`${tenantId}/${name}`),
+      resolveSecret: async (tenantId, name) => {
+        const value = secrets.get(`${tenantId}/${name}`)
+        if (value === undefined) throw new Problem('secret_unresolved', 'The secret ref has no value.')
+        return new Secret(value)
+      },
+    }),
+    workspace: async (slug) => {
+      const id = newId()
+      const ofEnvironment = slug.endsWith('-prod') ? 'prod' : 'dev'
+      await query('insert into workspace (id, slug, name, environment) values ($1, $2, $2, $3)', [
+        id,
+        slug,
+        ofEnvironment,
+      ])
+      connectors.set(`${id}/product`, { lane: 7, configVersion: 3 })
+      return id
+    },
+    route: async (tenantId, { secret, ...settings }) => {
+      const ref = `secret-${newId()}`
+      secrets.set(`${tenantId}/${ref}`, secret)
+      return createRoute(
+        {
+          db,
+          checks: {
+            isProvider: isWebhookProvider,
+            connectorKind: async () => 'callback',
+            secretNames: async () => new Set([ref, ...(settings.secretRefs ?? [])]),
+            workspaces,
+          },
+        },
+        tenantId,
+        {
+          provider: 'stripe',
+          account: null,
+          livemode: environment === 'prod',
+          connector: 'product',
+          queue: 'webhook',
+          eventTypes: ['*'],
+          emitOnDelivery: [],
+          ...settings,
+          secretRefs: [ref, ...(settings.secretRefs ?? [])],
+        },
+        testChange,
+      )
+    },
+    stored: async () => {
+      const counts = TABLES.map((name) => `(select count(*) from ${name}) as ${name}`)
+      const [row] = await query<Record<string, number>>(`select ${counts.join(', ')}`)
+      return row ?? {}
+    },
+    close: async () => {
+      workspaces.close()
+      await routes.close()
+    },
+  }
+}
