@@ -17,11 +17,15 @@ create table service_identity (
   id uuid not null,
   name text not null check (name ~ '^svc:[a-z0-9]+(-[a-z0-9]+)*$' and length(name) <= 80),
   secret_sha256 bytea not null check (length(secret_sha256) = 32),
+  -- After a rotation the secret before it is accepted until this moment, so that a product changes over without a gap.
+  previous_secret_sha256 bytea check (length(previous_secret_sha256) = 32),
+  previous_secret_until timestamptz,
   scopes text[] not null check (cardinality(scopes) > 0),
   created_at timestamptz not null default now(),
   last_used_at timestamptz,
   revoked_at timestamptz,
-  primary key (tenant_id, id)
+  primary key (tenant_id, id),
+  check ((previous_secret_sha256 is null) = (previous_secret_until is null))
 );
 create unique index service_identity_name_key on service_identity (tenant_id, name) where revoked_at is null;
 -- The token endpoint knows only the client id.

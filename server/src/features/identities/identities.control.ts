@@ -1,0 +1,143 @@
+import type { Db } from '../../platform/db/db.ts'
+import type { HttpServer } from '../../platform/http/http-server.ts'
+import { decodeCursor, pageOf } from '../../platform/http/page.ts'
+import { timeOfId } from '../../platform/ids.ts'
+import {
+  IdentitiesQuery,
+  IdentityPage,
+  IdentityParams,
+  IdentityView,
+  IdentityWithSecretView,
+  NewIdentityBody,
+  RevokeBody,
+  RotateSecretBody,
+} from './identities.schema.ts'
+import {
+  createIdentity,
+  getIdentity,
+  type Identity,
+  type IdentityWithSecret,
+  listIdentities,
+  revokeIdentity,
+  rotateClientSecret,
+} from './identities.ts'
+
+const isKey = (parts: readonly unknown[]): parts is readonly [string] =>
+  parts.length === 1 && typeof parts[0] === 'string' && timeOfId(parts[0]) !== undefined
+
+const view = (identity: Identity): IdentityView => ({
+  id: identity.id,
+  name: identity.name,
+  scopes: [...identity.scopes],
+  status: identity.revokedAt ? 'revoked' : 'active',
+  created_at: identity.createdAt.toISOString(),
+  last_used_at: identity.lastUsedAt?.toISOString() ?? null,
+  previous_secret_until: identity.previousSecretUntil?.toISOString() ?? null,
+  revoked_at: identity.revokedAt?.toISOString() ?? null,
+})
+
+/** The one place where a client secret leaves the hub. */
+const viewWithSecret = ({ identity, clientSecret }: IdentityWithSecret) => ({
+  ...view(identity),
+  client_secret: clientSecret.reveal(),
+})
+
+/** `/identities` of the control plane. */
+export function identitiesControl(app: HttpServer, { db }: { readonly db: Db }): void {
+  const read = { access: { scope: 'orchestrator.control.read' } }
+  const write = { access: { scope: 'orchestrator.control.write' } }
+  const tags = ['identities']
+
+  app.post(
+    '/identities',
+    {
+      config: write,
+      schema: {
+        operationId: 'createIdentity',
+        tags,
+        summary: 'Create a service identity; its secret is shown once',
+        body: NewIdentityBody,
+        response: { 201: IdentityWithSecretView },
+      },
+    },
+    async ({ body: { name, scopes, reason }, principal: { tenantId, subject: actor }, call }, reply) => {
+      const created = await createIdentity(db, { tenantId, name, scopes }, { actor, reason, call })
+      return reply
+        .code(201)
+        .header('location', `/identities/${created.identity.id}`)
+        .header('cache-control', 'no-store')
+        .send(viewWithSecret(created))
+    },
+  )
+
+  app.get(
+    '/identities',
+    {
+      config: read,
+      schema: {
+        operationId: 'listIdentities',
+        tags,
+        summary: 'Service identities of this workspace, also revoked ones, newest first',
+        querystring: IdentitiesQuery,
+        response: { 200: IdentityPage },
+      },
+    },
+    async ({ principal: { tenantId }, query: { cursor, limit = 50 } }) => {
+      const beforeId = cursor === undefined ? undefined : decodeCursor(cursor, isKey)[0]
+      const rows = await listIdentities(db, { tenantId, beforeId, limit: limit + 1 })
+      return pageOf(rows, limit, ({ id }) => [id], view)
+    },
+  )
+
+  app.get(
+    '/identities/:id',
+    {
+      config: read,
+      schema: {
+        operationId: 'getIdentity',
+        tags,
+        summary: 'One service identity',
+        params: IdentityParams,
+        response: { 200: IdentityView },
+      },
+    },
+    async ({ principal: { tenantId }, params: { id } }) => view(await getIdentity(db, { tenantId, id })),
+  )
+
+  app.post(
+    '/identities/:id/revoke',
+    {
+      config: write,
+      schema: {
+        operationId: 'revokeIdentity',
+        tags,
+        summary: 'End a service identity for good: it gets no more tokens',
+        params: IdentityParams,
+        body: RevokeBody,
+        response: { 200: IdentityView },
+      },
+    },
+    async ({ principal: { tenantId, subject: actor }, params: { id }, body: { reason }, call }) =>
+      view(await revokeIdentity(db, { tenantId, id }, { actor, reason, call })),
+  )
+
+  app.post(
+    '/identities/:id/rotate-secret',
+    {
+      config: write,
+      schema: {
+        operationId: 'rotateIdentitySecret',
+        tags,
+        summary: 'Give a service identity a new secret, with an overlap for the present one',
+        params: IdentityParams,
+        body: RotateSecretBody,
+        response: { 200: IdentityWithSecretView },
+      },
+    },
+    async ({ principal: { tenantId, subject: actor }, params: { id }, body, call }, reply) => {
+      const target = { tenantId, id, overlapSeconds: body.overlap_seconds }
+      const rotated = await rotateClientSecret(db, target, { actor, reason: body.reason, call })
+      return reply.header('cache-control', 'no-store').send(viewWithSecret(rotated))
+    },
+  )
+}

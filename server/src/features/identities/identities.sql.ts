@@ -1,0 +1,98 @@
+import { many, maybeOne, one, run } from '../../platform/db/statement.ts'
+
+export interface IdentityRow {
+  readonly tenant_id: string
+  readonly id: string
+  readonly name: string
+  readonly scopes: readonly string[]
+  readonly created_at: Date
+  readonly last_used_at: Date | null
+  readonly previous_secret_until: Date | null
+  readonly revoked_at: Date | null
+}
+
+interface Key {
+  readonly tenantId: string
+  readonly id: string
+}
+
+/** Never the hashes: only `findCredentials` reads them. A previous secret whose time is over is as good as none. */
+const COLUMNS = `tenant_id, id, name, scopes, created_at, last_used_at,
+  case when previous_secret_until > now() then previous_secret_until end as previous_secret_until, revoked_at`
+
+export const insertIdentity = one<
+  Key & { readonly name: string; readonly scopes: readonly string[]; readonly secretSha256: Buffer },
+  IdentityRow
+>(
+  'identities.insert',
+  `insert into service_identity (tenant_id, id, name, scopes, secret_sha256)
+   values ($1, $2, $3, $4, $5) returning ${COLUMNS}`,
+  ({ tenantId, id, name, scopes, secretSha256 }) => [tenantId, id, name, scopes, secretSha256],
+)
+
+export const findIdentity = maybeOne<Key, IdentityRow>(
+  'identities.find',
+  `select ${COLUMNS} from service_identity where tenant_id = $1 and id = $2`,
+  ({ tenantId, id }) => [tenantId, id],
+)
+
+/** Newest first. */
+export const listRows = many<
+  { readonly tenantId: string; readonly beforeId?: string | undefined; readonly limit: number },
+  IdentityRow
+>(
+  'identities.list',
+  `select ${COLUMNS} from service_identity
+   where tenant_id = $1 and ($2::uuid is null or id < $2) order by id desc limit $3`,
+  ({ tenantId, beforeId, limit }) => [tenantId, beforeId ?? null, limit],
+)
+
+/** Gives nothing when it is revoked already or does not exist. Its secrets are gone for good. */
+export const revokeRow = maybeOne<Key, IdentityRow>(
+  'identities.revoke',
+  `update service_identity
+   set revoked_at = now(), previous_secret_sha256 = null, previous_secret_until = null
+   where tenant_id = $1 and id = $2 and revoked_at is null returning ${COLUMNS}`,
+  ({ tenantId, id }) => [tenantId, id],
+)
+
+/** The present secret becomes the previous one; one that was still accepted besides it ends now. */
+export const replaceSecret = maybeOne<
+  Key & { readonly secretSha256: Buffer; readonly overlapSeconds: number },
+  IdentityRow
+>(
+  'identities.replace_secret',
+  `update service_identity set
+     secret_sha256 = $3,
+     previous_secret_sha256 = case when $4::int > 0 then secret_sha256 end,
+     previous_secret_until = case when $4::int > 0 then now() + make_interval(secs => $4::int) end
+   where tenant_id = $1 and id = $2 and revoked_at is null returning ${COLUMNS}`,
+  ({ tenantId, id, secretSha256, overlapSeconds }) => [tenantId, id, secretSha256, overlapSeconds],
+)
+
+export interface CredentialsRow {
+  readonly tenant_id: string
+  readonly id: string
+  readonly name: string
+  readonly scopes: readonly string[]
+  readonly secret_sha256: Buffer
+  readonly previous_secret_sha256: Buffer | null
+}
+
+/** The one statement without a workspace: the token endpoint knows only the client id, and the workspace comes from here. */
+export const findCredentials = maybeOne<{ readonly id: string }, CredentialsRow>(
+  'identities.credentials',
+  `select tenant_id, id, name, scopes, secret_sha256,
+     case when previous_secret_until > now() then previous_secret_sha256 end as previous_secret_sha256
+   from service_identity where id = $1 and revoked_at is null`,
+  ({ id }) => [id],
+)
+
+/** At most one write a minute for each identity, however many tokens it asks for. */
+export const touchIdentity = run<Key>(
+  'identities.touch',
+  `update service_identity set last_used_at = now()
+   where tenant_id = $1 and id = $2
+     and (last_used_at is null or last_used_at < now() - interval '1 minute')`,
+  ({ tenantId, id }) => [tenantId, id],
+)
