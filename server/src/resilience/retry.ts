@@ -1,0 +1,96 @@
+import type { Clock, Random } from '../platform/clock.ts'
+import { attemptsOf, type BackoffSchedule, backoffDelay } from './backoff.ts'
+import { MIN_LEFT_MS, remainingMs } from './deadline.ts'
+import { CallFailure } from './failure.ts'
+import type { Stage } from './pipeline.ts'
+
+/** An upstream that asks for more than a day is believed a day. */
+const RETRY_AFTER_CAP_MS = 24 * 3_600_000
+
+/** What follows a failed attempt. `why` is one sentence for the timeline. */
+export type RetryDecision =
+  | { readonly again: true; readonly delayMs: number; readonly why: string }
+  | { readonly again: false; readonly why: string }
+
+const REFUSALS = {
+  outcome_unknown: 'it may have had its effect, and the operation is neither safe nor keyed',
+  permanent: 'repeating would not change the answer',
+}
+
+/**
+ * Whether and when to repeat, by the class of the failure alone: `never_sent` and `safe_to_repeat` are
+ * repeated while the schedule has attempts. The wait is the longer one of the schedule's and of the upstream's
+ * Retry-After. For jobs this is the whole rule; an execution has a deadline on top (`retry`).
+ */
+export function decideRetry(input: {
+  readonly failure: CallFailure
+  /** How many attempts have failed, this one included. */
+  readonly failedAttempts: number
+  readonly schedule: BackoffSchedule
+  readonly random: Random
+}): RetryDecision {
+  const { failure, failedAttempts, schedule, random } = input
+  if (failure.class === 'outcome_unknown' || failure.class === 'permanent')
+    return { again: false, why: `not repeated: ${REFUSALS[failure.class]}` }
+  const backoff = backoffDelay(schedule, failedAttempts, random)
+  if (backoff === undefined)
+    return { again: false, why: `not repeated: all ${attemptsOf(schedule)} attempts are spent` }
+  const asked = Math.min(failure.retryAfterMs ?? 0, RETRY_AFTER_CAP_MS)
+  return asked > backoff
+    ? { again: true, delayMs: asked, why: `again in ${asked} ms, as the upstream asks` }
+    : { again: true, delayMs: backoff, why: `again in ${backoff} ms` }
+}
+
+export interface FailedAttempt {
+  readonly attempt: number
+  readonly failure: CallFailure
+  readonly decision: RetryDecision
+}
+
+export interface RetryOptions {
+  readonly schedule: BackoffSchedule
+  readonly clock: Clock
+  readonly random: Random
+  /** Told of every failed attempt, before the wait. */
+  readonly onFailure?: (failed: FailedAttempt) => void
+}
+
+/**
+ * Repeats what is inside. A wait that would outlast the total deadline is not begun: the caller gets the
+ * failure at once, with the upstream's Retry-After. Errors that are no `CallFailure` pass through.
+ */
+export function retry(options: RetryOptions): Stage {
+  const { clock } = options
+  return async (scope, next) => {
+    let maybeSent = false
+    for (let attempt = scope.attempt; ; attempt += 1) {
+      try {
+        return await next({ ...scope, attempt })
+      } catch (error) {
+        if (!(error instanceof CallFailure)) throw error
+        maybeSent ||= error.class !== 'never_sent'
+        const decision = scope.signal.aborted
+          ? ({ again: false, why: 'not repeated: the call was given up' } as const)
+          : withinTime(
+              decideRetry({ ...options, failure: error, failedAttempts: attempt }),
+              remainingMs(scope, clock),
+            )
+        options.onFailure?.({ attempt, failure: error, decision })
+        // "Never sent" would be a lie when an earlier attempt may have arrived.
+        const failure = maybeSent && error.class === 'never_sent' ? error.as('safe_to_repeat') : error
+        if (!decision.again) throw failure
+        await clock.sleep(decision.delayMs, scope.signal).catch(() => {
+          throw failure
+        })
+      }
+    }
+  }
+}
+
+function withinTime(decision: RetryDecision, leftMs: number): RetryDecision {
+  if (!decision.again || decision.delayMs + MIN_LEFT_MS <= leftMs) return decision
+  return {
+    again: false,
+    why: `not repeated: the wait of ${decision.delayMs} ms is longer than the ${Math.max(0, Math.floor(leftMs))} ms left`,
+  }
+}
