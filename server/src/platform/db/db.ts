@@ -84,6 +84,11 @@ async function inTransaction<T>(pool: Pool, execute: Execute, work: (tx: Tx) => 
     throw isUnavailable(error) ? unavailable(error) : error
   })
   let broken: Error | undefined
+  // Between two statements nobody waits for this connection: unheard, its loss would end the process.
+  const onLost = (error: Error): void => {
+    broken = error
+  }
+  client.on('error', onLost)
   try {
     await client.query('begin')
     const result = await work({
@@ -99,6 +104,7 @@ async function inTransaction<T>(pool: Pool, execute: Execute, work: (tx: Tx) => 
     })
     throw isUnavailable(error) ? unavailable(error) : error
   } finally {
+    client.off('error', onLost)
     client.release(broken)
   }
 }
