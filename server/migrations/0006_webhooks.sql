@@ -34,7 +34,7 @@ create function webhook_route_changed() returns trigger
 language plpgsql as $$
 begin
   update webhook_route_generation set number = number + 1;
-  perform pg_notify('webhook_routes', '');
+  perform pg_notify('orchestrator_webhook_routes', '');
   return null;
 end
 $$;
@@ -91,6 +91,6 @@ create table webhook_dedupe (
 ) with (fillfactor = 90);
 create index webhook_dedupe_expiry on webhook_dedupe (expires_at);
 
-insert into partitioned_table values ('webhook_inbox', true), ('webhook_payload', true);
+insert into partitioned_table (name, by_id) values ('webhook_inbox', true), ('webhook_payload', true);
 select create_daily_partitions('webhook_inbox', true, 7);
 select create_daily_partitions('webhook_payload', true, 7);

@@ -35,10 +35,10 @@ export interface RouteDirectory {
   /** The newest known routes. Errors: `database_unavailable` when they could never be read. */
   current(): Promise<RouteIndex>
   /**
-   * Asks the database whether the routes have changed since they were read, and reads them again if so: true
-   * when they had. What was committed before the call is in it. Errors: `database_unavailable`.
+   * Routes with everything in them that was committed before the call: the same object as before when nothing
+   * has changed. Asks the database. Errors: `database_unavailable`.
    */
-  refresh(): Promise<boolean>
+  refresh(): Promise<RouteIndex>
   close(): Promise<void>
 }
 
@@ -57,19 +57,20 @@ export function startRouteDirectory(options: RouteDirectoryOptions): RouteDirect
   const { db, clock } = options
   const stop = new AbortController()
   let known: { readonly generation: number; readonly index: RouteIndex } | undefined
-  let running: Promise<boolean> | undefined
-  let next: Promise<boolean> | undefined
+  let running: Promise<RouteIndex> | undefined
+  let next: Promise<RouteIndex> | undefined
 
-  const load = async (): Promise<boolean> => {
+  const load = async (): Promise<RouteIndex> => {
     // The number first: routes that change between the two reads are then read again, never missed.
     const generation = await options.readGeneration(db)
-    if (known?.generation === generation) return false
-    known = { generation, index: indexRoutes(await options.readRoutes(db)) }
-    return true
+    if (known?.generation === generation) return known.index
+    const index = indexRoutes(await options.readRoutes(db))
+    known = { generation, index }
+    return index
   }
 
   /** One read at a time: a flood of unknown senders costs one connection. Who comes during a read waits for the next one. */
-  const refresh = (): Promise<boolean> => {
+  const refresh = (): Promise<RouteIndex> => {
     if (!running) {
       running = load().finally(() => {
         running = undefined
@@ -98,11 +99,7 @@ export function startRouteDirectory(options: RouteDirectoryOptions): RouteDirect
 
   return {
     refresh,
-    current: async () => {
-      if (!known) await refresh()
-      if (!known) throw new Error('the webhook routes were read and are not known')
-      return known.index
-    },
+    current: async () => known?.index ?? refresh(),
     close: async () => {
       stopHints()
       stop.abort()

@@ -15,6 +15,7 @@ import { newId } from '../../platform/ids.ts'
 import type { Log } from '../../platform/log.ts'
 import { Problem, type ProblemDetail } from '../../problems.ts'
 import { type Change, recordAudit } from '../audit/audit.ts'
+import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
 import type { RouteSettings, WebhookRoute } from './route.ts'
 import { type RouteDirectory, startRouteDirectory } from './route-directory.ts'
 import * as sql from './webhook-routes.sql.ts'
@@ -29,7 +30,7 @@ export interface RouteChecks {
   readonly connectorKind: (tenantId: string, connector: string) => Promise<string | undefined>
   /** Names of the workspace's secret refs. */
   readonly secretNames: (on: Queryable, tenantId: string) => Promise<ReadonlySet<string>>
-  readonly environmentOf: (tenantId: string) => Promise<'dev' | 'prod' | undefined>
+  readonly workspaces: Pick<WorkspaceDirectory, 'find'>
 }
 
 const toRoute = (row: sql.RouteRow): WebhookRoute => ({
@@ -53,7 +54,7 @@ async function faultsOf(
   tenantId: string,
   route: RouteSettings,
 ): Promise<ProblemDetail[]> {
-  const environment = await checks.environmentOf(tenantId)
+  const environment = (await checks.workspaces.find(tenantId))?.environment
   const kind = await checks.connectorKind(tenantId, route.connector)
   const secrets = await checks.secretNames(on, tenantId)
   const faults: (ProblemDetail | false)[] = [
@@ -179,7 +180,7 @@ export const createRouteDirectory = (deps: {
     db: deps.db,
     clock: deps.clock,
     pollMs: POLL_MS,
-    onHint: (handle) => deps.notifications.listen('webhook_routes', handle),
+    onHint: (handle) => deps.notifications.listen('orchestrator_webhook_routes', handle),
     onFailure: (error) => deps.log.warn({ err: error }, 'the webhook routes could not be read'),
     readGeneration: async (on) => (await sql.generation(on, {})).number,
     readRoutes: async (on) => (await sql.allRoutes(on, {})).map(toRoute),

@@ -39,7 +39,7 @@ export function deliveryJob(of: {
       completion: { event: { type: emitted, data: { ...identity, event_type: event.type } } },
     }),
     configVersion: of.configVersion,
-    idempotencyKey: `inbox_${inboxId}`,
+    idempotencyKey: `inbox-${inboxId}`,
     inboxId,
     createdBy: `webhook-route:${route.id}`,
     call: of.call,

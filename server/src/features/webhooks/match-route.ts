@@ -3,6 +3,7 @@ import type { Log } from '../../platform/log.ts'
 import { Secret } from '../../platform/secret.ts'
 import { Problem } from '../../problems.ts'
 import type { RouteIndex, WebhookRoute } from '../webhook-routes/webhook-routes.ts'
+import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
 import type { HeaderValues, ProviderEvent, Verdict, VerifyFailure, WebhookProvider } from './provider.ts'
 
 /** Why a webhook is not accepted: for the log and the metric. The sender gets the same answer for all of them. */
@@ -31,7 +32,7 @@ export interface SignedRequest {
 export interface MatchDeps {
   /** Errors: `secret_unresolved` when the ref leads to no value. */
   readonly resolveSecret: (tenantId: string, refName: string) => Promise<Secret>
-  readonly environmentOf: (tenantId: string) => Promise<'dev' | 'prod' | undefined>
+  readonly workspaces: Pick<WorkspaceDirectory, 'find'>
   readonly log: Log
 }
 
@@ -88,8 +89,8 @@ async function mismatch(
 ): Promise<RefusalCause | undefined> {
   if (route.account !== event.account) return 'account_mismatch'
   if (route.livemode !== event.livemode) return 'livemode_mismatch'
-  const environment = await deps.environmentOf(route.tenantId)
-  return environment !== undefined && event.livemode === (environment === 'prod')
+  const workspace = await deps.workspaces.find(route.tenantId)
+  return workspace && event.livemode === (workspace.environment === 'prod')
     ? undefined
     : 'environment_mismatch'
 }

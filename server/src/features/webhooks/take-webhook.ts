@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import type { CallContext } from '../../platform/call-context.ts'
 import type { Db } from '../../platform/db/db.ts'
-import type { Tx } from '../../platform/db/statement.ts'
 import { appendEvents, type EventRecord } from '../../platform/event-log.ts'
+import { enqueueJobs } from '../../queue/enqueue.ts'
 import type { NewJob } from '../../queue/job.ts'
 import type { WebhookRoute } from '../webhook-routes/webhook-routes.ts'
 import type { HeaderValues, ProviderEvent, WebhookProvider } from './provider.ts'
@@ -38,11 +38,7 @@ export interface VerifiedWebhook {
 }
 
 /** Everything of one event in one transaction; undefined when the route has gone. */
-export function takeWebhook(
-  db: Db,
-  enqueueJobs: (tx: Tx, jobs: readonly NewJob[]) => Promise<unknown>,
-  webhook: VerifiedWebhook,
-): Promise<AcceptedWebhook | undefined> {
+export function takeWebhook(db: Db, webhook: VerifiedWebhook): Promise<AcceptedWebhook | undefined> {
   const { request, event, route, inboxId, delivery } = webhook
   return db.transaction(async (tx) => {
     const row = await takeEvent(tx, {

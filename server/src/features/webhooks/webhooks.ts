@@ -10,12 +10,13 @@
  * An inbox row is `accepted` or `ignored` (its type fits no filter of the route) and never changes; how the delivery
  * goes is the state of its job.
  */
-import type { Queryable, Tx } from '../../platform/db/statement.ts'
+import type { Queryable } from '../../platform/db/statement.ts'
 import { parseJson } from '../../platform/http/json-body.ts'
 import { newId } from '../../platform/ids.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { Problem } from '../../problems.ts'
 import type { NewJob } from '../../queue/job.ts'
+import type { WakeUp } from '../../queue/wake-up.ts'
 import { type RouteDirectory, routeDelivers, type WebhookRoute } from '../webhook-routes/webhook-routes.ts'
 import { deliveryJob } from './delivery.ts'
 import {
@@ -32,7 +33,7 @@ import { deleteExpired } from './webhooks.sql.ts'
 
 export const isWebhookProvider = (name: string): boolean => PROVIDERS.has(name)
 
-export interface WebhookDeps extends Pick<MatchDeps, 'resolveSecret' | 'environmentOf'> {
+export interface WebhookDeps extends Omit<MatchDeps, 'log'> {
   readonly platform: Pick<Platform, 'db' | 'clock' | 'log' | 'metrics'>
   readonly routes: RouteDirectory
   /** The connector's lane and the version of the active config; undefined = the active config has no such connector. */
@@ -40,10 +41,7 @@ export interface WebhookDeps extends Pick<MatchDeps, 'resolveSecret' | 'environm
     tenantId: string,
     connector: string,
   ) => Promise<{ readonly lane: number; readonly configVersion: number } | undefined>
-  readonly isSuspended: (tenantId: string) => Promise<boolean>
-  readonly enqueueJobs: (on: Tx, jobs: readonly NewJob[]) => Promise<unknown>
-  /** Called after the commit that queued a job: the worker's wake-up. */
-  readonly onQueued: (job: NewJob) => void
+  readonly wakeUp: Pick<WakeUp, 'hint'>
 }
 
 /**
@@ -101,9 +99,11 @@ export function createWebhookAcceptor(deps: WebhookDeps): AcceptWebhook {
 
   /** A refusal counts only after a look at the database: the route may be newer than the memory. */
   const match = async (request: SignedRequest, event: ProviderEvent): Promise<Match> => {
-    const known = await matchRoute(matching, await deps.routes.current(), request, event)
-    if (known.found || !(await deps.routes.refresh())) return known
-    return matchRoute(matching, await deps.routes.current(), request, event)
+    const known = await deps.routes.current()
+    const found = await matchRoute(matching, known, request, event)
+    if (found.found) return found
+    const newest = await deps.routes.refresh()
+    return newest === known ? found : matchRoute(matching, newest, request, event)
   }
 
   return async (request) => {
@@ -114,16 +114,17 @@ export function createWebhookAcceptor(deps: WebhookDeps): AcceptWebhook {
       if (!found.found) throw refuse(request, event, found.cause, found.route)
       const { route } = found
       const connector = await deps.activeConnector(route.tenantId, route.connector)
-      if (!connector || (await deps.isSuspended(route.tenantId)))
-        throw tryLater(new Error(connector ? 'the workspace is suspended' : 'the connector is not active'))
+      const workspace = await deps.workspaces.find(route.tenantId)
+      if (!connector || workspace?.status !== 'active')
+        throw tryLater(new Error(connector ? 'the workspace is not active' : 'the connector is not active'))
 
       const inboxId = newId()
       const delivery: NewJob | undefined = routeDelivers(route, event.type)
         ? deliveryJob({ route, event, payload, inboxId, call: request.call, ...connector })
         : undefined
-      const result = await takeWebhook(db, deps.enqueueJobs, { request, event, ...found, inboxId, delivery })
+      const result = await takeWebhook(db, { request, event, ...found, inboxId, delivery })
       if (!result) throw refuse(request, event, 'unknown_route', route)
-      if (delivery && !result.duplicate) deps.onQueued(delivery)
+      if (delivery && !result.duplicate) deps.wakeUp.hint([delivery])
       accepted.inc({
         provider: request.provider.name,
         result: result.duplicate ? 'duplicate' : delivery ? 'accepted' : 'ignored',
