@@ -34,21 +34,17 @@ export const Retry = Type.Object(
   { ...closed, description: 'Retries inside one execution (POST /execute).' },
 )
 
-export const JobRetryTable = Type.Object(
+export const JobRetry = Type.Object(
   {
-    schedule_ms: Type.Array(Type.Integer({ minimum: 0, maximum: 7 * DAY }), {
-      minItems: 1,
-      maxItems: 50,
-      description:
-        'The wait before each attempt, each ±20 %; the first belongs to the first attempt and is 0. ' +
-        'As many attempts as entries. Milliseconds.',
-    }),
-  },
-  { ...closed, description: 'Retries by a table of waits.' },
-)
-
-export const JobRetryExponential = Type.Object(
-  {
+    schedule_ms: Type.Optional(
+      Type.Array(Type.Integer({ minimum: 0, maximum: 7 * DAY }), {
+        minItems: 1,
+        maxItems: 50,
+        description:
+          'The wait before each attempt, each ±20 %; the first belongs to the first attempt and is 0. ' +
+          'As many attempts as entries. Excludes the other fields. Milliseconds.',
+      }),
+    ),
     max_attempts: attempts(50, 'Attempts of one job, the first one included. 1 = no retry.'),
     base_ms: milliseconds(1, HOUR, 'Longest wait before the second attempt; the wait is random below it.'),
     factor: Type.Optional(
@@ -56,7 +52,7 @@ export const JobRetryExponential = Type.Object(
     ),
     cap_ms: milliseconds(1, DAY, 'The longest wait never grows above this.'),
   },
-  { ...closed, description: 'Retries with exponentially growing waits.' },
+  { ...closed, description: 'Retries of jobs: either a table of waits or exponentially growing waits.' },
 )
 
 /** One policy of a workspace. Everything is optional: what is absent is inherited. */
@@ -64,11 +60,7 @@ export const PolicyDocument = Type.Object(
   {
     timeouts: Type.Optional(Timeouts),
     retry: Type.Optional(Retry),
-    job_retry: Type.Optional(
-      Type.Union([JobRetryTable, JobRetryExponential], {
-        description: 'Retries of jobs: either a table of waits or exponentially growing waits.',
-      }),
-    ),
+    job_retry: Type.Optional(JobRetry),
   },
   { ...closed, description: 'A policy. What is absent is inherited from the level above.' },
 )
