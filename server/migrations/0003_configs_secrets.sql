@@ -44,7 +44,7 @@ create table connector_lane (
 create table secret_ref (
   tenant_id uuid not null references workspace (id),
   name text not null check (name ~ '^[a-z0-9]+(-[a-z0-9]+)*$' and length(name) <= 63),
-  ref text not null check (ref ~ '^(env|file)://' and length(ref) <= 300),
+  ref text not null check (ref ~ '^[a-z]+://' and length(ref) <= 300),
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   primary key (tenant_id, name)

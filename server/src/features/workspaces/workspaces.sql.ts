@@ -69,3 +69,10 @@ export const listStatuses = many<{ readonly ids: readonly string[] }, Pick<Works
   'select id, status from workspace where id = any($1)',
   ({ ids }) => [ids],
 )
+
+/** Changes of one workspace that must not run at the same time queue up at its row; readers are not held up. */
+export const lockWorkspace = maybeOne<{ readonly id: string }, Pick<WorkspaceRow, 'id'>>(
+  'workspaces.lock',
+  'select id from workspace where id = $1 for no key update',
+  ({ id }) => [id],
+)

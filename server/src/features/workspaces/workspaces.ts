@@ -22,6 +22,8 @@ export {
   type WorkspaceEntry,
 } from './workspace-directory.ts'
 
+export { lockWorkspace } from './workspaces.sql.ts'
+
 export type Environment = sql.Environment
 export type WorkspaceStatus = sql.WorkspaceStatus
 

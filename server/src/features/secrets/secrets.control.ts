@@ -1,0 +1,162 @@
+import type { Db } from '../../platform/db/db.ts'
+import type { HttpServer } from '../../platform/http/http-server.ts'
+import { decodeCursor, pageOf } from '../../platform/http/page.ts'
+import { Secret } from '../../platform/secret.ts'
+import { Problem } from '../../problems.ts'
+import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
+import {
+  DeleteSecretRefQuery,
+  PutSecretRefBody,
+  SecretHealthPage,
+  type SecretHealthView,
+  SecretRefGone,
+  SecretRefPage,
+  SecretRefParams,
+  SecretRefsQuery,
+  SecretRefView,
+} from './secrets.schema.ts'
+import {
+  deleteSecretRef,
+  getSecretRef,
+  listSecretRefs,
+  putSecretRef,
+  type ReadRef,
+  type SecretRef,
+  type UsersOfSecret,
+} from './secrets.ts'
+
+export interface SecretsControlDeps {
+  readonly db: Db
+  readonly directory: WorkspaceDirectory
+  readonly readRef: ReadRef
+  readonly usersOfSecret: UsersOfSecret
+}
+
+const isKey = (parts: readonly unknown[]): parts is readonly [string] =>
+  parts.length === 1 && typeof parts[0] === 'string' && /^[a-z0-9-]{1,63}$/.test(parts[0])
+
+const view = ({ name, ref, createdAt, updatedAt }: SecretRef): SecretRefView => ({
+  name,
+  ref,
+  created_at: createdAt.toISOString(),
+  updated_at: updatedAt.toISOString(),
+})
+
+/** Looks at the place itself, past the memory of the resolver. The value is dropped at once. */
+async function healthOf(readRef: ReadRef, slug: string, { name, ref }: SecretRef): Promise<SecretHealthView> {
+  const found = await readRef(slug, ref)
+  return found instanceof Secret
+    ? { name, ref, resolves: true }
+    : { name, ref, resolves: false, why: found.why }
+}
+
+/** `/secret-refs` of the control plane. No endpoint takes or gives a value. */
+export function secretsControl(app: HttpServer, deps: SecretsControlDeps): void {
+  const { db } = deps
+  const read = { access: { scope: 'orchestrator.control.read' } }
+  const write = { access: { scope: 'orchestrator.control.write' } }
+  const tags = ['secret refs']
+
+  const pageAt = (tenantId: string, { cursor, limit = 50 }: { cursor?: string; limit?: number }) =>
+    listSecretRefs(db, {
+      tenantId,
+      afterName: cursor === undefined ? undefined : decodeCursor(cursor, isKey)[0],
+      limit: limit + 1,
+    })
+
+  app.get(
+    '/secret-refs',
+    {
+      config: read,
+      schema: {
+        operationId: 'listSecretRefs',
+        tags,
+        summary: 'Secret refs of this workspace, by name',
+        querystring: SecretRefsQuery,
+        response: { 200: SecretRefPage },
+      },
+    },
+    async ({ principal: { tenantId }, query }) =>
+      pageOf(await pageAt(tenantId, query), query.limit ?? 50, ({ name }) => [name], view),
+  )
+
+  app.get(
+    '/secret-refs/health',
+    {
+      config: read,
+      schema: {
+        operationId: 'checkSecretRefs',
+        tags,
+        summary: 'Whether each secret ref leads to a usable value, seen from the control process',
+        querystring: SecretRefsQuery,
+        response: { 200: SecretHealthPage },
+      },
+    },
+    async ({ principal: { tenantId }, query }) => {
+      const workspace = await deps.directory.find(tenantId)
+      if (!workspace) throw new Problem('not_found', 'There is no such workspace.')
+      const page = pageOf(
+        await pageAt(tenantId, query),
+        query.limit ?? 50,
+        ({ name }) => [name],
+        (ref) => healthOf(deps.readRef, workspace.slug, ref),
+      )
+      return { ...page, data: await Promise.all(page.data) }
+    },
+  )
+
+  app.get(
+    '/secret-refs/:name',
+    {
+      config: read,
+      schema: {
+        operationId: 'getSecretRef',
+        tags,
+        summary: 'One secret ref',
+        params: SecretRefParams,
+        response: { 200: SecretRefView },
+      },
+    },
+    async ({ principal: { tenantId }, params: { name } }) => view(await getSecretRef(db, { tenantId, name })),
+  )
+
+  app.put(
+    '/secret-refs/:name',
+    {
+      config: write,
+      schema: {
+        operationId: 'putSecretRef',
+        tags,
+        summary: 'Say where the value of a secret is found',
+        params: SecretRefParams,
+        body: PutSecretRefBody,
+        response: { 200: SecretRefView, 201: SecretRefView },
+      },
+    },
+    async ({ principal, params: { name }, body: { ref, reason }, call }, reply) => {
+      const change = { actor: principal.subject, reason, call }
+      const put = await putSecretRef(db, { tenantId: principal.tenantId, name, ref }, change)
+      return reply.code(put.created ? 201 : 200).send(view(put.secretRef))
+    },
+  )
+
+  app.delete(
+    '/secret-refs/:name',
+    {
+      config: write,
+      schema: {
+        operationId: 'deleteSecretRef',
+        tags,
+        summary: 'Delete a secret ref that nothing uses',
+        params: SecretRefParams,
+        querystring: DeleteSecretRefQuery,
+        response: { 204: SecretRefGone },
+      },
+    },
+    async ({ principal, params: { name }, query: { reason }, call }, reply) => {
+      const change = { actor: principal.subject, reason, call }
+      await deleteSecretRef(deps, { tenantId: principal.tenantId, name }, change)
+      return reply.code(204).send(null)
+    },
+  )
+}

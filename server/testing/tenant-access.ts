@@ -1,0 +1,85 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import {
+  createAuthenticate,
+  createWorkspace,
+  createWorkspaceDirectory,
+  type Workspace,
+  type WorkspaceDirectory,
+} from '../src/features/workspaces/workspaces.ts'
+import { type Keys, openKeys } from '../src/platform/auth/keys.ts'
+import { createVerifier, issueToken, type TokenRules } from '../src/platform/auth/tokens.ts'
+import { createHttpServer, type HttpServer } from '../src/platform/http/server.ts'
+import type { Log } from '../src/platform/log.ts'
+import type { TestDatabase } from './database.ts'
+
+export const CONTROL_SCOPES = ['orchestrator.control.read', 'orchestrator.control.write']
+
+/** Who makes the changes of a test. */
+export const CHANGE = {
+  actor: 'svc:test',
+  reason: 'a test',
+  call: { requestId: 'request-1', correlationId: 'correlation-1', traceId: 'a'.repeat(32), traceparent: '' },
+}
+
+export interface TenantAccess {
+  readonly rules: TokenRules
+  readonly keys: Keys
+  readonly directory: WorkspaceDirectory
+  workspace(slug: string): Promise<Workspace>
+  /** The value of an `Authorization` header: a real token, with both control scopes unless told otherwise. */
+  bearer(tenantId: string, grant?: { scopes?: readonly string[]; roles?: readonly string[] }): Promise<string>
+  /** A server of the plane with real authentication and no routes yet. */
+  server(): Promise<HttpServer>
+  close(): Promise<void>
+}
+
+/** Workspaces, tokens and servers as a plane has them, for tests that go through HTTP. */
+export async function tenantAccess(
+  { db, platform }: TestDatabase,
+  { audience = 'orchestrator-control', log = platform.log }: { audience?: string; log?: Log } = {},
+): Promise<TenantAccess> {
+  const { clock } = platform
+  const folder = await mkdtemp(join(tmpdir(), 'orchestrator-test-keys-'))
+  const rules = { issuer: 'orchestrator', audience, maxAgeSeconds: 600 }
+  const keys = await openKeys({ folder, name: audience, maxTokenAgeSeconds: 600, clock, log })
+  const directory = createWorkspaceDirectory({
+    db,
+    notifications: platform.notifications,
+    log,
+    environment: 'dev',
+  })
+  const verify = createVerifier({ keys, rules, clock, log })
+  const servers: HttpServer[] = []
+  return {
+    rules,
+    keys,
+    directory,
+    workspace: (slug) => createWorkspace({ db, environment: 'dev' }, { slug, name: slug }, CHANGE),
+    bearer: async (tenantId, { scopes = CONTROL_SCOPES, roles = [] } = {}) => {
+      const token = { subject: 'svc:test', tenantId, scopes, roles, lifetimeSeconds: 300 }
+      return `Bearer ${(await issueToken({ keys, rules, clock }, token)).token}`
+    },
+    server: async () => {
+      const app = await createHttpServer({
+        log,
+        metrics: platform.metrics,
+        trustedProxies: [],
+        bodyLimitBytes: 100_000,
+        handlerTimeoutMs: 20_000,
+        checks: [],
+        authenticate: createAuthenticate({ verify, directory }),
+        openApi: { title: 'test', description: 'test', version: '1' },
+      })
+      servers.push(app)
+      return app
+    },
+    close: async () => {
+      await Promise.all(servers.map((app) => app.close()))
+      directory.close()
+      keys.close()
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
