@@ -1,8 +1,8 @@
-import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { query, runs, spawnHub } from '../../../testing/embedded-process.ts'
 import { createLog } from '../log.ts'
 import { StartRefused } from '../start-refused.ts'
@@ -12,18 +12,16 @@ import { chooseRunAs } from './run-as.ts'
 
 const log = createLog('test', 'silent')
 let parent: string
+/** Made once and used by all: some file systems need a second for every fresh cluster that is removed. */
 let dataDir: string
 let running: EmbeddedPostgres | undefined
 
-beforeEach(async () => {
+beforeAll(async () => {
   parent = await mkdtemp(join(tmpdir(), 'orchestrator-embedded-'))
-  dataDir = join(parent, 'postgres')
+  dataDir = join(parent, 'shared')
 })
-afterEach(async () => {
-  await running?.stop()
-  running = undefined
-  await rm(parent, { recursive: true })
-})
+afterAll(() => rm(parent, { recursive: true }))
+afterEach(stop)
 
 async function start(): Promise<EmbeddedPostgres> {
   running = await startEmbeddedPostgres({ dataDir, log, settings: { shared_buffers: '16MB' } })
@@ -35,8 +33,8 @@ async function stop(): Promise<void> {
 }
 const portOf = (url: string) => Number(new URL(url).port)
 
-describe('a first start', () => {
-  test('gives an unprivileged owner, Unicode, durable settings and no way in but loopback with a password', async () => {
+describe('a started server', () => {
+  test('has an unprivileged owner, Unicode, durable settings and no way in but loopback with a password', async () => {
     const { url, adminUrl } = await start()
     expect(
       await query(
@@ -68,7 +66,7 @@ describe('a first start', () => {
     await expect(query(wrong.href, 'select 1')).rejects.toThrow('password authentication failed')
   })
 
-  test('keeps its passwords for the owner alone and its port below the ephemeral ones', async () => {
+  test('keeps its passwords for its owner alone and its port below the ephemeral ones', async () => {
     const { url } = await start()
     const file = join(dataDir, 'data', 'orchestrator-passwords.json')
     expect((await stat(file)).mode & 0o777).toBe(0o600)
@@ -77,7 +75,7 @@ describe('a first start', () => {
   })
 })
 
-test('a second start finds the data, the password and the port of the first; stop leaves no process', async () => {
+test('the next start finds the data, the password and the port of the last; stop leaves no process', async () => {
   const first = await start()
   await query(first.url, 'create table kept as select 42 as x')
   const { pid } = first
@@ -114,33 +112,38 @@ test('a folder that a live hub uses is refused, with the pid of that hub', async
 
 describe('what only a person can decide is refused with a sentence', () => {
   test('a cluster of another major version', async () => {
-    await start()
-    await stop()
-    await writeFile(join(dataDir, 'data', 'PG_VERSION'), '17\n')
+    const file = join(dataDir, 'data', 'PG_VERSION')
+    const version = await readFile(file, 'utf8')
+    await writeFile(file, '17\n')
     await expect(start()).rejects.toThrow(/made by Postgres 17, .* brings Postgres 18/)
-  })
-
-  test('a folder with something else in it, which stays as it is', async () => {
-    await mkdir(join(dataDir, 'data'), { recursive: true })
-    await writeFile(join(dataDir, 'data', 'holiday.jpg'), '')
-    await expect(start()).rejects.toThrow('neither empty nor a Postgres data folder')
-    await stat(join(dataDir, 'data', 'holiday.jpg'))
+    await writeFile(file, version)
+    await start()
   })
 
   test('lost passwords', async () => {
-    await start()
-    await stop()
-    await rm(join(dataDir, 'data', 'orchestrator-passwords.json'))
+    const file = join(dataDir, 'data', 'orchestrator-passwords.json')
+    await rename(file, `${file}.lost`)
     await expect(start()).rejects.toThrow('passwords are missing')
+    await rename(`${file}.lost`, file)
+    await start()
+  })
+
+  test('a folder with something else in it, which stays as it is', async () => {
+    const foreign = join(parent, 'foreign')
+    await mkdir(join(foreign, 'data'), { recursive: true })
+    await writeFile(join(foreign, 'data', 'holiday.jpg'), '')
+    await expect(startEmbeddedPostgres({ dataDir: foreign, log })).rejects.toThrow(
+      'neither empty nor a Postgres data folder',
+    )
+    await stat(join(foreign, 'data', 'holiday.jpg'))
   })
 
   test('a server in the folder that is not ours, which goes on running', async () => {
     const port = String(portOf((await start()).url))
     await stop()
-    const folder = join(dataDir, 'data')
     const runAs = await chooseRunAs()
     const program = join(locatePackage(), 'native/bin/postgres')
-    const stranger = runAs.start(program, ['-D', folder, '-p', port, '-k', ''], {
+    const stranger = runAs.start(program, ['-D', join(dataDir, 'data'), '-p', port, '-k', ''], {
       stdio: ['ignore', 'ignore', 'pipe'],
     })
     const ended = new Promise((resolve) => stranger.once('close', resolve))
@@ -162,5 +165,6 @@ describe('what only a person can decide is refused with a sentence', () => {
     )
     expect(failure).toBeInstanceOf(StartRefused)
     expect(String(failure)).toContain('invalid value for parameter "shared_buffers": "lots"')
+    await start()
   })
 })

@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { killHard, query, runs, spawnHub } from '../../../testing/embedded-process.ts'
 import { createLog } from '../log.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded-postgres.ts'
@@ -9,25 +9,26 @@ import { processesIn } from './process-table.ts'
 
 const log = createLog('test', 'silent')
 let parent: string
+/** One cluster that goes through it all: some file systems need a second for every fresh one that is removed. */
 let dataDir: string
 let running: EmbeddedPostgres | undefined
 
-beforeEach(async () => {
+beforeAll(async () => {
   parent = await mkdtemp(join(tmpdir(), 'orchestrator-recovery-'))
-  dataDir = join(parent, 'postgres')
+  dataDir = join(parent, 'shared')
 })
+afterAll(() => rm(parent, { recursive: true }))
 afterEach(async () => {
   await running?.stop()
   running = undefined
   expect(await processesIn([join(dataDir, 'data')], ['postgres'])).toEqual([])
-  await rm(parent, { recursive: true })
 })
 
-async function start(): Promise<EmbeddedPostgres> {
-  running = await startEmbeddedPostgres({ dataDir, log })
+async function start(home = dataDir): Promise<EmbeddedPostgres> {
+  running = await startEmbeddedPostgres({ dataDir: home, log })
   return running
 }
-const WRITE = 'create table kept as select 42 as x'
+const WRITE = 'create table if not exists kept (x int); truncate kept; insert into kept values (42)'
 const READ = 'select x from kept'
 
 describe('after kill -9 of the hub', () => {
@@ -58,26 +59,28 @@ describe('after kill -9 of the hub', () => {
   })
 
   test('in the middle of the very first start', async () => {
-    const hub = spawnHub({ dataDir })
+    const fresh = join(parent, 'cut-short')
+    const hub = spawnHub({ dataDir: fresh })
     // Its promise is never kept: the process dies before.
     hub.started.catch(() => undefined)
-    await vi.waitFor(async () => expect((await readdir(dataDir)).join()).toContain('new-'), {
+    await vi.waitFor(async () => expect((await readdir(fresh)).join()).toContain('new-'), {
       timeout: 10_000,
       interval: 5,
     })
     await killHard(hub.child)
-    expect(await readdir(dataDir)).not.toContain('data')
-    await query((await start()).url, WRITE)
-    expect((await readdir(dataDir)).join()).not.toContain('new-')
+    expect(await readdir(fresh)).not.toContain('data')
+    await query((await start(fresh)).url, WRITE)
+    expect((await readdir(fresh)).join()).not.toContain('new-')
   })
 })
 
 test('a half-made cluster and an empty data folder are removed and made anew', async () => {
-  await mkdir(join(dataDir, 'new-abc', 'data', 'base'), { recursive: true })
-  await writeFile(join(dataDir, 'new-abc', 'data', 'PG_VERSION'), '18\n')
-  await mkdir(join(dataDir, 'data'))
-  await query((await start()).url, WRITE)
-  expect(await readdir(dataDir)).not.toContain('new-abc')
+  const fresh = join(parent, 'half-made')
+  await mkdir(join(fresh, 'new-abc', 'data', 'base'), { recursive: true })
+  await writeFile(join(fresh, 'new-abc', 'data', 'PG_VERSION'), '18\n')
+  await mkdir(join(fresh, 'data'))
+  await query((await start(fresh)).url, WRITE)
+  expect(await readdir(fresh)).not.toContain('new-abc')
 })
 
 test('a first start that ended before it made the database is finished by the next', async () => {

@@ -86,7 +86,10 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
     child.once('error', (error) => end(error.message))
     child.once('exit', async (code, signal) => {
       // `close` means that all it wrote has been read; a stuck process of a killed server can hold it up.
-      await Promise.race([new Promise((read) => child.once('close', read)), delay(LAST_WORDS_MS)])
+      await Promise.race([
+        new Promise((read) => child.once('close', read)),
+        delay(LAST_WORDS_MS, undefined, { ref: false }),
+      ])
       end(signal ? `killed by ${signal}` : `exit code ${code}`)
     })
   })
