@@ -1,8 +1,19 @@
 import type { CallContext } from '../platform/call-context.ts'
+import type { Tx } from '../platform/db/statement.ts'
 
 /** Queues in the order of their importance; the number is what the hot tables store. */
 export const QUEUES = { critical: 0, webhook: 1, default: 2, low: 3 } as const
 export type QueueName = keyof typeof QUEUES
+
+/** The name for the number that a hot table stores; anything else is a broken row and throws. */
+export function queueName(stored: number): QueueName {
+  for (const [name, value] of Object.entries(QUEUES)) if (value === stored) return name as QueueName
+  throw new Error(`unknown queue number ${stored}`)
+}
+
+/** The first four are where an unfinished job lives; the others are how it ended. */
+export const JOB_STATES = ['queued', 'scheduled', 'running', 'retrying', 'done', 'cancelled', 'dead'] as const
+export type JobState = (typeof JOB_STATES)[number]
 
 /** 1 runs first inside its lane, 4 last. */
 export const PRIORITIES = [1, 2, 3, 4] as const
@@ -74,6 +85,16 @@ export interface ClaimedJob {
   readonly call: CallContext
 }
 
+/** A lane: the jobs of one queue for one connector of one workspace. Jobs fit the type, too. */
+export interface LaneKey {
+  readonly queue: QueueName
+  readonly tenantId: string
+  readonly lane: number
+}
+
+/** The key that goes upstream with every attempt when the enqueuer named none; stable over replays. */
+export const upstreamKeyOf = (jobId: string): string => `orch-${jobId}`
+
 /** What is known about a failed attempt; stored with the attempt and shown in the timeline. No secrets. */
 export interface AttemptError {
   /** Class of the failure, e.g. `timeout`, `refused`, `http_5xx`, `address_forbidden`. */
@@ -90,3 +111,38 @@ export type Outcome =
   | { readonly kind: 'snooze'; readonly delayMs: number; readonly why: string }
   | { readonly kind: 'dead'; readonly reason: string; readonly error: AttemptError; readonly why: string }
   | { readonly kind: 'cancelled'; readonly why: string }
+
+/** An attempt that has ended, as stored; times are ISO 8601. */
+export interface AttemptRecord {
+  readonly attempt: number
+  readonly lease_id: number
+  readonly node_id: string
+  readonly started_at: string
+  readonly ended_at: string
+  readonly outcome: 'done' | 'retry' | 'snoozed' | 'dead' | 'cancelled' | 'returned' | 'lost'
+  readonly why: string
+  readonly error_class: string | null
+  readonly error_message: string | null
+  readonly http_status: number | null
+  readonly next_run_at: string | null
+}
+
+/** A job that has ended, as `FollowUps` sees it. */
+export interface EndedJob {
+  readonly job: Omit<ClaimedJob, 'input' | 'leaseId'>
+  readonly state: 'done' | 'dead' | 'cancelled'
+  /** Of a done job; null otherwise. */
+  readonly result: unknown
+  /** Why it ended, one sentence. */
+  readonly why: string
+  /** Of a dead job: the reason of the dead letter, e.g. `poison`. */
+  readonly reason: string | null
+  readonly error: AttemptError | null
+}
+
+/**
+ * Runs in the transaction that ends jobs, for those that really ended in it and have a `completion`: what it
+ * writes commits with the end of the job or not at all. Gives the lanes it enqueued into (jobs will do), so that
+ * they can be woken after the commit. When it throws, the job ends as a dead letter with reason `settle_failed`.
+ */
+export type FollowUps = (tx: Tx, ended: readonly EndedJob[]) => Promise<readonly LaneKey[]>

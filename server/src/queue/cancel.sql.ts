@@ -1,0 +1,63 @@
+import { maybeOne, run } from '../platform/db/statement.ts'
+import { JOB_COLUMNS, type JobRow } from './job-row.ts'
+
+interface JobRef {
+  readonly tenantId: string
+  readonly id: string
+}
+
+/**
+ * Keeps claims of the tenant out until the end of the transaction; the same lock as in `claim_jobs`. Must be a
+ * statement of its own, before the job is looked at: only then does the look see what the last claim did.
+ */
+export const lockTenant = run<{ readonly tenantId: string }>(
+  'queue.lock_tenant',
+  'select pg_advisory_xact_lock(7101, uuid_hash($1::uuid))',
+  ({ tenantId }) => [tenantId],
+)
+
+/** Asks the worker that holds the job to stop; a second request leaves the first one as it is. */
+export const requestCancel = maybeOne<JobRef & { readonly why: string }, { readonly lease_id: number }>(
+  'queue.request_cancel',
+  `update job_run set cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp()),
+                      cancel_why = coalesce(cancel_why, $3)
+   where tenant_id = $1 and job_id = $2
+   returning lease_id`,
+  ({ tenantId, id, why }) => [tenantId, id, why],
+)
+
+export const removeDeferred = maybeOne<JobRef, { readonly attempt: number }>(
+  'queue.remove_deferred',
+  'delete from job_deferred where tenant_id = $1 and job_id = $2 returning attempt',
+  ({ tenantId, id }) => [tenantId, id],
+)
+
+/**
+ * Finishes a job that nobody holds. A row it leaves in `job_ready` is dropped by the next claim of its lane:
+ * finding it here would mean walking the lane.
+ */
+export const finishCancelled = maybeOne<JobRef, JobRow & { readonly attempts: number }>(
+  'queue.finish_cancelled',
+  `update job j
+   set state = 'cancelled', finished_at = clock_timestamp(),
+       attempts = (select count(*) from job_attempt a
+                   where a.tenant_id = $1 and a.job_id = $2 and a.outcome in ('retry', 'lost'))
+   from job_payload p
+   where j.tenant_id = $1 and j.id = $2 and j.state = 'queued' and p.tenant_id = $1 and p.job_id = $2
+   returning j.attempts, ${JOB_COLUMNS}`,
+  ({ tenantId, id }) => [tenantId, id],
+)
+
+export const stateOf = maybeOne<
+  JobRef,
+  {
+    readonly state: string
+    readonly connector: string
+    readonly correlation_id: string
+    readonly trace_id: string
+  }
+>(
+  'queue.state_of',
+  'select state, connector, correlation_id, trace_id from job where tenant_id = $1 and id = $2',
+  ({ tenantId, id }) => [tenantId, id],
+)

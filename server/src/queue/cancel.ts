@@ -1,0 +1,77 @@
+import type { Db } from '../platform/db/db.ts'
+import { notify } from '../platform/db/notifications.ts'
+import { appendEvents } from '../platform/event-log.ts'
+import { Problem } from '../problems.ts'
+import { finishCancelled, lockTenant, removeDeferred, requestCancel, stateOf } from './cancel.sql.ts'
+import type { FollowUps, LaneKey } from './job.ts'
+import { factsOf } from './job-row.ts'
+import { storable } from './settle.ts'
+
+/** The channel on which workers hear of cancel requests before their next heartbeat; payload: a lease id. */
+export const CANCEL_CHANNEL = 'orchestrator_cancel'
+
+export interface CancelRequest {
+  readonly tenantId: string
+  readonly id: string
+  /** Who asks, for the timeline: a subject, never a token. */
+  readonly actor: string
+  readonly reason?: string
+}
+
+export interface Cancelled {
+  /** `cancelling`: a worker holds the job and was told to stop; it may still end as done. */
+  readonly state: 'cancelled' | 'cancelling'
+  /** Lanes of the jobs that follow-ups enqueued: for `WakeUp.hint`. */
+  readonly lanes: readonly LaneKey[]
+}
+
+/** The same words for a job that does not exist and for one of another workspace. */
+export const jobNotFound = (): Problem => new Problem('not_found', 'There is no such job in this workspace.')
+
+/**
+ * Cancels a job. One that waits is cancelled at once and never runs; for one that runs the worker gets an
+ * AbortSignal. Errors: `not_found`; `conflict` when it has ended, naming its state.
+ *
+ * Why it cannot race: the lock keeps claims of the workspace out, so a job can only move on in the direction
+ * running → deferred → ready while we look, and we look in that order.
+ */
+export async function cancelJob(
+  db: Db,
+  { tenantId, id, actor, reason }: CancelRequest,
+  followUps?: FollowUps,
+): Promise<Cancelled> {
+  const why = storable(`Cancelled by ${actor}${reason ? `: ${reason}` : '.'}`)
+  return db.transaction(async (tx) => {
+    await lockTenant(tx, { tenantId })
+    const known = await stateOf(tx, { tenantId, id })
+    if (known === undefined) throw jobNotFound()
+    const event = {
+      tenant_id: tenantId,
+      job_id: id,
+      connector: known.connector,
+      correlation_id: known.correlation_id,
+      trace_id: known.trace_id,
+      message: why,
+      data: { actor },
+    }
+
+    const running = await requestCancel(tx, { tenantId, id, why })
+    if (running) {
+      await appendEvents(tx, { events: [{ ...event, type: 'job.cancel_requested' }] })
+      await notify(tx, { channel: CANCEL_CHANNEL, payload: String(running.lease_id) })
+      return { state: 'cancelling', lanes: [] }
+    }
+
+    await removeDeferred(tx, { tenantId, id })
+    const row = await finishCancelled(tx, { tenantId, id })
+    if (row === undefined) throw hasEnded((await stateOf(tx, { tenantId, id }))?.state ?? known.state)
+    await appendEvents(tx, { events: [{ ...event, type: 'job.cancelled' }] })
+    const job = { ...factsOf(row), attempt: row.attempts }
+    if (followUps === undefined || job.completion === null) return { state: 'cancelled', lanes: [] }
+    const ended = { job, state: 'cancelled', result: null, why, reason: null, error: null } as const
+    return { state: 'cancelled', lanes: await followUps(tx, [ended]) }
+  })
+}
+
+const hasEnded = (state: string): Problem =>
+  new Problem('conflict', `The job has ended: it is ${state === 'dead' ? 'a dead letter' : state}.`)

@@ -1,0 +1,112 @@
+import type { Clock, Random } from '../platform/clock.ts'
+import type { Db } from '../platform/db/db.ts'
+import type { Log } from '../platform/log.ts'
+import { claimJobs, createDiscovery } from './claim.ts'
+import type { ClaimedJob, LaneKey } from './job.ts'
+import type { Lanes } from './lanes.ts'
+import { createLatch } from './latch.ts'
+import { backoffMs } from './loop.ts'
+
+export interface Claimer {
+  /** Lanes that may have work; `undefined` = look around. */
+  hint(lanes: readonly LaneKey[] | undefined): void
+  /** Places may have become free. */
+  ring(): void
+  /** A claim is on its way: leases may exist that nobody here knows of. */
+  readonly busy: boolean
+  /** Resolves when no claim is on its way and none will start. */
+  stop(): Promise<void>
+}
+
+export interface ClaimerOptions {
+  readonly db: Db
+  readonly lanes: Lanes
+  readonly nodeId: string
+  readonly maxRunMs: number
+  readonly discoverMs: number
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  /** Free places; `reserved` ones are for the critical queue. */
+  places(): { readonly shared: number; readonly reserved: number }
+  claimed(job: ClaimedJob, waitedMs: number): void
+  /** The node is not known as alive: beat before the next claim. */
+  beat(): Promise<unknown>
+}
+
+const NOTHING_TO_DO_MS = 1_000
+/** Another node was at all the tenants we asked for; its claim takes a millisecond or a few. */
+const CONTENDED_MS = 3
+
+/** One claim at a time, as long as there are free places and lanes with work. */
+export function startClaimer(options: ClaimerOptions): Claimer {
+  const { clock, random, lanes, log } = options
+  const latch = createLatch(clock)
+  const discover = createDiscovery(options.db)
+  let discoverAt = 0
+  const stopping = new AbortController()
+  let busy = false
+
+  const lookAround = async (): Promise<void> => {
+    const started = clock.monotonic()
+    lanes.found(await discover())
+    const tookMs = clock.monotonic() - started
+    // A slow scan (many lanes, many dead entries) must not become the main work.
+    discoverAt = clock.monotonic() + Math.max(options.discoverMs, 20 * tookMs) * (0.75 + random() / 2)
+  }
+
+  /** Gives the milliseconds to wait; 0 = go on. */
+  const round = async (): Promise<number> => {
+    const places = options.places()
+    if (places.shared + places.reserved === 0) return NOTHING_TO_DO_MS
+    if (clock.monotonic() >= discoverAt) await lookAround()
+    const grants = lanes.plan(places)
+    if (grants.length === 0) return Math.min(discoverAt - clock.monotonic(), lanes.nextDueMs() ?? Infinity)
+    const claim = await claimJobs(options.db, { nodeId: options.nodeId, grants, maxRunMs: options.maxRunMs })
+    if (!claim.registered) {
+      await options.beat()
+      return 0
+    }
+    lanes.answered(grants, claim.answers)
+    for (const { job, waitedMs } of claim.jobs) options.claimed(job, waitedMs)
+    const contended = claim.jobs.length === 0 && claim.answers.some(({ verdict }) => verdict === 'contended')
+    return contended ? CONTENDED_MS * (0.5 + random()) : 0
+  }
+
+  const rounds = async (): Promise<void> => {
+    let failures = 0
+    while (!stopping.signal.aborted) {
+      let waitMs: number
+      busy = true
+      try {
+        waitMs = await round()
+        failures = 0
+      } catch (err) {
+        failures += 1
+        waitMs = backoffMs(failures, random)
+        log.warn({ err, failures }, 'a claim failed and will be tried again')
+      }
+      busy = false
+      if (failures > 0) await clock.sleep(waitMs, stopping.signal).catch(() => undefined)
+      else if (waitMs > 0) await latch.wait(waitMs)
+    }
+  }
+  const running = rounds()
+
+  return {
+    get busy() {
+      return busy
+    },
+    hint: (keys) => {
+      if (keys) lanes.hint(keys)
+      else discoverAt = 0
+      latch.ring()
+    },
+    ring: () => latch.ring(),
+    stop: () => {
+      stopping.abort()
+      latch.ring()
+      return running
+    },
+  }
+}

@@ -1,0 +1,46 @@
+import { many } from '../platform/db/statement.ts'
+import { DEFAULT_PRIORITY, type NewJob, QUEUES } from './job.ts'
+
+interface EnqueuedRow {
+  readonly ord: number
+  readonly id: string
+  readonly queued_at: Date
+  readonly replayed: boolean
+  readonly refused: boolean
+}
+
+/** See the SQL function `enqueue_jobs`: one row per job, in their order. */
+export const enqueueBatch = many<
+  { readonly jobs: readonly NewJob[]; readonly allOrNothing: boolean },
+  EnqueuedRow
+>('queue.enqueue', 'select * from enqueue_jobs($1::json, $2, $3)', ({ jobs, allOrNothing }) => [
+  JSON.stringify(jobs.map(toRecord)),
+  jobs.some(({ dedupe }) => dedupe !== undefined),
+  allOrNothing,
+])
+
+const toRecord = (job: NewJob, ord: number) => ({
+  ord,
+  id: job.id,
+  tenant_id: job.tenantId,
+  queue: QUEUES[job.queue],
+  lane: job.lane,
+  priority: job.priority ?? DEFAULT_PRIORITY,
+  connector: job.connector,
+  operation: job.operation,
+  config_version: job.configVersion,
+  idempotency_key: job.idempotencyKey,
+  inbox_id: job.inboxId,
+  created_by: job.createdBy,
+  run_at: job.runAt,
+  request_id: job.call.requestId,
+  correlation_id: job.call.correlationId,
+  trace_id: job.call.traceId,
+  traceparent: job.call.traceparent,
+  // Text inside the JSON: the function casts it to `json` unread, so that \u0000 and key order survive.
+  input: JSON.stringify(job.input ?? null),
+  metadata: JSON.stringify(job.metadata ?? {}),
+  completion: job.completion && JSON.stringify(job.completion),
+  dedupe_key: job.dedupe?.key,
+  request_hash: job.dedupe?.requestHash.toString('hex'),
+})

@@ -1,0 +1,65 @@
+import { many, maybeOne, one, run } from '../platform/db/statement.ts'
+
+/** Takes or keeps the lead for `ttlMs`; the term when we lead, nothing when somebody else does. */
+export const lead = maybeOne<
+  { readonly name: string; readonly owner: string; readonly ttlMs: number },
+  { readonly term: number }
+>(
+  'queue.lead',
+  `insert into leader (name, owner, term, expires_at)
+   values ($1, $2, 1, clock_timestamp() + $3 * interval '1 millisecond')
+   on conflict (name) do update
+     set owner = excluded.owner, expires_at = excluded.expires_at,
+         term = leader.term + (leader.owner <> excluded.owner)::int
+     where leader.owner = excluded.owner or leader.expires_at < clock_timestamp()
+   returning term`,
+  ({ name, owner, ttlMs }) => [name, owner, ttlMs],
+)
+
+export const abdicate = run<{ readonly name: string; readonly owner: string }>(
+  'queue.abdicate',
+  'update leader set expires_at = clock_timestamp() where name = $1 and owner = $2',
+  ({ name, owner }) => [name, owner],
+)
+
+/** Makes the daily partitions of every registered table; gives how many are new. */
+export const createPartitionsAhead = one<{ readonly days: number }, { readonly created: number }>(
+  'queue.create_partitions',
+  'select create_partitions_ahead($1) as created',
+  ({ days }) => [days],
+)
+
+/** Frees idempotency keys whose time is over, but never that of a job that has not ended. */
+export const removeExpiredKeys = run<{ readonly limit: number }>(
+  'queue.remove_expired_keys',
+  `delete from idem i using (
+     select tenant_id, scope, key from idem e
+     where e.expires_at < now() and not exists (
+       select from job j where j.tenant_id = e.tenant_id and j.id = e.job_id and j.state = 'queued'
+     )
+     order by e.expires_at limit $1
+   ) as old
+   where i.tenant_id = old.tenant_id and i.scope = old.scope and i.key = old.key`,
+  ({ limit }) => [limit],
+)
+
+export interface DepthRow {
+  readonly queue: number
+  readonly ready: number
+  readonly oldest_seconds: number
+}
+
+/** What waits per queue. Reads every ready row: sampled by the leader only, never on a request. */
+export const measureDepth = many<undefined, DepthRow>(
+  'queue.depth',
+  `select queue, count(*) as ready,
+          greatest(0, extract(epoch from clock_timestamp() - min(ready_at)))::float8 as oldest_seconds
+   from job_ready group by queue`,
+  () => [],
+)
+
+export const measureDeferred = one<undefined, { readonly deferred: number; readonly dead: number }>(
+  'queue.depth_deferred',
+  `select (select count(*) from job_deferred) as deferred, (select count(*) from job_dead) as dead`,
+  () => [],
+)

@@ -1,0 +1,57 @@
+import { run } from '../platform/db/statement.ts'
+
+interface LaneRef {
+  readonly tenantId: string
+  readonly lane: number
+}
+
+/** Sets the cap of a lane: jobs running at once, over all nodes and queues; null = no cap. */
+export const setLaneCap = run<LaneRef & { readonly maxRunning: number | null }>(
+  'queue.set_lane_cap',
+  `insert into lane_policy (tenant_id, lane, max_running) values ($1, $2, $3)
+   on conflict (tenant_id, lane) do update set max_running = excluded.max_running`,
+  ({ tenantId, lane, maxRunning }) => [tenantId, lane, maxRunning],
+)
+
+/**
+ * Stops claims from a lane for a time (429 with Retry-After, open breaker): its jobs wait and spend no attempt.
+ * A longer block that is already set stays.
+ */
+export const blockLane = run<LaneRef & { readonly forMs: number; readonly why: string }>(
+  'queue.block_lane',
+  `insert into lane_policy as p (tenant_id, lane, blocked_until, blocked_why)
+   values ($1, $2, clock_timestamp() + $3 * interval '1 millisecond', $4)
+   on conflict (tenant_id, lane) do update
+     set blocked_until = excluded.blocked_until, blocked_why = excluded.blocked_why
+     where coalesce(p.blocked_until < excluded.blocked_until, true)`,
+  ({ tenantId, lane, forMs, why }) => [tenantId, lane, forMs, why],
+)
+
+/** Pauses or resumes a lane until somebody says otherwise. */
+export const pauseLane = run<LaneRef & { readonly paused: boolean }>(
+  'queue.pause_lane',
+  `insert into lane_policy (tenant_id, lane, paused_at)
+   values ($1, $2, case when $3 then clock_timestamp() end)
+   on conflict (tenant_id, lane) do update set paused_at = excluded.paused_at`,
+  ({ tenantId, lane, paused }) => [tenantId, lane, paused],
+)
+
+/** Sets what a workspace may use: jobs running at once (null = no cap) and its share of the turns (1–100). */
+export const setTenantShare = run<{
+  readonly tenantId: string
+  readonly maxRunning: number | null
+  readonly weight: number
+}>(
+  'queue.set_tenant_share',
+  `insert into tenant_policy (tenant_id, max_running, weight) values ($1, $2, $3)
+   on conflict (tenant_id) do update set max_running = excluded.max_running, weight = excluded.weight`,
+  ({ tenantId, maxRunning, weight }) => [tenantId, maxRunning, weight],
+)
+
+/** Pauses or resumes all jobs of a workspace. */
+export const pauseTenant = run<{ readonly tenantId: string; readonly paused: boolean }>(
+  'queue.pause_tenant',
+  `insert into tenant_policy (tenant_id, paused_at) values ($1, case when $2 then clock_timestamp() end)
+   on conflict (tenant_id) do update set paused_at = excluded.paused_at`,
+  ({ tenantId, paused }) => [tenantId, paused],
+)

@@ -1,0 +1,67 @@
+import { one, run } from '../platform/db/statement.ts'
+
+export interface BeatRow {
+  /** No lease that is started after this answer has a number up to this one. */
+  readonly last_lease: number
+  /** Leases of this node whose jobs somebody wants cancelled. */
+  readonly cancels: readonly number[]
+}
+
+/** Keeps the node alive (registers it the first time) and brings what it should stop. */
+export const beatNode = one<
+  {
+    readonly nodeId: string
+    readonly host: string
+    readonly capacity: number
+    readonly oldestLease: number
+  },
+  BeatRow
+>(
+  'queue.beat',
+  `insert into node (node_id, host, capacity, oldest_lease) values ($1, $2, $3, $4)
+   on conflict (node_id) do update
+     set beat_at = clock_timestamp(), oldest_lease = greatest(node.oldest_lease, excluded.oldest_lease)
+   returning
+     (select case when is_called then last_value else 0 end from job_lease_seq) as last_lease,
+     (select coalesce(json_agg(lease_id), '[]') from job_run
+      where node_id = $1 and cancel_requested_at is not null) as cancels`,
+  ({ nodeId, host, capacity, oldestLease }) => [nodeId, host, capacity, oldestLease],
+)
+
+export const removeNode = run<{ readonly nodeId: string }>(
+  'queue.remove_node',
+  'delete from node where node_id = $1',
+  ({ nodeId }) => [nodeId],
+)
+
+/** Rows of nodes that went away without a word and have nothing left to rescue. */
+export const removeDeadNodes = run<undefined>(
+  'queue.remove_dead_nodes',
+  `delete from node n
+   where n.beat_at < clock_timestamp() - interval '10 minutes'
+     and not exists (select from job_run r where r.node_id = n.node_id)`,
+  () => [],
+)
+
+/**
+ * Gives back jobs whose claim was answered into a broken connection: the leases exist, but the node never heard
+ * of them. Nothing of them ran, so the attempt is not spent and no attempt row is written.
+ */
+export const returnUnknown = run<{ readonly nodeId: string; readonly held: readonly number[] }>(
+  'queue.return_unknown',
+  `with gone as (
+     delete from job_run
+     where node_id = $1 and started_at < clock_timestamp() - interval '5 seconds'
+       and cancel_requested_at is null and not lease_id = any ($2::bigint[])
+     returning queue, tenant_id, lane, priority, job_id, attempt
+   )
+   insert into job_ready (queue, tenant_id, lane, priority, job_id, attempt)
+   select queue, tenant_id, lane, priority, job_id, attempt from gone`,
+  ({ nodeId, held }) => [nodeId, held],
+)
+
+export const planSettings = one<undefined, { readonly seqscan: string }>(
+  'queue.plan_settings',
+  `select current_setting('enable_seqscan') as seqscan`,
+  () => [],
+)

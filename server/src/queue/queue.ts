@@ -1,0 +1,290 @@
+/**
+ * The queue: jobs that run later, at least once, with one stable key over all attempts.
+ *
+ * Where a job lives is its state:
+ *
+ *   enqueue ──► ready ──claim──► run ──settle──► done | dead | cancelled      (final: `job.state`)
+ *      │          ▲               │
+ *      │       promote            ├─ retry, snooze, rescue ──► deferred
+ *      └──► deferred ◄────────────┘  hand-back ──► ready
+ *
+ * Invariants, each held by a test:
+ * 1. An unfinished job has exactly one row in `job_ready`, `job_run` and `job_deferred` together. A finished one
+ *    has none, but for a row in `job_ready` that a cancel left behind and that the next claim drops.
+ * 2. A job is finished once. Every change of a held job names its lease; a stale lease changes nothing.
+ * 3. A claim takes the tenant's lock first and counts in the next statement, so caps are exact over all nodes.
+ *    A cancel takes the same lock, so a job cancelled while it waited never starts.
+ * 4. Snooze, hand-back, blocked and paused lanes spend no attempt; a retry and a lost worker spend one.
+ * 5. What must happen with the end of a job (`FollowUps`) commits with it.
+ *
+ * `enqueue.ts` and `enqueuer.ts` put jobs in, `cancel.ts` takes them out, `read.ts` shows them, `lane-policy.ts`
+ * steers lanes; this file builds the runner of a worker process.
+ */
+import { hostname } from 'node:os'
+import type { Db } from '../platform/db/db.ts'
+import { newId } from '../platform/ids.ts'
+import type { Platform } from '../platform/platform.ts'
+import { createAttempts, type Handler } from './attempts.ts'
+import { CANCEL_CHANNEL } from './cancel.ts'
+import { type Claimer, startClaimer } from './claimer.ts'
+import { createHeart } from './heart.ts'
+import { createHousekeeping, ensurePartitions } from './housekeeping.ts'
+import type { ClaimedJob, FollowUps } from './job.ts'
+import { createLanes } from './lanes.ts'
+import { type Loop, startLoop } from './loop.ts'
+import { planSettings, removeNode } from './node.sql.ts'
+import { createPromoter } from './promote.ts'
+import { queueMetrics } from './queue-metrics.ts'
+import { RESCUE_LIMITS, rescue } from './rescue.ts'
+import { createSettler } from './settler.ts'
+import type { WakeUp } from './wake-up.ts'
+
+/**
+ * Session settings of the database pool that claims, settles and promotes (`createDb({ session })`). The hot
+ * tables are empty one minute and full the next; a plan made by their statistics would be a sequential scan.
+ */
+export const QUEUE_SESSION = {
+  enable_seqscan: 'off',
+  enable_bitmapscan: 'off',
+  enable_hashjoin: 'off',
+  enable_mergejoin: 'off',
+} as const
+
+export interface Timing {
+  readonly beatMs: number
+  readonly rescueMs: number
+  readonly discoverMs: number
+  readonly housekeepingMs: number
+  /** Without a confirmed beat for this long the node stops its work; must be less than `deadAfterMs` of rescue. */
+  readonly silentMs: number
+}
+
+const TIMING: Timing = {
+  beatMs: 3_000,
+  rescueMs: 5_000,
+  discoverMs: 1_000,
+  housekeepingMs: 15_000,
+  silentMs: 10_000,
+}
+
+export interface RunnerOptions {
+  readonly platform: Platform
+  /** A pool of its own with `QUEUE_SESSION` and about 5 connections. */
+  readonly claimDb: Db
+  /** The same object that the enqueuers of this Node process have, so that they reach the runner directly. */
+  readonly wakeUp: WakeUp
+  readonly handler: Handler
+  readonly followUps?: FollowUps
+  /** Attempts at once. A fifth of the places is kept for the critical queue. */
+  readonly concurrency: number
+  readonly nodeId?: string
+  /** Longest run of one attempt in ms; then its signal aborts, and 30 s later others may take the job. */
+  readonly maxRunMs?: number
+  readonly timing?: Partial<Timing>
+}
+
+export interface Runner {
+  readonly nodeId: string
+  /** Attempts that run now. */
+  readonly running: number
+  /** Resolves when the node is registered and claims. */
+  start(): Promise<void>
+  /**
+   * Claims nothing more, waits for running attempts up to `graceMs`, then aborts them and hands what is left back
+   * unspent. Resolves when everything is stored or, with the database away, after some seconds.
+   */
+  stop(graceMs: number): Promise<void>
+}
+
+const RESERVED_SHARE = 0.2
+const ABORT_GRACE_MS = 1_000
+const STORE_GRACE_MS = 5_000
+const WATCH_MS = 1_000
+
+/** Builds the part of a worker that claims jobs, runs them through `handler` and stores how they ended. */
+export function createRunner(options: RunnerOptions): Runner {
+  const { platform, claimDb, wakeUp, concurrency, followUps } = options
+  const { clock, random, log, db } = platform
+  const nodeId = options.nodeId ?? newId()
+  const maxRunMs = options.maxRunMs ?? 300_000
+  const timing = { ...TIMING, ...options.timing }
+  const metrics = queueMetrics(platform.metrics)
+  const lanes = createLanes(() => clock.monotonic())
+  const held = new Set<number>()
+  const stops: (() => Promise<void> | void)[] = []
+  let claimer: Claimer | undefined
+  let stopping = false
+
+  const settler = createSettler({
+    db: claimDb,
+    followUps,
+    clock,
+    random,
+    log,
+    settled: (settled, stale, followed) => {
+      for (const { job, row } of settled) metrics.settled.inc({ queue: job.queue, outcome: row.outcome })
+      if (stale > 0) {
+        metrics.stale.inc(stale)
+        log.warn({ stale }, 'settlements refused: their leases had been given to somebody else')
+      }
+      wakeUp.hint(followed)
+    },
+  })
+
+  const settle = (settlement: Parameters<typeof settler.settle>[0]): void => {
+    const { leaseId, tenantId } = settlement.job
+    void settler.settle(settlement).then(() => {
+      held.delete(leaseId)
+      lanes.settled(tenantId)
+      if (settlement.outcome.kind === 'returned') wakeUp.hint([settlement.job])
+      claimer?.ring()
+    })
+  }
+
+  const attempts = createAttempts({
+    handler: options.handler,
+    maxRunMs,
+    clock,
+    random,
+    log,
+    ended: (settlement) => {
+      metrics.running.dec({ queue: settlement.job.queue })
+      settle(settlement)
+      claimer?.ring()
+    },
+  })
+
+  const claimed = (job: ClaimedJob, waitedMs: number): void => {
+    held.add(job.leaseId)
+    metrics.claimed.inc({ queue: job.queue })
+    if (stopping) {
+      settle({ job, outcome: { kind: 'returned', why: 'The worker stops; the attempt is not spent.' } })
+      return
+    }
+    metrics.startDelay.observe({ queue: job.queue }, waitedMs / 1_000)
+    metrics.running.inc({ queue: job.queue })
+    attempts.start(job)
+  }
+
+  const reserved = concurrency > 1 ? Math.max(1, Math.round(concurrency * RESERVED_SHARE)) : 0
+  const places = () => {
+    // Places are free again before the settlement is stored; a slow database must not let those pile up.
+    const free = settler.size > 2 * concurrency ? 0 : concurrency - attempts.running
+    const forCritical = Math.min(free, Math.max(0, reserved - attempts.runningIn('critical')))
+    return { reserved: forCritical, shared: free - forCritical }
+  }
+
+  const heart = createHeart({
+    db: claimDb,
+    nodeId,
+    host: hostname(),
+    capacity: concurrency,
+    clock,
+    held: () => [...held],
+    claiming: () => claimer?.busy ?? false,
+    cancel: (leaseId) => attempts.abort(leaseId, 'cancelled'),
+  })
+
+  const promote = createPromoter(claimDb, (jobs, promoted) => {
+    metrics.promoted.inc(jobs)
+    wakeUp.hint(promoted)
+  })
+
+  const rescueRound = async (): Promise<void> => {
+    const {
+      retried,
+      dead,
+      cancelled,
+      lanes: followed,
+    } = await rescue(claimDb, {
+      limits: RESCUE_LIMITS,
+      followUps,
+      log,
+    })
+    metrics.rescued.inc({ fate: 'retry' }, retried)
+    metrics.rescued.inc({ fate: 'dead' }, dead)
+    metrics.rescued.inc({ fate: 'cancelled' }, cancelled)
+    wakeUp.hint(followed)
+    if (retried + dead + cancelled > 0) log.warn({ retried, dead, cancelled }, 'jobs of lost workers rescued')
+  }
+
+  const housekeeping = createHousekeeping({
+    db,
+    owner: nodeId,
+    metrics,
+    log,
+    now: () => clock.monotonic(),
+  })
+
+  const watch = (): void => {
+    if (heart.silentForMs() > timing.silentMs) attempts.abortAll('lease_lost')
+  }
+
+  const every = (name: string, ms: number, work: () => Promise<void> | void): Loop =>
+    startLoop({
+      name,
+      clock,
+      random,
+      log,
+      work: async () => {
+        await work()
+        return ms * (0.75 + random() / 2)
+      },
+    })
+
+  return {
+    nodeId,
+    get running() {
+      return attempts.running
+    },
+    start: async () => {
+      const { seqscan } = await planSettings(claimDb, undefined)
+      if (seqscan !== 'off') throw new Error('claimDb must be created with session: QUEUE_SESSION')
+      await ensurePartitions(db, log)
+      await heart.beat()
+      claimer = startClaimer({
+        db: claimDb,
+        lanes,
+        nodeId,
+        maxRunMs,
+        discoverMs: timing.discoverMs,
+        clock,
+        random,
+        log,
+        places,
+        claimed,
+        beat: heart.beat,
+      })
+      const loops = [
+        every('heartbeat', timing.beatMs, heart.beat),
+        every('watch', WATCH_MS, watch),
+        every('rescue', timing.rescueMs, rescueRound),
+        every('housekeeping', timing.housekeepingMs, housekeeping),
+        startLoop({ name: 'promote', clock, random, log, work: promote }),
+      ]
+      stops.push(
+        wakeUp.subscribe((hinted) => claimer?.hint(hinted)),
+        platform.notifications.listen(CANCEL_CHANNEL, (lease) => attempts.abort(Number(lease), 'cancelled')),
+        ...loops.map(({ stop }) => stop),
+      )
+    },
+    stop: async (graceMs) => {
+      stopping = true
+      await claimer?.stop()
+      const within = async (ms: number, what: Promise<void>): Promise<void> => {
+        const done = new AbortController()
+        await Promise.race([what, clock.sleep(ms, done.signal).catch(() => undefined)])
+        done.abort()
+      }
+      await within(graceMs, attempts.idle())
+      attempts.abortAll('stopping')
+      await within(ABORT_GRACE_MS, attempts.idle())
+      attempts.handBack('The worker stopped before the attempt ended; the attempt is not spent.')
+      await within(STORE_GRACE_MS, settler.drained())
+      settler.abandon()
+      await Promise.all(stops.map((stop) => stop()))
+      // With leases left the row must stay: the others see it go silent and take the jobs.
+      if (held.size === 0) await removeNode(db, { nodeId }).catch(() => undefined)
+    },
+  }
+}
