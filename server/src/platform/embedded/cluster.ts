@@ -46,7 +46,6 @@ export async function prepareCluster(options: {
 }): Promise<Credentials> {
   const { home, binaries, runAs, log } = options
   const folder = dataFolderOf(home)
-  if (runAs.uid !== process.getuid?.()) await makeReachable(runAs, home)
   const existing = await readFile(join(folder, 'PG_VERSION'), 'utf8').catch(absent)
   if (existing === undefined) {
     log.info({ folder }, 'making the database folder (first start)')
@@ -110,9 +109,9 @@ async function makeCluster(home: string, folder: string, binaries: string, runAs
   await rm(temporary, { recursive: true, force: true })
 }
 
-/** Only for a Postgres that runs as somebody else than this process: that one must get through to the data. */
-async function makeReachable(runAs: RunAs, home: string): Promise<void> {
-  if (await canEnter(runAs, home)) return
+/** A Postgres that runs as somebody else than this process must get through to its data. Throws StartRefused if not. */
+export async function makeReachable(home: string, runAs: RunAs): Promise<void> {
+  if (runAs.uid === process.getuid?.() || (await canEnter(runAs, home))) return
   await chmod(home, 0o711)
   if (!(await canEnter(runAs, home)))
     throw new StartRefused(

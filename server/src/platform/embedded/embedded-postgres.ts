@@ -2,7 +2,7 @@ import { Client } from 'pg'
 import type { Log } from '../log.ts'
 import { StartRefused } from '../start-refused.ts'
 import { copiedBinaries, linkedBinaries, locatePackage } from './binaries.ts'
-import { type Credentials, clusterOwner, makeHome, prepareCluster } from './cluster.ts'
+import { type Credentials, clusterOwner, makeHome, makeReachable, prepareCluster } from './cluster.ts'
 import { lockHome } from './hub-lock.ts'
 import { clearLeftovers, dataFolderOf } from './leftovers.ts'
 import { choosePort, isFree } from './port.ts'
@@ -54,6 +54,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
     const owner = await clusterOwner(home)
     await clearLeftovers(home, log)
     const runAs = await chooseRunAs({ owner, userNamespaces: options.userNamespaces })
+    await makeReachable(home, runAs)
     const binaries = await runnableBinaries(packageFolder, home, runAs)
     const credentials = await prepareCluster({ home, binaries, runAs, log })
     const launch = (port: number) =>
