@@ -6,6 +6,9 @@ import { once } from 'node:events'
 import { startEmbeddedPostgres } from '../src/platform/embedded/embedded-postgres.ts'
 import { createLog } from '../src/platform/log.ts'
 
+// Ctrl-C: the hub would begin its graceful stop here, for which it needs the database.
+process.on('SIGINT', () => undefined)
+
 const log = createLog('test', 'silent')
 try {
   const options = JSON.parse(process.argv[2] ?? '{}')

@@ -21,6 +21,8 @@ export function spawnHub(
 ): { readonly child: ChildProcess; readonly started: Promise<StartedHub>; stop(): Promise<void> } {
   const child = spawn(process.execPath, [HUB, JSON.stringify(options)], {
     ...as,
+    // A process group of its own, which a test may signal as a terminal does.
+    detached: true,
     stdio: ['pipe', 'pipe', 'inherit'],
   })
   const started = once(createInterface({ input: child.stdout }), 'line').then(([line]) => JSON.parse(line))

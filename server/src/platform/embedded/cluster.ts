@@ -157,7 +157,8 @@ async function giveTo({ uid, gid }: RunAs, folder: string): Promise<void> {
 /** Makes the folder, or throws StartRefused when this user cannot make or use it. */
 export async function makeHome(home: string): Promise<void> {
   try {
-    await mkdir(home, { recursive: true, mode: 0o700 })
+    // Root may have to run Postgres as `nobody`, who must pass through; the cluster itself is closed in any case.
+    await mkdir(home, { recursive: true, mode: process.getuid?.() === 0 ? 0o711 : 0o700 })
     await access(home, constants.R_OK | constants.W_OK | constants.X_OK)
   } catch (error) {
     throw refusal(error as NodeJS.ErrnoException)

@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { query, runs, spawnHub } from '../../../testing/embedded-process.ts'
 import { createLog } from '../log.ts'
@@ -17,7 +17,7 @@ let dataDir: string
 let running: EmbeddedPostgres | undefined
 
 beforeAll(async () => {
-  parent = await mkdtemp(join(tmpdir(), 'orchestrator-embedded-'))
+  parent = await mkdtemp(join(tmpdir(), 'orchestrator embedded $HOME "quoted" '))
   dataDir = join(parent, 'shared')
 })
 afterAll(() => rm(parent, { recursive: true }))
@@ -84,6 +84,13 @@ test('the next start finds the data, the password and the port of the last; stop
   const second = await start()
   expect(second.url).toBe(first.url)
   expect(await query(second.url, 'select x from kept')).toEqual([{ x: 42 }])
+})
+
+test('a relative data folder is the same folder', async () => {
+  const { url } = await start()
+  await stop()
+  running = await startEmbeddedPostgres({ dataDir: relative(process.cwd(), dataDir), log })
+  expect(running.url).toBe(url)
 })
 
 test('a port that a stranger took is chosen anew, and the new one is kept', async () => {

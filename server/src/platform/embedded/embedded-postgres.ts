@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { Client } from 'pg'
 import type { Log } from '../log.ts'
 import { StartRefused } from '../start-refused.ts'
@@ -45,7 +46,9 @@ const PORT_ATTEMPTS = 5
  * the folder is used by another live hub or of another version, or Postgres cannot run here.
  */
 export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
-  const { dataDir: home, log } = options
+  const { log } = options
+  // Postgres changes into its data folder: a relative path would be another one there.
+  const home = resolve(options.dataDir)
   const packageFolder = options.packageFolder ?? locatePackage()
   await makeHome(home)
   const lock = await lockHome(home)

@@ -131,6 +131,18 @@ describe('while the hub runs', () => {
     expect(runs(postgres.pid)).toBe(false)
   })
 
+  test('Ctrl-C, which a terminal sends to the whole process group, does not reach the server', async () => {
+    const hub = spawnHub({ dataDir })
+    const { url, pid } = await hub.started
+    process.kill(-Number(hub.child.pid), 'SIGINT')
+    // Were it stopping, it would refuse a second connection at the latest.
+    await query(url, 'select pg_sleep(0.1)')
+    await query(url, 'select 1')
+    expect(runs(pid)).toBe(true)
+    await hub.stop()
+    expect(runs(pid)).toBe(false)
+  })
+
   test('a hub that exits without stopping takes its server with it', async () => {
     const hub = spawnHub({ dataDir, exitAfterStart: true })
     const { pid } = await hub.started

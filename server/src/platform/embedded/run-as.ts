@@ -36,7 +36,7 @@ export async function chooseRunAs(options: RunAsOptions = {}): Promise<RunAs> {
   if (uid === 0 && owner !== undefined && owner.uid !== 0) return asUser(owner.uid, owner.gid)
   if (uid !== 0 && hasName()) return direct(uid, gid)
   const namespace = await inNamespace(uid, gid)
-  if (options.userNamespaces !== false && (await runToEnd(namespace, '/bin/true', [])).ok) return namespace
+  if (options.userNamespaces !== false && (await runToEnd(namespace, 'true', [])).ok) return namespace
   return uid === 0 ? asUser(NOBODY, NOBODY) : direct(uid, gid)
 }
 
