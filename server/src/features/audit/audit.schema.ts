@@ -1,8 +1,7 @@
 import { type Static, Type } from 'typebox'
 import { Page, PageQuery } from '../../platform/http/page.ts'
 
-const Text = (description: string) =>
-  Type.Optional(Type.String({ maxLength: 300, pattern: '^[^\\u0000]*$', description }))
+const Text = (description: string) => Type.Optional(Type.String({ maxLength: 300, description }))
 
 export const AuditQuery = Type.Object(
   {

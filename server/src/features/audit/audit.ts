@@ -12,11 +12,11 @@ import type { Queryable, Tx } from '../../platform/db/statement.ts'
 import { appendEntry, type EntryFilter, findHead, listChain, listEntries, lockHead } from './audit.sql.ts'
 import { entryHash, GENESIS_HASH } from './chain.ts'
 
-/** The field `reason` of every mutation on control. NUL is refused because Postgres text cannot hold it. */
+/** The field `reason` of every mutation on control. */
 export const Reason: TString = Type.String({
   minLength: 1,
   maxLength: 500,
-  pattern: '^\\s*[^\\s\\u0000][^\\u0000]*$',
+  pattern: '\\S',
   description: 'Why this is done, for the audit log. 1 to 500 characters.',
 })
 

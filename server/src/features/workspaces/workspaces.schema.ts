@@ -13,7 +13,7 @@ export const NewWorkspaceBody = Type.Object(
     name: Type.String({
       minLength: 1,
       maxLength: 100,
-      pattern: '^\\s*[^\\s\\u0000][^\\u0000]*$',
+      pattern: '\\S',
       description: 'Name for people.',
     }),
     reason: Reason,
