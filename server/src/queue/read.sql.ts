@@ -26,16 +26,18 @@ export interface ReadRow {
   readonly trace_id: string
 }
 
+const STATE = `case when j.state <> 'queued' then j.state
+       when r.job_id is not null then 'running'
+       when d.attempt > 1 then 'retrying'
+       when d.job_id is not null then 'scheduled'
+       else 'queued' end`
+
 /** The live state is where the job lives; `run_at` is the next time, or the one that was asked for. */
 const COLUMNS = `j.id, j.queue, j.priority, j.connector, j.operation, j.config_version, p.metadata,
   j.idempotency_key, j.inbox_id, j.created_by, j.created_at, coalesce(d.run_at, j.run_at) as run_at,
   r.started_at, j.finished_at, r.cancel_requested_at, x.reason as dead_reason, j.request_id, j.correlation_id,
   j.trace_id,
-  case when j.state <> 'queued' then j.state
-       when r.job_id is not null then 'running'
-       when d.attempt > 1 then 'retrying'
-       when d.job_id is not null then 'scheduled'
-       else 'queued' end as state,
+  ${STATE} as state,
   case when j.state <> 'queued' then j.attempts
        when r.job_id is not null then r.attempt
        when d.job_id is not null then d.attempt - 1
@@ -63,6 +65,19 @@ export const selectJob = maybeOne<
    from job j ${JOINS}
    where j.tenant_id = $1 and j.id = $2`,
   ({ tenantId, id }) => [tenantId, id],
+)
+
+export const selectStates = many<
+  { readonly tenantId: string; readonly ids: readonly string[] },
+  { readonly id: string; readonly state: JobState }
+>(
+  'queue.job_states',
+  `select j.id, ${STATE} as state
+   from job j
+     left join job_run r on r.tenant_id = j.tenant_id and r.job_id = j.id
+     left join job_deferred d on d.tenant_id = j.tenant_id and d.job_id = j.id
+   where j.tenant_id = $1 and j.id = any($2::uuid[])`,
+  ({ tenantId, ids }) => [tenantId, ids],
 )
 
 export const selectInput = maybeOne<

@@ -8,6 +8,7 @@ import {
   type ReadRow,
   selectInput,
   selectJob,
+  selectStates,
 } from './read.sql.ts'
 
 export interface JobView {
@@ -52,6 +53,14 @@ export async function findJob(
   const row = await selectJob(on, ref)
   return row && { job: { ...toView(row), result: row.result }, attempts: row.ended }
 }
+
+/** The states of several jobs; jobs that are no longer kept are not in the map. */
+export const jobStates = async (
+  on: Queryable,
+  tenantId: string,
+  ids: readonly string[],
+): Promise<ReadonlyMap<string, JobState>> =>
+  new Map((await selectStates(on, { tenantId, ids })).map(({ id, state }) => [id, state]))
 
 /** What the job was enqueued with; undefined when the workspace has no such job. */
 export const jobInput = selectInput
