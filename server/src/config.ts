@@ -14,6 +14,14 @@ const port = (name: string, fallback: number) =>
     description: `Port of the ${name} process.`,
   })
 
+const url = (name: string, description: string) =>
+  Type.Optional(
+    Type.String({
+      pattern: '^https?://',
+      description: `${description} Absent: \`http://127.0.0.1:<${name.toUpperCase()}_PORT>\`.`,
+    }),
+  )
+
 export const ConfigSchema = Type.Object({
   ORCHESTRATOR_ENV: Type.Enum(['dev', 'prod'], {
     default: 'dev',
@@ -41,12 +49,10 @@ export const ConfigSchema = Type.Object({
   CONSOLE_PORT: port('console', 4002),
   INGRESS_PORT: port('ingress', 4003),
   WORKER_PORT: port('worker', 4004),
-  CONTROL_URL: Type.Optional(
-    Type.String({
-      pattern: '^https?://',
-      description: 'Where the console finds the control process. Absent: `http://127.0.0.1:<CONTROL_PORT>`.',
-    }),
-  ),
+  CONTROL_URL: url('control', 'Where the console and the CLI find the control process.'),
+  EXEC_URL: url('exec', 'Where control finds the exec process for the status page.'),
+  INGRESS_URL: url('ingress', 'Where control finds the ingress process for the status page.'),
+  WORKER_URL: url('worker', 'Where control finds a worker process for the status page.'),
   TRUSTED_PROXIES: Type.String({
     default: '',
     description:
@@ -156,7 +162,8 @@ export interface Config {
   readonly databaseUrl: string | undefined
   readonly host: string
   readonly ports: Readonly<Record<'control' | 'exec' | 'console' | 'ingress' | 'worker', number>>
-  readonly controlUrl: string
+  /** Where other processes of this hub are found; the console is nobody's dependency. */
+  readonly urls: Readonly<Record<'control' | 'exec' | 'ingress' | 'worker', string>>
   readonly trustedProxies: readonly string[]
   readonly apiBodyLimitBytes: number
   readonly webhookBodyLimitBytes: number
@@ -239,7 +246,12 @@ function assemble(settings: Settings, env: Readonly<Record<string, string | unde
       ingress: settings.INGRESS_PORT,
       worker: settings.WORKER_PORT,
     },
-    controlUrl: settings.CONTROL_URL ?? `http://127.0.0.1:${settings.CONTROL_PORT}`,
+    urls: {
+      control: settings.CONTROL_URL ?? `http://127.0.0.1:${settings.CONTROL_PORT}`,
+      exec: settings.EXEC_URL ?? `http://127.0.0.1:${settings.EXEC_PORT}`,
+      ingress: settings.INGRESS_URL ?? `http://127.0.0.1:${settings.INGRESS_PORT}`,
+      worker: settings.WORKER_URL ?? `http://127.0.0.1:${settings.WORKER_PORT}`,
+    },
     trustedProxies: list(settings.TRUSTED_PROXIES),
     apiBodyLimitBytes: settings.API_BODY_LIMIT_BYTES,
     webhookBodyLimitBytes: settings.WEBHOOK_BODY_LIMIT_BYTES,

@@ -82,6 +82,16 @@ export const deleteRoute = maybeOne<{ readonly tenantId: string; readonly id: st
   ({ tenantId, id }) => [tenantId, id],
 )
 
+/** The routes that a secret ref verifies for. */
+export const idsBySecret = many<
+  { readonly tenantId: string; readonly name: string },
+  { readonly id: string }
+>(
+  'webhook_routes.ids_by_secret',
+  'select id from webhook_route where tenant_id = $1 and $2 = any(secret_refs) order by id',
+  ({ tenantId, name }) => [tenantId, name],
+)
+
 /** Over all workspaces: ingress finds out whose event it is. */
 export const allRoutes = many<Record<string, never>, RouteRow>(
   'webhook_routes.all',

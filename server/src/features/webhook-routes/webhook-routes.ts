@@ -15,7 +15,7 @@ import { newId } from '../../platform/ids.ts'
 import type { Log } from '../../platform/log.ts'
 import { Problem, type ProblemDetail } from '../../problems.ts'
 import { type Change, recordAudit } from '../audit/audit.ts'
-import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
+import { lockWorkspace, type WorkspaceDirectory } from '../workspaces/workspaces.ts'
 import type { RouteSettings, WebhookRoute } from './route.ts'
 import { type RouteDirectory, startRouteDirectory } from './route-directory.ts'
 import * as sql from './webhook-routes.sql.ts'
@@ -27,7 +27,7 @@ export type { RouteDirectory, RouteIndex } from './route-directory.ts'
 export interface RouteChecks {
   readonly isProvider: (name: string) => boolean
   /** The kind of a connector in the active config of the workspace; undefined = no such connector. */
-  readonly connectorKind: (tenantId: string, connector: string) => Promise<string | undefined>
+  readonly connectorKind: (on: Queryable, tenantId: string, connector: string) => Promise<string | undefined>
   /** Names of the workspace's secret refs. */
   readonly secretNames: (on: Queryable, tenantId: string) => Promise<ReadonlySet<string>>
   readonly workspaces: Pick<WorkspaceDirectory, 'find'>
@@ -51,11 +51,10 @@ const toRoute = (row: sql.RouteRow): WebhookRoute => ({
 async function faultsOf(
   on: Queryable,
   checks: RouteChecks,
-  tenantId: string,
+  { tenantId, environment }: { readonly tenantId: string; readonly environment: string | undefined },
   route: RouteSettings,
 ): Promise<ProblemDetail[]> {
-  const environment = (await checks.workspaces.find(tenantId))?.environment
-  const kind = await checks.connectorKind(tenantId, route.connector)
+  const kind = await checks.connectorKind(on, tenantId, route.connector)
   const secrets = await checks.secretNames(on, tenantId)
   const faults: (ProblemDetail | false)[] = [
     !checks.isProvider(route.provider) && {
@@ -94,9 +93,7 @@ export async function createRoute(
   settings: RouteSettings,
   change: Change,
 ): Promise<WebhookRoute> {
-  const faults = await faultsOf(deps.db, deps.checks, tenantId, settings)
-  if (faults.length > 0)
-    throw new Problem('validation_error', 'The webhook route is not valid.', { details: faults })
+  const environment = (await deps.checks.workspaces.find(tenantId))?.environment
   const row = {
     tenant_id: tenantId,
     id: newId(),
@@ -115,6 +112,11 @@ export async function createRoute(
   }
   try {
     return await deps.db.transaction(async (tx) => {
+      // Connectors and secret refs change under the same lock: what is checked here stays true until the commit.
+      await lockWorkspace(tx, { id: tenantId })
+      const details = await faultsOf(tx, deps.checks, { tenantId, environment }, settings)
+      if (details.length > 0)
+        throw new Problem('validation_error', 'The webhook route is not valid.', { details })
       const route = toRoute(await sql.insertRoute(tx, row))
       if (route.account === null && (await sql.findRouteWithSameSecret(tx, row)))
         throw new Problem(
@@ -185,3 +187,7 @@ export const createRouteDirectory = (deps: {
     readGeneration: async (on) => (await sql.generation(on, {})).number,
     readRoutes: async (on) => (await sql.allRoutes(on, {})).map(toRoute),
   })
+
+/** What a secret ref is needed for, as `webhook_route:<id>`: such a ref cannot be deleted. */
+export const routesOfSecret = async (on: Queryable, tenantId: string, name: string): Promise<string[]> =>
+  (await sql.idsBySecret(on, { tenantId, name })).map(({ id }) => `webhook_route:${id}`)

@@ -81,12 +81,26 @@ export function refuseEncodedBody(request: FastifyRequest): void {
     throw new Problem('unsupported_media_type', 'Bodies with a content-encoding are not accepted.')
 }
 
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** The bytes of a JSON body as they came: what a fingerprint is made of. Empty without a body. */
+    rawBody: Buffer
+  }
+}
+
+const NO_BODY = Buffer.alloc(0)
+
 export function addJsonParser(app: HttpServer): void {
+  app.decorateRequest('rawBody')
+  app.addHook('onRequest', async (request) => {
+    request.rawBody = NO_BODY
+  })
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
     try {
-      const value = parseJson(body as Buffer)
-      refuseNul(body as Buffer, value)
+      request.rawBody = body as Buffer
+      const value = parseJson(request.rawBody)
+      refuseNul(request.rawBody, value)
       done(null, value)
     } catch (error) {
       done(error as Error)

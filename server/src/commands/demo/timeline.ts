@@ -1,0 +1,27 @@
+import type { Api } from '../api.ts'
+import { print } from '../command.ts'
+
+/** An event as `GET /events` gives it. */
+export interface HubEvent {
+  readonly type: string
+  readonly at: string
+  readonly severity: string
+  readonly message: string
+  readonly trace_id: string | null
+  readonly job_id: string | null
+  readonly data: Readonly<Record<string, unknown>>
+}
+
+/** All events of one trace, oldest first. */
+export const eventsOfTrace = async (exec: Api, traceId: string): Promise<readonly HubEvent[]> =>
+  (await exec.get<{ data: HubEvent[] }>(`/events?trace_id=${traceId}&limit=200`)).data
+
+/** Prints what happened in one trace, with the time since its first event. */
+export function printTimeline(title: string, traceId: string, events: readonly HubEvent[]): void {
+  print(`\n${title}\n  trace ${traceId}`)
+  const start = Date.parse(events[0]?.at ?? '')
+  for (const { at, type, message } of events) {
+    const since = `+${String(Date.parse(at) - start).padStart(5)} ms`
+    print(`  ${at.slice(11, 23)}  ${since}  ${type.padEnd(24)} ${message}`)
+  }
+}

@@ -1,0 +1,19 @@
+import { mkdirSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { destination } from 'pino'
+import type { Config } from '../config.ts'
+import { createLog, type Log } from '../platform/log.ts'
+
+/**
+ * Where the log goes. A newcomer's terminal shows the box and not a thousand JSON lines: `start all` on its own
+ * database logs to a file. Everything else runs under a supervisor that reads standard output.
+ * `path` is undefined for standard output.
+ */
+export function openLog(config: Config, role: string): { log: Log; path: string | undefined } {
+  const alone = role === 'all' && config.databaseUrl === undefined
+  const chosen = config.logFile ?? (alone ? join(config.dataDir, 'logs', 'orchestrator.log') : '-')
+  if (chosen === '-') return { log: createLog(role, config.logLevel), path: undefined }
+  mkdirSync(dirname(chosen), { recursive: true })
+  // Synchronous: the last lines before a crash are the ones that are needed.
+  return { log: createLog(role, config.logLevel, destination({ dest: chosen, sync: true })), path: chosen }
+}

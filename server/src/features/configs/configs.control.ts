@@ -1,0 +1,156 @@
+import { Type } from 'typebox'
+import type { HttpServer } from '../../platform/http/http-server.ts'
+import { Problem } from '../../problems.ts'
+import {
+  ActivateBody,
+  Diff,
+  DiffQuery,
+  IfMatchHeaders,
+  ListQuery,
+  StoreBody,
+  Version,
+  VersionPage,
+  VersionParams,
+  versionOf,
+} from './configs.schema.ts'
+import {
+  activateConfig,
+  activeVersion,
+  type ConfigDeps,
+  configVersion,
+  diffVersions,
+  listConfigVersions,
+  type StoredVersion,
+  storeConfig,
+} from './configs.ts'
+
+const summary = (stored: StoredVersion) => ({
+  version: stored.version,
+  active: stored.active,
+  sha256: stored.sha256,
+  author: stored.author,
+  reason: stored.reason,
+  created_at: stored.createdAt.toISOString(),
+})
+const whole = (stored: StoredVersion) => ({ ...summary(stored), document: stored.document })
+
+const read = { access: { scope: 'orchestrator.control.read' } } as const
+const write = { access: { scope: 'orchestrator.control.write' } } as const
+const tags = ['configs']
+
+/** Versions of the workspace's config: list, read, store, activate, compare. */
+export function configsControl(app: HttpServer, deps: ConfigDeps): void {
+  app.get(
+    '/configs',
+    {
+      config: read,
+      schema: {
+        operationId: 'listConfigs',
+        tags,
+        summary: 'List config versions, newest first',
+        querystring: ListQuery,
+        response: { 200: VersionPage },
+      },
+    },
+    async ({ principal, query }) => {
+      const page = await listConfigVersions(deps.db, principal.tenantId, {
+        cursor: query.cursor,
+        limit: query.limit ?? 50,
+      })
+      return { data: page.data.map(summary), next_cursor: page.next_cursor }
+    },
+  )
+
+  app.post(
+    '/configs',
+    {
+      config: write,
+      schema: {
+        operationId: 'storeConfig',
+        tags,
+        summary: 'Store a whole config document without activating it',
+        headers: IfMatchHeaders,
+        body: StoreBody,
+        response: { 201: Version },
+      },
+    },
+    async ({ principal, call, body, headers }, reply) => {
+      const target = { tenantId: principal.tenantId, ifMatch: versionOf(headers['if-match']) }
+      const change = { actor: principal.subject, reason: body.reason, call }
+      const stored = await storeConfig(deps, target, body.document, change)
+      return reply.code(201).header('location', `/configs/${stored.version}`).send(whole(stored))
+    },
+  )
+
+  app.get(
+    '/configs/active',
+    {
+      config: read,
+      schema: {
+        operationId: 'getActiveConfig',
+        tags,
+        summary: 'Read the active config; its version is the ETag',
+        response: { 200: Version },
+      },
+    },
+    async ({ principal }, reply) => {
+      const active = await activeVersion(deps.db, principal.tenantId)
+      if (!active) throw new Problem('not_found', 'This workspace has no active config yet.')
+      return reply.header('etag', `"${active.version}"`).send(whole(active))
+    },
+  )
+
+  app.post(
+    '/configs/activate',
+    {
+      config: write,
+      schema: {
+        operationId: 'activateConfig',
+        tags,
+        summary: 'Make a stored version the active one; an older one is the rollback',
+        headers: IfMatchHeaders,
+        body: ActivateBody,
+        response: { 200: Version },
+      },
+    },
+    async ({ principal, call, body, headers }, reply) => {
+      const target = { tenantId: principal.tenantId, ifMatch: versionOf(headers['if-match']) }
+      const change = { actor: principal.subject, reason: body.reason, call }
+      const active = await activateConfig(deps, target, body.version, change)
+      return reply.header('etag', `"${active.version}"`).send(whole(active))
+    },
+  )
+
+  app.get(
+    '/configs/diff',
+    {
+      config: read,
+      schema: {
+        operationId: 'diffConfigs',
+        tags,
+        summary: 'What changed between two versions',
+        querystring: DiffQuery,
+        response: { 200: Diff },
+      },
+    },
+    async ({ principal, query }) => ({
+      ...query,
+      differences: await diffVersions(deps.db, principal.tenantId, query.from, query.to),
+    }),
+  )
+
+  app.get(
+    '/configs/:version',
+    {
+      config: read,
+      schema: {
+        operationId: 'getConfig',
+        tags,
+        summary: 'Read one config version',
+        params: Type.Object({ ...VersionParams.properties }),
+        response: { 200: Version },
+      },
+    },
+    async ({ principal, params }) => whole(await configVersion(deps.db, principal.tenantId, params.version)),
+  )
+}

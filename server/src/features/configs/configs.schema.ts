@@ -1,0 +1,69 @@
+import { type Static, Type } from 'typebox'
+import { Page, PageQuery } from '../../platform/http/page.ts'
+import { Reason } from '../audit/audit.ts'
+import { ConfigDocument } from './document.ts'
+
+export const VersionNumber = Type.Integer({
+  minimum: 1,
+  maximum: 2_147_483_647,
+  description: 'Number of a config version.',
+})
+
+export const VersionSummary = Type.Object({
+  version: VersionNumber,
+  active: Type.Boolean({ description: 'Whether executions and jobs use this version now.' }),
+  sha256: Type.String({ description: 'Hash of the document in canonical JSON, lower-case hex.' }),
+  author: Type.String(),
+  reason: Type.String(),
+  created_at: Type.String({ format: 'date-time' }),
+})
+
+export const Version = Type.Object({ ...VersionSummary.properties, document: ConfigDocument })
+export type Version = Static<typeof Version>
+
+export const VersionPage = Page(VersionSummary)
+
+export const ListQuery = Type.Object({ ...PageQuery }, { additionalProperties: false })
+
+export const VersionParams = Type.Object({ version: VersionNumber })
+
+export const StoreBody = Type.Object(
+  { document: ConfigDocument, reason: Reason },
+  { additionalProperties: false },
+)
+
+export const ActivateBody = Type.Object(
+  { version: VersionNumber, reason: Reason },
+  { additionalProperties: false },
+)
+
+export const DiffQuery = Type.Object(
+  { from: VersionNumber, to: VersionNumber },
+  { additionalProperties: false },
+)
+
+export const Diff = Type.Object({
+  from: VersionNumber,
+  to: VersionNumber,
+  differences: Type.Array(
+    Type.Object({
+      path: Type.String({ description: 'JSON pointer into the document.' }),
+      before: Type.Optional(Type.Unknown()),
+      after: Type.Optional(Type.Unknown()),
+    }),
+  ),
+})
+
+/** Optimistic locking: the version that the change was made from (RFC 9110 §13.1.1). */
+export const IfMatchHeaders = Type.Object({
+  'if-match': Type.Optional(
+    Type.String({
+      pattern: '^"?[0-9]{1,10}"?$',
+      description: 'The active version that the change was made from; another active version answers 412.',
+    }),
+  ),
+})
+
+/** The version of an `If-Match` header; undefined when there is none. */
+export const versionOf = (ifMatch: string | undefined): number | undefined =>
+  ifMatch === undefined ? undefined : Number(ifMatch.replaceAll('"', ''))

@@ -1,0 +1,67 @@
+import { type Static, Type } from 'typebox'
+import type { Dial } from '../../platform/dial/dial.ts'
+import type { ProblemDetail } from '../../problems.ts'
+import { ConnectorConfig, checkConnector } from '../connectors/connectors.ts'
+import { checkPolicy, effectivePolicy, PolicyDocument } from '../policies/policies.ts'
+
+const NAME = Type.String({ pattern: '^(?=.{1,63}$)[a-z0-9]+(-[a-z0-9]+)*$' })
+
+/** The policy that connectors without a policy of their own use, when the document has one of this name. */
+export const DEFAULT_POLICY = 'default'
+
+/** Everything that decides how a workspace's calls are made (DESIGN D1). Secrets and webhook routes stay outside. */
+export const ConfigDocument = Type.Object(
+  {
+    policies: Type.Record(NAME, PolicyDocument, {
+      additionalProperties: false,
+      maxProperties: 200,
+      description: `Policies by name. \`${DEFAULT_POLICY}\` is inherited by every connector.`,
+    }),
+    connectors: Type.Record(NAME, ConnectorConfig, {
+      additionalProperties: false,
+      maxProperties: 500,
+      description: 'Connectors by name.',
+    }),
+  },
+  { additionalProperties: false, description: 'The config of a workspace: policies and connectors.' },
+)
+export type ConfigDocument = Static<typeof ConfigDocument>
+
+export const EMPTY_DOCUMENT: ConfigDocument = { policies: {}, connectors: {} }
+
+const under = (prefix: string, faults: readonly ProblemDetail[]): ProblemDetail[] =>
+  faults.map((fault) => ({ path: `${prefix}${fault.path}`, message: fault.message }))
+
+/**
+ * Every fault of a document that fits its schema: what a policy contradicts in itself or in what it inherits,
+ * what a connector's kind refuses, names that nothing has. Paths are JSON pointers into the document.
+ */
+export function checkDocument(
+  document: ConfigDocument,
+  knows: { readonly secretNames: ReadonlySet<string>; readonly refusal?: Dial['refusal'] },
+): ProblemDetail[] {
+  const policyFaults = Object.entries(document.policies).flatMap(([name, policy]) =>
+    under(
+      `/policies/${name}`,
+      checkPolicy(policy, name === DEFAULT_POLICY ? undefined : inherited(document)),
+    ),
+  )
+  const connectorFaults = Object.entries(document.connectors).flatMap(([name, connector]) => {
+    const at = `/connectors/${name}`
+    const faults = under(at, checkConnector(name, connector, knows.refusal ? { refusal: knows.refusal } : {}))
+    if (connector.policy !== undefined && !Object.hasOwn(document.policies, connector.policy))
+      faults.push({ path: `${at}/policy`, message: `there is no policy ${connector.policy}` })
+    for (const [secret, ref] of Object.entries(connector.secrets ?? {}))
+      if (!knows.secretNames.has(ref))
+        faults.push({ path: `${at}/secrets/${secret}`, message: `there is no secret ref ${ref}` })
+    return faults
+  })
+  return [...policyFaults, ...connectorFaults]
+}
+
+/** What a named policy inherits: the system's values with the workspace's default policy over them. */
+function inherited(document: ConfigDocument) {
+  const workspace = document.policies[DEFAULT_POLICY]
+  if (workspace === undefined || checkPolicy(workspace).length > 0) return undefined
+  return effectivePolicy({ workspace }).policy
+}

@@ -1,0 +1,210 @@
+/**
+ * The door of the execute feature: one operation of a connector, now, through the pipeline of DESIGN §8.
+ *
+ * Invariants. Nothing goes upstream before connector, operation, input and policy have been checked. Every attempt
+ * of one execution carries the same idempotency key. Every execution that got as far as its connector leaves a
+ * row in the request log and an event, whatever came of it.
+ */
+import { context } from '@opentelemetry/api'
+import type { Principal } from '../../platform/auth/principal.ts'
+import { type CallContext, traceparentOf } from '../../platform/call-context.ts'
+import type { Dial } from '../../platform/dial/dial.ts'
+import { newId } from '../../platform/ids.ts'
+import type { Platform } from '../../platform/platform.ts'
+import type { Secret } from '../../platform/secret.ts'
+import { Problem } from '../../problems.ts'
+import { attemptTimeout, remainingMs, totalDeadline } from '../../resilience/deadline.ts'
+import { outermost, runPipeline } from '../../resilience/pipeline.ts'
+import { type FailedAttempt, retry } from '../../resilience/retry.ts'
+import type { ActiveConfigs, ActiveConnector } from '../configs/configs.ts'
+import { findOperation, invokeOperation } from '../connectors/connectors.ts'
+import { callSchedule } from '../policies/policies.ts'
+import { asAnswer } from './failure-answers.ts'
+import type { RequestLog } from './request-log.ts'
+
+export { createRequestLog, type RequestLog } from './request-log.ts'
+
+export interface ExecuteDeps {
+  readonly platform: Pick<Platform, 'clock' | 'random'>
+  readonly activeConfigs: ActiveConfigs
+  readonly dial: Dial
+  readonly resolveSecret: (tenantId: string, refName: string) => Promise<Secret>
+  readonly requestLog: RequestLog
+  /**
+   * Aborted when the process can wait no longer. A caller that hangs up aborts nothing: a call that is under way
+   * is better finished and logged than left with an unknown outcome.
+   */
+  readonly stopSignal: AbortSignal
+}
+
+export interface Execution {
+  readonly principal: Principal
+  readonly call: CallContext
+  readonly connector: string
+  readonly operation: string
+  readonly input: unknown
+  readonly timeoutMs?: number | undefined
+  readonly dryRun?: boolean | undefined
+  readonly metadata?: Readonly<Record<string, string>> | undefined
+  readonly idempotencyKey?: string | undefined
+}
+
+export interface ExecutionResult {
+  readonly output: unknown
+  readonly httpStatus: number | null
+  readonly attempts: number
+  readonly latencyMs: number
+  readonly idempotencyKey: string
+}
+
+interface Progress {
+  attempts: number
+  readonly failures: FailedAttempt[]
+}
+
+/**
+ * Runs one execution. Errors: `connector_not_found`, `operation_not_found`, `input_invalid`, `policy_violation`,
+ * `secret_unresolved`, `target_forbidden`, `upstream_error`, `upstream_rejected`, `upstream_timeout`.
+ */
+export async function execute(deps: ExecuteDeps, execution: Execution): Promise<ExecutionResult> {
+  const { clock } = deps.platform
+  const startedAt = clock.monotonic()
+  const { tenantId } = execution.principal
+  const active = await deps.activeConfigs.connector(tenantId, execution.connector)
+  const id = newId()
+  const idempotencyKey = execution.idempotencyKey ?? `orch-${id}`
+  const progress: Progress = { attempts: 0, failures: [] }
+  const finish = (outcome: string, httpStatus: number | null, message: string): number => {
+    const latencyMs = Math.round(clock.monotonic() - startedAt)
+    record(deps, execution, active, {
+      id,
+      idempotencyKey,
+      outcome,
+      httpStatus,
+      message,
+      latencyMs,
+      ...progress,
+    })
+    return latencyMs
+  }
+  try {
+    const result = await call(deps, execution, active, idempotencyKey, progress)
+    const latencyMs = finish('ok', result.httpStatus, succeeded(execution, progress))
+    return { ...result, attempts: progress.attempts, latencyMs, idempotencyKey }
+  } catch (error) {
+    const problem = asAnswer(error, progress.attempts)
+    const httpStatus = progress.failures.at(-1)?.failure.httpStatus ?? null
+    if (problem instanceof Problem) finish(problem.code, httpStatus, failed(problem, progress))
+    else finish('internal_error', httpStatus, 'An unexpected failure inside the hub.')
+    throw problem
+  }
+}
+
+async function call(
+  deps: ExecuteDeps,
+  execution: Execution,
+  active: ActiveConnector,
+  idempotencyKey: string,
+  progress: Progress,
+): Promise<{ output: unknown; httpStatus: number | null }> {
+  const { clock, random } = deps.platform
+  const { tenantId } = execution.principal
+  const { connector } = active
+  findOperation(connector, execution.operation).validateInput(execution.input)
+  const { policy } = active.policy(
+    execution.timeoutMs === undefined ? undefined : { timeout_ms: execution.timeoutMs },
+  )
+  if (execution.dryRun) return { output: null, httpStatus: null }
+
+  // DESIGN §8, outer to inner; the stages that are not here yet have their place between these.
+  const stages = [
+    totalDeadline({ totalMs: policy.timeouts.total_ms, clock }),
+    retry({
+      schedule: callSchedule(policy),
+      clock,
+      random,
+      onFailure: (attempt) => progress.failures.push(attempt),
+    }),
+    attemptTimeout({ attemptMs: policy.timeouts.attempt_ms, clock }),
+  ]
+  return runPipeline(stages, outermost(deps.stopSignal), (scope) => {
+    progress.attempts = scope.attempt
+    return invokeOperation(
+      { dial: deps.dial, clock, resolveSecret: (name) => deps.resolveSecret(tenantId, name) },
+      connector,
+      execution.operation,
+      execution.input,
+      {
+        signal: scope.signal,
+        connectTimeoutMs: policy.timeouts.connect_ms,
+        remainingMs: remainingMs(scope, clock),
+        idempotencyKey,
+        attemptToken: newId(),
+        traceparent: traceparentOf(context.active()),
+      },
+    )
+  })
+}
+
+const succeeded = (execution: Execution, { attempts }: Progress): string =>
+  execution.dryRun ? 'Dry run: everything was checked, nothing was sent.' : `Done at attempt ${attempts}.`
+
+const failed = (problem: Problem, { attempts, failures }: Progress): string => {
+  const why = failures.at(-1)?.decision.why
+  return `${problem.message}${attempts > 0 ? ` Attempt ${attempts}${why ? `, ${why}` : ''}.` : ''}`
+}
+
+interface Outcome extends Progress {
+  readonly id: string
+  readonly idempotencyKey: string
+  readonly outcome: string
+  readonly httpStatus: number | null
+  readonly message: string
+  readonly latencyMs: number
+}
+
+function record(deps: ExecuteDeps, execution: Execution, active: ActiveConnector, outcome: Outcome): void {
+  const { principal, call: ids, connector, operation, metadata } = execution
+  const names = {
+    tenant_id: principal.tenantId,
+    connector,
+    request_id: ids.requestId,
+    correlation_id: ids.correlationId,
+    trace_id: ids.traceId,
+  }
+  deps.requestLog.record({
+    row: {
+      ...names,
+      id: outcome.id,
+      at: new Date(deps.platform.clock.now()).toISOString(),
+      operation,
+      subject: principal.subject,
+      outcome: outcome.outcome,
+      http_status: outcome.httpStatus,
+      attempts: outcome.attempts,
+      latency_ms: outcome.latencyMs,
+      dry_run: execution.dryRun ?? false,
+      config_version: active.configVersion,
+      idempotency_key: outcome.idempotencyKey,
+      metadata: metadata ?? {},
+    },
+    event: {
+      ...names,
+      type: outcome.outcome === 'ok' ? 'execution.succeeded' : 'execution.failed',
+      severity: outcome.outcome === 'ok' ? 'info' : 'warning',
+      message: outcome.message,
+      data: {
+        execution_id: outcome.id,
+        operation,
+        outcome: outcome.outcome,
+        attempts: outcome.attempts,
+        latency_ms: outcome.latencyMs,
+        retries: outcome.failures.map(({ attempt, failure, decision }) => ({
+          attempt,
+          kind: failure.kind,
+          why: decision.why,
+        })),
+      },
+    },
+  })
+}

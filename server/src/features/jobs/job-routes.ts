@@ -1,0 +1,111 @@
+import { Type } from 'typebox'
+import type { Queryable } from '../../platform/db/statement.ts'
+import type { HttpServer } from '../../platform/http/http-server.ts'
+import { decodeCursor, encodeCursor } from '../../platform/http/page.ts'
+import { timeOfId } from '../../platform/ids.ts'
+import { jobNotFound } from '../../queue/cancel.ts'
+import type { AttemptRecord } from '../../queue/job.ts'
+import { findJob, type JobView, jobInput, listJobs } from '../../queue/read.ts'
+import { JobDetail, JobPage, JobParams, JobsQuery } from './jobs.schema.ts'
+
+const iso = (date: Date | null): string | null => date?.toISOString() ?? null
+
+const WAITING = new Set(['scheduled', 'retrying'])
+
+const view = (job: JobView) => ({
+  id: job.id,
+  state: job.state,
+  queue: job.queue,
+  priority: job.priority,
+  connector: job.connector,
+  operation: job.operation,
+  attempts: job.attempts,
+  next_run_at: WAITING.has(job.state) ? iso(job.runAt) : null,
+  created_at: job.createdAt.toISOString(),
+  finished_at: iso(job.finishedAt),
+  created_by: job.createdBy,
+  config_version: job.configVersion,
+  inbox_id: job.inboxId,
+  correlation_id: job.correlationId,
+  trace_id: job.traceId,
+})
+
+const attemptView = (attempt: AttemptRecord) => ({
+  attempt: attempt.attempt,
+  outcome: attempt.outcome,
+  why: attempt.why,
+  started_at: attempt.started_at,
+  ended_at: attempt.ended_at,
+  http_status: attempt.http_status,
+  error:
+    attempt.error_class === null
+      ? null
+      : { class: attempt.error_class, message: attempt.error_message ?? attempt.error_class },
+  next_run_at: attempt.next_run_at,
+})
+
+const isJobKey = (parts: readonly unknown[]): parts is readonly [string] =>
+  parts.length === 1 && typeof parts[0] === 'string' && timeOfId(parts[0]) !== undefined
+
+/** `GET /jobs` and `GET /jobs/:id`: the same on both planes, each with its own scope. */
+export function addJobReadRoutes(app: HttpServer, db: Queryable, scope: string): void {
+  const config = { access: { scope } }
+  const tags = ['jobs']
+
+  app.get(
+    '/jobs',
+    {
+      config,
+      schema: {
+        operationId: 'listJobs',
+        tags,
+        summary: 'List jobs, newest first',
+        description:
+          'With a filter a page looks at 2,000 jobs at most: it may be short and still have a `next_cursor`.',
+        querystring: JobsQuery,
+        response: { 200: JobPage },
+      },
+    },
+    async ({ principal, query }) => {
+      const { jobs, next } = await listJobs(db, {
+        tenantId: principal.tenantId,
+        state: query.state,
+        connector: query.connector,
+        queue: query.queue,
+        before: query.cursor === undefined ? undefined : decodeCursor(query.cursor, isJobKey)[0],
+        limit: query.limit ?? 50,
+      })
+      return { data: jobs.map(view), next_cursor: next === null ? null : encodeCursor([next]) }
+    },
+  )
+
+  app.get(
+    '/jobs/:id',
+    {
+      config,
+      schema: {
+        operationId: 'getJob',
+        tags,
+        summary: 'Read a job with its attempts',
+        params: Type.Object({ ...JobParams.properties }),
+        response: { 200: JobDetail },
+      },
+    },
+    async ({ principal, params }) => {
+      const ref = { tenantId: principal.tenantId, id: params.id }
+      const found = await findJob(db, ref)
+      const stored = found && (await jobInput(db, ref))
+      if (!found || !stored) throw jobNotFound()
+      return {
+        job: {
+          ...view(found.job),
+          input: stored.input,
+          metadata: found.job.metadata,
+          result: found.job.result ?? null,
+          dead_reason: found.job.deadReason,
+        },
+        attempts: found.attempts.map(attemptView),
+      }
+    },
+  )
+}

@@ -1,0 +1,27 @@
+import { Type } from 'typebox'
+import type { HttpServer } from '../../platform/http/http-server.ts'
+import { Reason } from '../audit/audit.ts'
+import { addJobReadRoutes } from './job-routes.ts'
+import { CancelResult, JobParams } from './jobs.schema.ts'
+import { type CancelDeps, cancel } from './jobs.ts'
+
+/** `/jobs` for operators: the same reading as products have, and cancelling with a reason. */
+export function jobsControl(app: HttpServer, deps: CancelDeps): void {
+  addJobReadRoutes(app, deps.db, 'orchestrator.control.read')
+
+  app.post(
+    '/jobs/:id/cancel',
+    {
+      config: { access: { scope: 'orchestrator.control.write' } },
+      schema: {
+        operationId: 'cancelJob',
+        tags: ['jobs'],
+        summary: 'Cancel a job; a running attempt is told to stop',
+        params: JobParams,
+        body: Type.Object({ reason: Reason }, { additionalProperties: false }),
+        response: { 200: CancelResult },
+      },
+    },
+    async (request) => cancel(deps, request.principal, request.params.id, request.body.reason),
+  )
+}

@@ -1,0 +1,95 @@
+import type { HttpServer } from '../../platform/http/http-server.ts'
+import { fingerprintOf, idempotencyKeyOf } from '../../platform/http/idempotency-key.ts'
+import { addJobReadRoutes } from './job-routes.ts'
+import {
+  BatchAccepted,
+  BatchBody,
+  CancelBody,
+  CancelResult,
+  JobAccepted,
+  JobHeaders,
+  JobParams,
+  NewJobBody,
+} from './jobs.schema.ts'
+import { type CancelDeps, cancel, type JobDeps, submitBatch, submitJob } from './jobs.ts'
+
+const write = { access: { scope: 'orchestrator.jobs.write' } } as const
+const tags = ['jobs']
+
+/** `/jobs` for products: submit, batch, read, cancel. */
+export function jobsExec(app: HttpServer, deps: JobDeps & CancelDeps): void {
+  app.post(
+    '/jobs',
+    {
+      config: write,
+      schema: {
+        operationId: 'createJob',
+        tags,
+        summary: 'Run an operation later; 202 means that it is committed',
+        headers: JobHeaders,
+        body: NewJobBody,
+        response: { 202: JobAccepted },
+      },
+    },
+    async (request, reply) => {
+      const key = idempotencyKeyOf(request)
+      const dedupe = key === undefined ? undefined : { key, requestHash: fingerprintOf(request) }
+      const { id, queuedAt, replayed } = await submitJob(deps, request, request.body, dedupe)
+      if (replayed) reply.header('idempotent-replayed', 'true')
+      return reply
+        .code(202)
+        .header('location', `/jobs/${id}`)
+        .send({
+          job_id: id,
+          status: 'queued' as const,
+          queued_at: queuedAt.toISOString(),
+          request_id: request.call.requestId,
+          trace_id: request.call.traceId,
+        })
+    },
+  )
+
+  app.post(
+    '/jobs/batch',
+    {
+      config: write,
+      schema: {
+        operationId: 'createJobs',
+        tags,
+        summary: 'Submit up to 1,000 jobs in one transaction: all are stored or none',
+        body: BatchBody,
+        response: { 202: BatchAccepted },
+      },
+    },
+    async (request, reply) => {
+      const jobs = await submitBatch(deps, request, request.body.jobs)
+      return reply.code(202).send({
+        jobs: jobs.map(({ id, queuedAt }) => ({
+          job_id: id,
+          status: 'queued' as const,
+          queued_at: queuedAt.toISOString(),
+        })),
+        request_id: request.call.requestId,
+        trace_id: request.call.traceId,
+      })
+    },
+  )
+
+  app.post(
+    '/jobs/:id/cancel',
+    {
+      config: write,
+      schema: {
+        operationId: 'cancelJob',
+        tags,
+        summary: 'Cancel a job; a running attempt is told to stop',
+        params: JobParams,
+        body: CancelBody,
+        response: { 200: CancelResult },
+      },
+    },
+    async ({ principal, params, body }) => cancel(deps, principal, params.id, body.reason),
+  )
+
+  addJobReadRoutes(app, deps.db, 'orchestrator.jobs.read')
+}

@@ -1,0 +1,153 @@
+import { type Static, Type } from 'typebox'
+import { Page, PageQuery } from '../../platform/http/page.ts'
+import { DEFAULT_PRIORITY, JOB_STATES, PRIORITIES, QUEUES, type QueueName } from '../../queue/job.ts'
+
+const Name = (description: string) =>
+  Type.String({ pattern: '^[a-z0-9]+([._-][a-z0-9]+)*$', maxLength: 63, description })
+const Time = (description: string) => Type.String({ format: 'date-time', description })
+const OrNull = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) =>
+  Type.Union([schema, Type.Null()])
+
+const QUEUE_NAMES = Object.keys(QUEUES) as QueueName[]
+
+export const NewJobBody = Type.Object(
+  {
+    connector: Name('Connector of the active config.'),
+    operation: Name('Operation of the connector.'),
+    input: Type.Unknown({ description: "Fits the operation's input schema." }),
+    queue: Type.Optional(
+      Type.Enum(QUEUE_NAMES, {
+        default: 'default',
+        description: 'Queue; `critical` has workers of its own.',
+      }),
+    ),
+    priority: Type.Optional(
+      Type.Integer({
+        minimum: PRIORITIES[0],
+        maximum: PRIORITIES.at(-1) ?? 4,
+        default: DEFAULT_PRIORITY,
+        description: '1 runs first among the jobs of the same queue and connector, 4 last.',
+      }),
+    ),
+    run_at: Type.Optional(Time('Not before this moment, at most 30 days ahead. Absent or past: now.')),
+    callback: Type.Optional(
+      Type.Object(
+        { connector: Name('Connector of kind `callback`.') },
+        {
+          additionalProperties: false,
+          description: 'Tell a product when the job has ended, in whatever way.',
+        },
+      ),
+    ),
+    metadata: Type.Optional(
+      Type.Record(Type.String({ maxLength: 40 }), Type.String({ maxLength: 500 }), {
+        maxProperties: 20,
+        description: 'Kept with the job and sent with its callback.',
+      }),
+    ),
+  },
+  { additionalProperties: false },
+)
+export type NewJobBody = Static<typeof NewJobBody>
+
+export const MAX_BATCH = 1_000
+
+export const BatchBody = Type.Object(
+  {
+    jobs: Type.Array(NewJobBody, {
+      minItems: 1,
+      maxItems: MAX_BATCH,
+      description: 'All are stored or none is.',
+    }),
+  },
+  { additionalProperties: false },
+)
+
+export const JobHeaders = Type.Object({
+  'idempotency-key': Type.Optional(
+    Type.String({
+      description:
+        'The same key again gives the first job instead of a second one. 1 to 255 visible ASCII characters.',
+    }),
+  ),
+})
+
+const accepted = {
+  job_id: Type.String({ format: 'uuid' }),
+  status: Type.Enum(['queued'], { description: 'The work is committed; `GET /jobs/:id` tells how it goes.' }),
+  queued_at: Time('When it was committed.'),
+}
+const ids = { request_id: Type.String(), trace_id: Type.String() }
+
+export const JobAccepted = Type.Object({ ...accepted, ...ids })
+export const BatchAccepted = Type.Object({ jobs: Type.Array(Type.Object(accepted)), ...ids })
+
+export const JobView = Type.Object({
+  id: Type.String({ format: 'uuid' }),
+  state: Type.Enum(JOB_STATES),
+  queue: Type.Enum(QUEUE_NAMES),
+  priority: Type.Integer(),
+  connector: Type.String(),
+  operation: Type.String(),
+  attempts: Type.Integer({ description: 'Attempts spent so far.' }),
+  next_run_at: OrNull(Time('When the next attempt is due.')),
+  created_at: Time('When it was accepted.'),
+  finished_at: OrNull(Time('When it ended.')),
+  created_by: Type.String(),
+  config_version: Type.Integer({ description: 'The config version that was active when it was accepted.' }),
+  inbox_id: OrNull(Type.String({ description: 'The webhook that caused it.' })),
+  correlation_id: Type.String(),
+  trace_id: Type.String(),
+})
+
+export const AttemptView = Type.Object({
+  attempt: Type.Integer(),
+  outcome: Type.String({ description: 'done, retry, snoozed, dead, cancelled, returned or lost.' }),
+  why: Type.String({ description: 'One sentence.' }),
+  started_at: Time('Start of the attempt.'),
+  ended_at: Time('End of the attempt.'),
+  http_status: OrNull(Type.Integer()),
+  error: OrNull(Type.Object({ class: Type.String(), message: Type.String() })),
+  next_run_at: OrNull(Time('When the next attempt was set to.')),
+})
+
+export const JobDetail = Type.Object({
+  job: Type.Object({
+    ...JobView.properties,
+    input: Type.Unknown(),
+    metadata: Type.Record(Type.String(), Type.Unknown()),
+    result: Type.Unknown({ description: 'What the operation answered; null until the job is done.' }),
+    dead_reason: OrNull(Type.String({ description: 'Why it became a dead letter.' })),
+  }),
+  attempts: Type.Array(AttemptView, { description: 'Oldest first.' }),
+})
+
+export const JobPage = Page(JobView)
+
+export const JobsQuery = Type.Object(
+  {
+    ...PageQuery,
+    state: Type.Optional(Type.Enum(JOB_STATES, { description: 'Only jobs in this state.' })),
+    queue: Type.Optional(Type.Enum(QUEUE_NAMES, { description: 'Only jobs of this queue.' })),
+    connector: Type.Optional(Name('Only jobs of this connector.')),
+  },
+  { additionalProperties: false },
+)
+
+export const JobParams = Type.Object({ id: Type.String({ format: 'uuid', description: 'Id of the job.' }) })
+
+export const CancelBody = Type.Object(
+  {
+    reason: Type.Optional(
+      Type.String({ minLength: 1, maxLength: 500, description: 'Why, for the timeline.' }),
+    ),
+  },
+  { additionalProperties: false },
+)
+
+export const CancelResult = Type.Object({
+  job_id: Type.String({ format: 'uuid' }),
+  status: Type.Enum(['cancelled', 'cancelling'], {
+    description: '`cancelling`: an attempt is running and has been told to stop.',
+  }),
+})

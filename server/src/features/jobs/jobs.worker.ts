@@ -1,0 +1,135 @@
+import { context } from '@opentelemetry/api'
+import { traceparentOf } from '../../platform/call-context.ts'
+import type { Dial } from '../../platform/dial/dial.ts'
+import { newId } from '../../platform/ids.ts'
+import type { Platform } from '../../platform/platform.ts'
+import type { Secret } from '../../platform/secret.ts'
+import { Problem } from '../../problems.ts'
+import type { AttemptError, ClaimedJob, Outcome } from '../../queue/job.ts'
+import { attemptTimeout, remainingMs } from '../../resilience/deadline.ts'
+import { CallFailure } from '../../resilience/failure.ts'
+import { outermost, runPipeline } from '../../resilience/pipeline.ts'
+import { decideRetry } from '../../resilience/retry.ts'
+import type { ActiveConfigs, ActiveConnector } from '../configs/configs.ts'
+import { findOperation, invokeOperation } from '../connectors/connectors.ts'
+import { jobSchedule } from '../policies/policies.ts'
+
+export interface JobHandlerDeps {
+  readonly platform: Pick<Platform, 'clock' | 'random' | 'log'>
+  readonly activeConfigs: ActiveConfigs
+  readonly dial: Dial
+  readonly resolveSecret: (tenantId: string, refName: string) => Promise<Secret>
+}
+
+/** How long a job waits for the hub's own troubles; they spend no attempt. */
+const OWN_TROUBLE_MS = 5_000
+
+/**
+ * Makes the function that runs one attempt of a claimed job and says how it ended; it never throws for what an
+ * upstream, a config or a secret can do wrong. Between attempts the queue waits, not this function.
+ */
+export function createJobHandler(
+  deps: JobHandlerDeps,
+): (job: ClaimedJob, signal: AbortSignal) => Promise<Outcome> {
+  return async (job, signal) => {
+    const outcome = await attempt(deps, job, signal)
+    logOutcome(deps, job, outcome)
+    return outcome
+  }
+}
+
+function logOutcome({ platform }: JobHandlerDeps, job: ClaimedJob, outcome: Outcome): void {
+  platform.log.info(
+    {
+      job_id: job.id,
+      attempt: job.attempt,
+      outcome: outcome.kind,
+      request_id: job.call.requestId,
+      correlation_id: job.call.correlationId,
+      trace_id: job.call.traceId,
+    },
+    `job attempt: ${outcome.why}`,
+  )
+}
+
+async function attempt(deps: JobHandlerDeps, job: ClaimedJob, signal: AbortSignal): Promise<Outcome> {
+  let active: ActiveConnector
+  try {
+    active = await deps.activeConfigs.connector(job.tenantId, job.connector)
+    findOperation(active.connector, job.operation).validateInput(job.input, '/input')
+  } catch (error) {
+    return refused(error)
+  }
+  try {
+    const { output, httpStatus } = await call(deps, job, active, signal)
+    return {
+      kind: 'done',
+      result: output,
+      httpStatus,
+      why: `Attempt ${job.attempt} succeeded with HTTP ${httpStatus}.`,
+    }
+  } catch (error) {
+    return failed(deps, job, active, error)
+  }
+}
+
+/** The config has changed since the job was accepted, or cannot be read now. */
+function refused(error: unknown): Outcome {
+  if (!(error instanceof Problem)) throw error
+  if (error.status >= 500)
+    return { kind: 'snooze', delayMs: OWN_TROUBLE_MS, why: `The config cannot be read now: ${error.message}` }
+  const detail = error.extra.details?.map(({ path, message }) => `${path} ${message}`).join('; ')
+  const message = detail ? `${error.message} ${detail}` : error.message
+  return { kind: 'dead', reason: error.code, error: { class: error.code, message }, why: message }
+}
+
+function call(deps: JobHandlerDeps, job: ClaimedJob, active: ActiveConnector, signal: AbortSignal) {
+  const { clock } = deps.platform
+  const { policy } = active.policy()
+  const stages = [attemptTimeout({ attemptMs: policy.timeouts.attempt_ms, clock })]
+  return runPipeline(stages, outermost(signal), (scope) =>
+    invokeOperation(
+      { dial: deps.dial, clock, resolveSecret: (name) => deps.resolveSecret(job.tenantId, name) },
+      active.connector,
+      job.operation,
+      job.input,
+      {
+        signal: scope.signal,
+        connectTimeoutMs: policy.timeouts.connect_ms,
+        remainingMs: Math.min(remainingMs(scope, clock), policy.timeouts.attempt_ms),
+        idempotencyKey: job.idempotencyKey,
+        attemptToken: newId(),
+        traceparent: traceparentOf(context.active()),
+      },
+    ),
+  )
+}
+
+function failed(deps: JobHandlerDeps, job: ClaimedJob, active: ActiveConnector, error: unknown): Outcome {
+  const failure = error instanceof CallFailure ? error : secretMissing(error)
+  const facts: AttemptError = {
+    class: failure.kind,
+    message: failure.message,
+    ...(failure.httpStatus !== undefined && { httpStatus: failure.httpStatus }),
+  }
+  const decision = decideRetry({
+    failure,
+    failedAttempts: job.attempt,
+    schedule: jobSchedule(active.policy().policy),
+    random: deps.platform.random,
+  })
+  const why = `Attempt ${job.attempt} failed (${failure.kind}): ${failure.message} ${sentence(decision.why)}`
+  if (decision.again) return { kind: 'retry', delayMs: decision.delayMs, error: facts, why }
+  return { kind: 'dead', reason: deadReason(failure), error: facts, why }
+}
+
+/** A secret can be put where its ref points while the job waits, so it counts as never sent. Anything else is a bug. */
+function secretMissing(error: unknown): CallFailure {
+  if (!(error instanceof Problem)) throw error
+  return new CallFailure({ class: 'never_sent', kind: error.code, message: error.message, cause: error })
+}
+
+const deadReason = (failure: CallFailure): string =>
+  failure.class === 'permanent' || failure.class === 'outcome_unknown' ? failure.class : 'attempts_spent'
+
+const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`

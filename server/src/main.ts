@@ -1,0 +1,56 @@
+/** The CLI: finds the command, runs it, turns what it throws into one message and an exit code. */
+import type { Command } from './commands/command.ts'
+import { print, printError } from './commands/command.ts'
+import { demo } from './commands/demo.ts'
+import { doctor } from './commands/doctor.ts'
+import { keys } from './commands/keys.ts'
+import { migrateCommand } from './commands/migrate.ts'
+import { start } from './commands/start.ts'
+import { token } from './commands/token.ts'
+import { trigger } from './commands/trigger.ts'
+import { ConfigError } from './config.ts'
+import { StartRefused } from './platform/start-refused.ts'
+import { Problem } from './problems.ts'
+
+const COMMANDS: readonly Command[] = [start, migrateCommand, demo, trigger, token, keys, doctor]
+
+function usage(): string {
+  const width = Math.max(...COMMANDS.map(({ usage: line }) => line.length))
+  return [
+    'Usage: npx orchestrator <command>',
+    '',
+    ...COMMANDS.map(({ usage: line, summary }) => `  ${line.padEnd(width)}  ${summary}`),
+    '',
+    'Settings come from environment variables: docs/configuration.md lists them.',
+  ].join('\n')
+}
+
+async function main([name, ...args]: readonly string[]): Promise<number> {
+  if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
+    print(usage())
+    return name === undefined ? 1 : 0
+  }
+  const command = COMMANDS.find((candidate) => candidate.name === name)
+  if (!command) {
+    printError(`There is no command ${JSON.stringify(name)}.\n\n${usage()}`)
+    return 1
+  }
+  return command.run(args)
+}
+
+/** What a person can mend is told without a stack; everything else is a bug and shows where it is. */
+function explain(error: unknown): string {
+  if (error instanceof StartRefused || error instanceof ConfigError) return error.message
+  if (error instanceof Problem) return `${error.message} (${error.code})`
+  const { code } = (error ?? {}) as { code?: unknown }
+  if (error instanceof TypeError && typeof code === 'string' && code.startsWith('ERR_PARSE_ARGS'))
+    return `${error.message}\n\n${usage()}`
+  return error instanceof Error ? (error.stack ?? error.message) : String(error)
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2))
+} catch (error) {
+  printError(explain(error))
+  process.exitCode = 1
+}

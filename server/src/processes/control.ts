@@ -1,0 +1,92 @@
+/** The control process: everything operators and automation may see and change. Needs Postgres only. Wiring only. */
+import { auditControl } from '../features/audit/audit.control.ts'
+import { configsControl } from '../features/configs/configs.control.ts'
+import { activeDocument, createActiveConfigs } from '../features/configs/configs.ts'
+import { connectorsControl } from '../features/connectors/connectors.control.ts'
+import { eventsControl } from '../features/events/events.control.ts'
+import { identitiesControl } from '../features/identities/identities.control.ts'
+import { oauthControl } from '../features/identities/oauth.control.ts'
+import { jobsControl } from '../features/jobs/jobs.control.ts'
+import { createFollowUps } from '../features/jobs/jobs.ts'
+import { policiesControl } from '../features/policies/policies.control.ts'
+import { secretsControl } from '../features/secrets/secrets.control.ts'
+import { openSecretStores, secretNames } from '../features/secrets/secrets.ts'
+import { webhookRoutesControl } from '../features/webhook-routes/webhook-routes.control.ts'
+import { webhooksControl } from '../features/webhooks/webhooks.control.ts'
+import { isWebhookProvider } from '../features/webhooks/webhooks.ts'
+import { workspacesControl } from '../features/workspaces/workspaces.control.ts'
+import { jobStates } from '../queue/read.ts'
+import { createWakeUp } from '../queue/wake-up.ts'
+import { openDial } from './outbound.ts'
+import { openPlaneAccess } from './plane.ts'
+import {
+  type BuiltProcess,
+  createPlatform,
+  createProcessServer,
+  databaseCheck,
+  type Environment,
+} from './runtime.ts'
+import { usersOfSecret } from './secret-users.ts'
+import { statusControl } from './status.ts'
+import { VERSION } from './version.ts'
+
+export async function buildControl(environment: Environment): Promise<BuiltProcess> {
+  const { config } = environment
+  const platform = createPlatform('control', environment)
+  const { db, clock } = platform
+  const access = await openPlaneAccess(config, 'control', platform)
+  const { directory } = access
+  const activeConfigs = createActiveConfigs(platform)
+  const wakeUp = environment.wakeUp ?? createWakeUp(platform)
+  // Asked for its rules only: control itself calls nobody.
+  const dial = openDial(config, platform)
+
+  const app = await createProcessServer(environment, platform, {
+    checks: [databaseCheck(db)],
+    authenticate: access.authenticate,
+    openApi: {
+      title: 'Orchestrator: control plane',
+      description:
+        'What operators and automation call. Tokens of this plane have the audience `orchestrator-control`.',
+      version: VERSION,
+    },
+  })
+  const configDeps = { db, secretNames, refusal: dial.refusal, activeConfigs }
+  statusControl(app, config)
+  workspacesControl(app, { db, environment: config.environment })
+  identitiesControl(app, { db })
+  oauthControl(app, { ...access, db, clock, lifetimeSeconds: config.tokenTtlSeconds })
+  configsControl(app, configDeps)
+  policiesControl(app, configDeps)
+  connectorsControl(app, configDeps)
+  secretsControl(app, {
+    db,
+    directory,
+    readRef: openSecretStores({ variables: config.secretVariables, folder: config.secretsDir }),
+    usersOfSecret,
+  })
+  webhookRoutesControl(app, {
+    db,
+    checks: {
+      isProvider: isWebhookProvider,
+      connectorKind: async (on, tenantId, name) => (await activeDocument(on, tenantId)).connectors[name]?.kind,
+      secretNames,
+      workspaces: directory,
+    },
+  })
+  webhooksControl(app, { db, jobStates: (tenantId, ids) => jobStates(db, tenantId, ids) })
+  jobsControl(app, { db, wakeUp, followUps: createFollowUps({ activeConfigs }) })
+  eventsControl(app, platform)
+  auditControl(app, { db })
+
+  return {
+    name: 'control',
+    app,
+    stopSteps: [
+      ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
+      ['connections', () => dial.close()],
+      ['memory', () => [activeConfigs.close(), access.close()]],
+      ['platform', () => platform.close()],
+    ],
+  }
+}

@@ -1,0 +1,63 @@
+/** The exec process: `/execute`, `/jobs`, `/events` and `/oauth/token` for products. Wiring only. */
+import { createActiveConfigs } from '../features/configs/configs.ts'
+import { eventsExec } from '../features/events/events.exec.ts'
+import { createEventHints } from '../features/events/events.ts'
+import { executeExec } from '../features/execute/execute.exec.ts'
+import { createRequestLog } from '../features/execute/execute.ts'
+import { oauthExec } from '../features/identities/oauth.exec.ts'
+import { jobsExec } from '../features/jobs/jobs.exec.ts'
+import { createFollowUps } from '../features/jobs/jobs.ts'
+import { createEnqueuer } from '../queue/enqueuer.ts'
+import { createWakeUp } from '../queue/wake-up.ts'
+import { openDial, openSecrets } from './outbound.ts'
+import { openPlaneAccess } from './plane.ts'
+import {
+  type BuiltProcess,
+  createPlatform,
+  createProcessServer,
+  databaseCheck,
+  type Environment,
+} from './runtime.ts'
+import { VERSION } from './version.ts'
+
+export async function buildExec(environment: Environment): Promise<BuiltProcess> {
+  const { config } = environment
+  const platform = createPlatform('exec', environment)
+  const { db, clock, log, metrics } = platform
+  const access = await openPlaneAccess(config, 'exec', platform)
+  const activeConfigs = createActiveConfigs(platform)
+  const dial = openDial(config, platform)
+  const resolveSecret = openSecrets(config, platform, access.directory)
+  const wakeUp = environment.wakeUp ?? createWakeUp(platform)
+  const enqueuer = createEnqueuer(db, { wakeUp })
+  const requestLog = createRequestLog({ db, log, metrics, onWritten: createEventHints(db, log) })
+  const stopping = new AbortController()
+
+  const app = await createProcessServer(environment, platform, {
+    checks: [databaseCheck(db)],
+    authenticate: access.authenticate,
+    openApi: {
+      title: 'Orchestrator: exec plane',
+      description: 'What products call. Tokens of this plane have the audience `orchestrator-exec`.',
+      version: VERSION,
+    },
+  })
+  executeExec(app, { platform, activeConfigs, dial, resolveSecret, requestLog, stopSignal: stopping.signal })
+  jobsExec(app, { db, clock, activeConfigs, enqueuer, wakeUp, followUps: createFollowUps({ activeConfigs }) })
+  eventsExec(app, platform)
+  oauthExec(app, { ...access, db, clock, lifetimeSeconds: config.tokenTtlSeconds })
+
+  return {
+    name: 'exec',
+    app,
+    stopSteps: [
+      ['executions', () => stopping.abort(new Error('the process is stopping'))],
+      ['enqueuer', () => enqueuer.close()],
+      ['request log', () => requestLog.flush()],
+      ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
+      ['connections', () => dial.close()],
+      ['memory', () => [activeConfigs.close(), access.close()]],
+      ['platform', () => platform.close()],
+    ],
+  }
+}

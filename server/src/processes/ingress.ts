@@ -1,0 +1,56 @@
+/** The ingress process: `/webhooks/:provider`. Needs Postgres only. Wiring only. */
+import { createActiveConfigs } from '../features/configs/configs.ts'
+import { createRouteDirectory } from '../features/webhook-routes/webhook-routes.ts'
+import { webhooksIngress } from '../features/webhooks/webhooks.ingress.ts'
+import { createWebhookAcceptor } from '../features/webhooks/webhooks.ts'
+import { createWakeUp } from '../queue/wake-up.ts'
+import { openSecrets } from './outbound.ts'
+import { createDirectory } from './plane.ts'
+import {
+  type BuiltProcess,
+  createPlatform,
+  createProcessServer,
+  databaseCheck,
+  type Environment,
+} from './runtime.ts'
+import { VERSION } from './version.ts'
+
+export async function buildIngress(environment: Environment): Promise<BuiltProcess> {
+  const { config } = environment
+  const platform = createPlatform('ingress', environment)
+  const workspaces = createDirectory(config, platform)
+  const activeConfigs = createActiveConfigs(platform)
+  const routes = createRouteDirectory(platform)
+  const wakeUp = environment.wakeUp ?? createWakeUp(platform)
+
+  const app = await createProcessServer(environment, platform, {
+    checks: [databaseCheck(platform.db)],
+    openApi: {
+      title: 'Orchestrator: webhook ingress',
+      description: 'What webhook providers call. Authentication is the signature of the provider.',
+      version: VERSION,
+    },
+  })
+  const accept = createWebhookAcceptor({
+    platform,
+    routes,
+    workspaces,
+    resolveSecret: openSecrets(config, platform, workspaces),
+    activeConnector: async (tenantId, name) => {
+      const active = (await activeConfigs.get(tenantId)).connectors.get(name)
+      return active && { lane: active.connector.lane, configVersion: active.configVersion }
+    },
+    wakeUp,
+  })
+  webhooksIngress(app, { accept, bodyLimitBytes: config.webhookBodyLimitBytes })
+
+  return {
+    name: 'ingress',
+    app,
+    stopSteps: [
+      ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
+      ['memory', () => [activeConfigs.close(), routes.close(), workspaces.close()]],
+      ['platform', () => platform.close()],
+    ],
+  }
+}

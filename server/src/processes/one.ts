@@ -1,0 +1,61 @@
+import type { Config } from '../config.ts'
+import { checkSchema } from '../platform/db/migrate.ts'
+import type { Log } from '../platform/log.ts'
+import { StartRefused } from '../platform/start-refused.ts'
+import { startTracing } from '../platform/telemetry/tracing.ts'
+import { buildConsole } from './console.ts'
+import { buildControl } from './control.ts'
+import { buildExec } from './exec.ts'
+import { buildIngress } from './ingress.ts'
+import {
+  type BuiltProcess,
+  createPlatform,
+  type Environment,
+  launch,
+  type ProcessName,
+  type RunningProcess,
+} from './runtime.ts'
+import { buildWorker } from './worker.ts'
+
+export const BUILDERS: Readonly<Record<ProcessName, (environment: Environment) => Promise<BuiltProcess>>> = {
+  control: buildControl,
+  exec: buildExec,
+  ingress: buildIngress,
+  worker: buildWorker,
+  console: buildConsole,
+}
+
+export const isProcessName = (name: string): name is ProcessName => Object.hasOwn(BUILDERS, name)
+
+/**
+ * Starts one process of the hub against `DATABASE_URL`, whose schema must be there. The console needs no database.
+ * Throws StartRefused for what the operator can mend.
+ */
+export async function startOne(name: ProcessName, config: Config, log: Log): Promise<RunningProcess> {
+  const stopTracing = startTracing({ serviceName: `orchestrator-${name}`, endpoint: config.otlpEndpoint })
+  const environment = { config, log, databaseUrl: config.databaseUrl ?? '' }
+  if (name !== 'console') {
+    if (config.databaseUrl === undefined)
+      throw new StartRefused(
+        `\`start ${name}\` needs DATABASE_URL. Only \`start all\` brings a database of its own.`,
+      )
+    await requireSchema(environment)
+  }
+  const running = await launch(await BUILDERS[name](environment), environment)
+  return {
+    ...running,
+    stop: async () => {
+      await running.stop()
+      await stopTracing()
+    },
+  }
+}
+
+async function requireSchema(environment: Environment): Promise<void> {
+  const platform = createPlatform('start', environment)
+  try {
+    await checkSchema(platform)
+  } finally {
+    await platform.close()
+  }
+}

@@ -1,0 +1,70 @@
+/**
+ * What the two planes with tokens have in common: their signing keys, their verifier, their directory of
+ * workspaces. Wiring only.
+ */
+import type { Config } from '../config.ts'
+import { AUDIENCES, type Plane } from '../features/identities/identities.ts'
+import {
+  createAuthenticate,
+  createWorkspaceDirectory,
+  type WorkspaceDirectory,
+} from '../features/workspaces/workspaces.ts'
+import { type Keys, openKeys } from '../platform/auth/keys.ts'
+import { createVerifier, type TokenRules } from '../platform/auth/tokens.ts'
+import type { Clock } from '../platform/clock.ts'
+import type { Authenticate } from '../platform/http/access.ts'
+import type { Log } from '../platform/log.ts'
+import type { Platform } from '../platform/platform.ts'
+
+/** No token lives longer, whoever issued it. */
+export const MAX_TOKEN_SECONDS = 3_600
+
+export const tokenRules = (config: Config, plane: Plane): TokenRules => ({
+  issuer: config.tokenIssuer,
+  audience: AUDIENCES[plane],
+  maxAgeSeconds: MAX_TOKEN_SECONDS,
+})
+
+/** The signing keys of one plane: a file of its own, so that a token of one can never verify on the other. */
+export const openPlaneKeys = (
+  config: Config,
+  plane: Plane,
+  on: { readonly clock: Clock; readonly log: Log },
+): Promise<Keys> =>
+  openKeys({ folder: config.keysDir, name: plane, maxTokenAgeSeconds: MAX_TOKEN_SECONDS, ...on })
+
+export interface PlaneAccess {
+  readonly keys: Keys
+  readonly rules: TokenRules
+  readonly directory: WorkspaceDirectory
+  readonly authenticate: Authenticate
+  close(): void
+}
+
+export function createDirectory(config: Config, platform: Platform): WorkspaceDirectory {
+  const { db, notifications, log } = platform
+  return createWorkspaceDirectory({ db, notifications, log, environment: config.environment })
+}
+
+/** Opens what a plane needs to know its callers. */
+export async function openPlaneAccess(
+  config: Config,
+  plane: Plane,
+  platform: Platform,
+): Promise<PlaneAccess> {
+  const { clock, log } = platform
+  const rules = tokenRules(config, plane)
+  const keys = await openPlaneKeys(config, plane, platform)
+  const directory = createDirectory(config, platform)
+  const verify = createVerifier({ keys, rules, clock, log })
+  return {
+    keys,
+    rules,
+    directory,
+    authenticate: createAuthenticate({ verify, directory }),
+    close: () => {
+      directory.close()
+      keys.close()
+    },
+  }
+}

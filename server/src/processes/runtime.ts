@@ -1,0 +1,165 @@
+/**
+ * What every process is made of: a platform, a server, an order in which they stop. Wiring only.
+ */
+import type { Config } from '../config.ts'
+import { systemClock, systemRandom } from '../platform/clock.ts'
+import { createDb, type Db } from '../platform/db/db.ts'
+import { createNotifications } from '../platform/db/notifications.ts'
+import { one } from '../platform/db/statement.ts'
+import type { HttpServer, HttpServerOptions } from '../platform/http/server.ts'
+import { createHttpServer } from '../platform/http/server.ts'
+import type { Log } from '../platform/log.ts'
+import { createMetrics } from '../platform/metrics.ts'
+import type { Platform } from '../platform/platform.ts'
+import { StartRefused } from '../platform/start-refused.ts'
+import type { WakeUp } from '../queue/wake-up.ts'
+
+export type ProcessName = 'control' | 'exec' | 'ingress' | 'worker' | 'console'
+
+export interface RunningProcess {
+  readonly name: ProcessName
+  readonly url: string
+  /** Stops taking work, lets what runs end within the grace time, closes everything. Never rejects. */
+  stop(): Promise<void>
+}
+
+/** What one Node process gives to every hub process that it runs. */
+export interface Environment {
+  readonly config: Config
+  readonly databaseUrl: string
+  readonly log: Log
+  /** Shared by the processes of one Node process: a job accepted by one is heard at once by the other. */
+  readonly wakeUp?: WakeUp
+}
+
+/** A process with its routes and parts, not listening yet. */
+export interface BuiltProcess {
+  readonly name: ProcessName
+  readonly app: HttpServer
+  /** What begins to work by itself once the process listens. */
+  begin?(): Promise<void>
+  /** In this order, after the server has stopped taking requests. */
+  readonly stopSteps: readonly StopStep[]
+}
+
+const ping = one<Record<string, never>, { ok: number }>('runtime.ping', 'select 1 as ok', () => [])
+
+export const databaseCheck = (db: Db) => ({ name: 'database', check: () => ping(db, {}) })
+
+/** The platform of one process, with its own pool, metrics and log lines. */
+export function createPlatform(
+  name: string,
+  { config, databaseUrl, log }: Environment,
+): Platform & { readonly close: () => Promise<void> } {
+  const metrics = createMetrics(name)
+  const processLog = log.child({ process: name })
+  const applicationName = `orchestrator ${name}`
+  const db = createDb({
+    url: databaseUrl,
+    applicationName,
+    poolSize: config.dbPoolSize,
+    slowQueryMs: config.slowQueryMs,
+    log: processLog,
+    metrics,
+  })
+  const notifications = createNotifications({ url: databaseUrl, applicationName, log: processLog })
+  return {
+    log: processLog,
+    metrics,
+    clock: systemClock,
+    random: systemRandom,
+    db,
+    notifications,
+    close: async () => {
+      await notifications.close()
+      await db.close()
+    },
+  }
+}
+
+/** The limits of the hub's own work on one request: beyond the longest execution, below the request limit of proxies. */
+const HANDLER_TIMEOUT_MS = 65_000
+
+/** A server with the limits of the configuration. */
+export function createProcessServer(
+  { config }: Environment,
+  platform: Pick<Platform, 'log' | 'metrics'>,
+  options: Pick<HttpServerOptions, 'checks' | 'authenticate' | 'openApi'> & {
+    readonly bodyLimitBytes?: number
+  },
+): Promise<HttpServer> {
+  return createHttpServer({
+    log: platform.log,
+    metrics: platform.metrics,
+    trustedProxies: config.trustedProxies,
+    bodyLimitBytes: config.apiBodyLimitBytes,
+    handlerTimeoutMs: HANDLER_TIMEOUT_MS,
+    ...options,
+  })
+}
+
+/** Listens and gives the URL. A taken port becomes a message that names the port and its variable. */
+export async function listen(app: HttpServer, name: ProcessName, config: Config): Promise<string> {
+  const port = config.ports[name]
+  const variable = `${name.toUpperCase()}_PORT`
+  try {
+    await app.listen({ host: config.host, port })
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EADDRINUSE')
+      throw new StartRefused(
+        `Port ${port} (${name}) is taken by another program. Stop that program, or choose another port with ${variable}=…`,
+        { cause: error },
+      )
+    if (code === 'EACCES')
+      throw new StartRefused(
+        `This user may not listen on port ${port} (${name}). Choose a port above 1023 with ${variable}=…`,
+        { cause: error },
+      )
+    if (code === 'EADDRNOTAVAIL')
+      throw new StartRefused(
+        `This machine has no address ${config.host}. Set HOST to one of its own addresses.`,
+        { cause: error },
+      )
+    throw error
+  }
+  const host = config.host === '0.0.0.0' || config.host === '::' ? '127.0.0.1' : config.host
+  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`
+}
+
+export type StopStep = readonly [what: string, stop: () => unknown]
+
+/** Runs stop steps in order; one that fails or hangs is logged and does not keep the next from running. */
+export async function stopInOrder(log: Log, graceMs: number, steps: readonly StopStep[]): Promise<void> {
+  for (const [what, stop] of steps) {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`not finished after ${graceMs} ms`)), graceMs)
+    })
+    try {
+      await Promise.race([stop(), late])
+    } catch (error) {
+      log.warn({ err: error }, `stopping: ${what}`)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+}
+
+/** Starts a built process: checks nothing but its port. What fails half-way is stopped again. */
+export async function launch(built: BuiltProcess, { config, log }: Environment): Promise<RunningProcess> {
+  const { name, app, stopSteps } = built
+  const stop = () =>
+    stopInOrder(log.child({ process: name }), config.stopGraceMs, [
+      ['server', () => app.close()],
+      ...stopSteps,
+    ])
+  try {
+    const url = await listen(app, name, config)
+    await built.begin?.()
+    return { name, url, stop }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}

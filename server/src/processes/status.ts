@@ -1,0 +1,60 @@
+/** `GET /status` of control: which processes of the hub are up. What the console's first page shows. */
+import { Type } from 'typebox'
+import type { Config } from '../config.ts'
+import type { HttpServer } from '../platform/http/http-server.ts'
+import { VERSION } from './version.ts'
+
+const Process = Type.Object({
+  name: Type.String(),
+  url: Type.String(),
+  ready: Type.Boolean(),
+  checks: Type.Array(
+    Type.Object({ name: Type.String(), ok: Type.Boolean(), detail: Type.Optional(Type.String()) }),
+  ),
+})
+
+export const HubStatus = Type.Object({
+  version: Type.String(),
+  environment: Type.String(),
+  processes: Type.Array(Process),
+})
+
+interface ProcessStatus {
+  name: string
+  url: string
+  ready: boolean
+  checks: { name: string; ok: boolean; detail?: string }[]
+}
+
+const ASK_TIMEOUT_MS = 2_000
+
+/** What `/ready` of a process says; a process that does not answer is not ready. */
+export async function askProcess(name: string, url: string): Promise<ProcessStatus> {
+  try {
+    const answer = await fetch(`${url}/ready`, { signal: AbortSignal.timeout(ASK_TIMEOUT_MS) })
+    const { ready, checks } = (await answer.json()) as Pick<ProcessStatus, 'ready' | 'checks'>
+    return { name, url, ready: ready === true, checks: Array.isArray(checks) ? checks : [] }
+  } catch {
+    return { name, url, ready: false, checks: [{ name: 'process', ok: false, detail: 'does not answer' }] }
+  }
+}
+
+export function statusControl(app: HttpServer, config: Config): void {
+  app.get(
+    '/status',
+    {
+      config: { access: 'public' },
+      schema: {
+        operationId: 'getStatus',
+        tags: ['operations'],
+        summary: 'Which processes of this hub are up, and what each depends on',
+        response: { 200: HubStatus },
+      },
+    },
+    async () => ({
+      version: VERSION,
+      environment: config.environment,
+      processes: await Promise.all(Object.entries(config.urls).map(([name, url]) => askProcess(name, url))),
+    }),
+  )
+}

@@ -1,0 +1,65 @@
+/** The worker process: claims and runs jobs, promotes, rescues, keeps partitions ahead. Wiring only. */
+import { createActiveConfigs } from '../features/configs/configs.ts'
+import { createFollowUps } from '../features/jobs/jobs.ts'
+import { createJobHandler } from '../features/jobs/jobs.worker.ts'
+import { createDb } from '../platform/db/db.ts'
+import { createRunner, QUEUE_SESSION } from '../queue/queue.ts'
+import { createWakeUp } from '../queue/wake-up.ts'
+import { openDial, openSecrets } from './outbound.ts'
+import { createDirectory } from './plane.ts'
+import {
+  type BuiltProcess,
+  createPlatform,
+  createProcessServer,
+  databaseCheck,
+  type Environment,
+} from './runtime.ts'
+
+/** Claim, settle, promote, heartbeat and rescue at the same time. */
+const CLAIM_POOL_SIZE = 5
+
+export async function buildWorker(environment: Environment): Promise<BuiltProcess> {
+  const { config, databaseUrl } = environment
+  const platform = createPlatform('worker', environment)
+  const { log, metrics } = platform
+  const claimDb = createDb({
+    url: databaseUrl,
+    applicationName: 'orchestrator worker queue',
+    poolSize: CLAIM_POOL_SIZE,
+    slowQueryMs: config.slowQueryMs,
+    log,
+    metrics,
+    session: QUEUE_SESSION,
+  })
+  const directory = createDirectory(config, platform)
+  const activeConfigs = createActiveConfigs(platform)
+  const dial = openDial(config, platform)
+  const resolveSecret = openSecrets(config, platform, directory)
+  const wakeUp = environment.wakeUp ?? createWakeUp(platform)
+  const runner = createRunner({
+    platform,
+    claimDb,
+    wakeUp,
+    concurrency: config.workerConcurrency,
+    handler: createJobHandler({ platform, activeConfigs, dial, resolveSecret }),
+    followUps: createFollowUps({ activeConfigs }),
+  })
+
+  const app = await createProcessServer(environment, platform, {
+    checks: [databaseCheck(platform.db), { name: 'queue', check: () => databaseCheck(claimDb).check() }],
+  })
+
+  return {
+    name: 'worker',
+    app,
+    begin: () => runner.start(),
+    stopSteps: [
+      ['running jobs', () => runner.stop(config.stopGraceMs)],
+      ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
+      ['connections', () => dial.close()],
+      ['memory', () => [activeConfigs.close(), directory.close()]],
+      ['queue connections', () => claimDb.close()],
+      ['platform', () => platform.close()],
+    ],
+  }
+}
