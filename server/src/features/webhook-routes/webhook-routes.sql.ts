@@ -37,10 +37,7 @@ export const insertRoute = one<Omit<RouteRow, 'created_at'>, RouteRow>(
   ],
 )
 
-/**
- * Another own-account route of the workspace that one of these secrets would verify too. Asked after the
- * insert: its trigger holds the generation's row until the commit, so that two inserts cannot miss each other.
- */
+/** Another own-account route of the workspace that one of these secrets would verify too. */
 export const findRouteWithSameSecret = maybeOne<
   Pick<RouteRow, 'tenant_id' | 'id' | 'provider' | 'livemode' | 'secret_refs'>,
   { readonly id: string }

@@ -3,8 +3,25 @@ import type { Queryable } from '../../platform/db/statement.ts'
 import { Problem } from '../../problems.ts'
 import { findInbox, findPayload, type InboxFilter, type InboxRow, listInbox } from './webhooks.sql.ts'
 
+/** `ignored`: no delivery; `archived`: its job is over and no longer kept; else the state of the delivery job. */
+export const INBOX_STATUSES = [
+  'ignored',
+  'queued',
+  'scheduled',
+  'retrying',
+  'running',
+  'done',
+  'cancelled',
+  'dead',
+  'archived',
+] as const
+export type InboxStatus = (typeof INBOX_STATUSES)[number]
+
 /** The states of jobs by id; a job that is no longer kept is not in the map. */
-export type JobStates = (tenantId: string, jobIds: readonly string[]) => Promise<ReadonlyMap<string, string>>
+export type JobStates = (
+  tenantId: string,
+  jobIds: readonly string[],
+) => Promise<ReadonlyMap<string, Exclude<InboxStatus, 'ignored' | 'archived'>>>
 
 export interface InboxDeps {
   readonly db: Queryable
@@ -13,8 +30,7 @@ export interface InboxDeps {
 
 export interface InboxItem {
   readonly row: InboxRow
-  /** `ignored`, `archived`, or the state of the delivery job. */
-  readonly status: string
+  readonly status: InboxStatus
 }
 
 export interface InboxPayload {
@@ -31,11 +47,19 @@ export async function listInboxItems(
   filter: InboxFilter,
 ): Promise<InboxItem[]> {
   const rows = await listInbox(db, filter)
+  return withStatus(jobStates, filter.tenantId, rows)
+}
+
+async function withStatus(
+  jobStates: JobStates,
+  tenantId: string,
+  rows: readonly InboxRow[],
+): Promise<InboxItem[]> {
   const jobIds = rows.flatMap((row) => row.job_id ?? [])
-  const states = jobIds.length > 0 ? await jobStates(filter.tenantId, jobIds) : new Map<string, string>()
+  const states = jobIds.length > 0 ? await jobStates(tenantId, jobIds) : undefined
   return rows.map((row) => ({
     row,
-    status: row.job_id === null ? 'ignored' : (states.get(row.job_id) ?? 'archived'),
+    status: row.job_id === null ? 'ignored' : (states?.get(row.job_id) ?? 'archived'),
   }))
 }
 
@@ -46,12 +70,11 @@ export async function getInboxItem(
   id: string,
 ): Promise<InboxItem & { readonly payload: InboxPayload | undefined }> {
   const row = await findInbox(db, { tenantId, id })
-  if (!row) throw new Problem('not_found', 'There is no such webhook in the inbox.')
+  const [item] = row ? await withStatus(jobStates, tenantId, [row]) : []
+  if (!item) throw new Problem('not_found', 'There is no such webhook in the inbox.')
   const payload = await findPayload(db, { tenantId, id })
-  const states = row.job_id === null ? undefined : await jobStates(tenantId, [row.job_id])
   return {
-    row,
-    status: row.job_id === null ? 'ignored' : (states?.get(row.job_id) ?? 'archived'),
+    ...item,
     payload: payload && {
       headers: payload.headers,
       text: isUtf8(payload.body) ? payload.body.toString('utf8') : null,

@@ -65,8 +65,9 @@ export function takeWebhook(db: Db, webhook: VerifiedWebhook): Promise<AcceptedW
     })
     if (!row) return undefined
     const duplicate = row.inbox_id !== inboxId
-    if (delivery && !duplicate) await enqueueJobs(tx, [delivery])
+    // Before the job's own event, so that the timeline begins with what caused it.
     await appendEvents(tx, { events: [eventOf(webhook, row.inbox_id, duplicate)] })
+    if (delivery && !duplicate) await enqueueJobs(tx, [delivery])
     return { inboxId: row.inbox_id, duplicate }
   })
 }

@@ -323,6 +323,19 @@ describe('a refused request', () => {
     hub.query<{ id: string }>('select id from webhook_route where account = $1', ['acct_of_a'])
   const IDS = { 'x-request-id': 'same-request', 'x-correlation-id': 'same-correlation' }
 
+  /** A route that the API refuses to make: its livemode is not that of its workspace. */
+  const impossibleRoute = async (tenantId: string, account: string, livemode: boolean): Promise<string> => {
+    const id = newId()
+    hub.secrets.set(`${tenantId}/s`, 'whsec_impossible')
+    await hub.query(
+      `insert into webhook_route (tenant_id, id, provider, account, livemode, connector, secret_refs, queue,
+                                  event_types, created_by)
+       values ($1, $2, 'stripe', $3, $4, 'product', '{s}', 'webhook', '{*}', 'test')`,
+      [tenantId, id, account, livemode],
+    )
+    return id
+  }
+
   const CASES: Record<string, () => Promise<Answer>> = {
     'a wrong secret': () => send(newEvent().body, 'whsec_wrong', undefined, IDS),
     'no signature': () => post('/webhooks/stripe', newEvent().body, { ...JSON_TYPE, ...IDS }),
@@ -378,15 +391,19 @@ describe('a refused request', () => {
       return send(newEvent({ account: 'acct_lost' }).body, 'whsec_lost', undefined, IDS)
     },
     'a workspace of another environment': async () => {
-      // A prod workspace in the same database, with a route for test events that no API would make.
       const prod = await hub.workspace(`c${newId().slice(-6)}-prod`)
-      await hub.query(
-        `insert into webhook_route (tenant_id, id, provider, account, livemode, connector, secret_refs, queue, event_types, created_by)
-         values ($1, $2, 'stripe', 'acct_of_prod', false, 'product', '{s}', 'webhook', '{*}', 'test')`,
-        [prod, newId()],
-      )
-      hub.secrets.set(`${prod}/s`, 'whsec_prod')
-      return send(newEvent({ account: 'acct_of_prod' }).body, 'whsec_prod', undefined, IDS)
+      await impossibleRoute(prod, 'acct_of_prod', false)
+      return send(newEvent({ account: 'acct_of_prod' }).body, 'whsec_impossible', undefined, IDS)
+    },
+    'a live event for a dev workspace with a live route': async () => {
+      await impossibleRoute(a, 'acct_live_in_dev', true)
+      const { body } = newEvent({ account: 'acct_live_in_dev', livemode: true })
+      return send(body, 'whsec_impossible', undefined, IDS)
+    },
+    'a test event on the live route of a dev workspace': async () => {
+      const id = await impossibleRoute(a, 'acct_live_in_dev_2', true)
+      const { body } = newEvent({ account: 'acct_live_in_dev_2' })
+      return send(body, 'whsec_impossible', `/webhooks/stripe/${id}`, IDS)
     },
   }
 

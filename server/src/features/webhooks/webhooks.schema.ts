@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { Page, PageQuery } from '../../platform/http/page.ts'
+import { INBOX_STATUSES } from './inbox.ts'
 
 export const ProviderParams = Type.Object({
   provider: Type.String({ description: 'Webhook provider, e.g. `stripe`.' }),
@@ -38,7 +39,7 @@ export const InboxParams = Type.Object({
 
 const entry = {
   id: Type.String(),
-  status: Type.String({
+  status: Type.Enum([...INBOX_STATUSES], {
     description:
       'State of the delivery job; `ignored` when no filter of the route takes the type, `archived` when the job is over and no longer kept.',
   }),
