@@ -62,7 +62,7 @@ function processCard({ name, url, ready, checks }, current) {
   const label = `${ready ? '✓' : '✕'} ${current ? '' : 'was '}${ready ? 'ready' : 'not ready'}`
   return element(
     'li',
-    { class: 'process' },
+    { class: current ? 'process' : 'process stale' },
     element('h3', {}, name, element('span', { class: 'state', 'data-state': state }, label)),
     element('p', { class: 'muted' }, PURPOSE.get(name) ?? ''),
     element('p', { class: 'muted address' }, url),
@@ -164,11 +164,20 @@ function showSummary(state, text) {
   if (summary.textContent !== text) summary.textContent = text
 }
 
-/** @param {Status} status */
-function summaryOf({ processes }) {
-  const waiting = processes.filter(({ ready }) => !ready).map(({ name }) => name)
-  if (waiting.length === 0) return `All ${processes.length} processes are ready`
-  return `${processes.length - waiting.length} of ${processes.length} processes are ready; not ready: ${waiting.join(', ')}`
+/**
+ * @param {Status} status
+ * @param {Process[]} unknown
+ */
+function summaryOf({ processes }, unknown) {
+  const waiting = processes.filter(({ ready }) => !ready)
+  if (waiting.length + unknown.length === 0) return `All ${processes.length} processes are ready`
+  /** @type {(list: Process[]) => string} */
+  const names = (list) => list.map(({ name }) => name).join(', ')
+  return [
+    `${processes.length - waiting.length} of ${processes.length + unknown.length} processes are ready`,
+    ...(waiting.length > 0 ? [`not ready: ${names(waiting)}`] : []),
+    ...(unknown.length > 0 ? [`not known: ${names(unknown)}`] : []),
+  ].join('; ')
 }
 
 /** @param {Date} moment */
@@ -197,20 +206,31 @@ let last
 let drawn = ''
 
 /**
+ * What was seen of each process. When control is down, the console can say nothing of the others: they stay on
+ * the screen as they were.
+ *
+ * @type {Map<string, Process>}
+ */
+const seen = new Map()
+
+/**
  * @param {Status} status
  * @param {boolean} current
  */
 function draw(status, current) {
-  const picture = JSON.stringify({ status, current })
+  for (const process of status.processes) seen.set(process.name, process)
+  const answered = new Set(status.processes.map(({ name }) => name))
+  const picture = JSON.stringify({ status, current, known: [...seen.keys()] })
   // An unchanged picture is not drawn again: focus and selection stay where they are.
   if (picture === drawn) return
   drawn = picture
-  byId('processes').replaceChildren(...status.processes.map((process) => processCard(process, current)))
-  byId('processes').classList.toggle('stale', !current)
+  byId('processes').replaceChildren(
+    ...[...seen.values()].map((process) => processCard(process, current && answered.has(process.name))),
+  )
   byId('version').textContent = `version ${status.version}`
   byId('environment').textContent = status.environment
   byId('environment').hidden = false
-  const urls = status.processes.map(({ name, url }) => /** @type {const} */ ([name, url]))
+  const urls = [...seen.values()].map(({ name, url }) => /** @type {const} */ ([name, url]))
   showLinksAndCommands(new Map([...DEFAULT_URLS, ...urls]))
 }
 
@@ -218,7 +238,11 @@ function draw(status, current) {
 function show(status) {
   last = { status, at: new Date() }
   draw(status, true)
-  showSummary(stateOf(status.processes.every(({ ready }) => ready)), summaryOf(status))
+  const unknown = [...seen.values()].filter(
+    ({ name }) => !status.processes.some((other) => other.name === name),
+  )
+  const ready = unknown.length === 0 && status.processes.every((process) => process.ready)
+  showSummary(stateOf(ready), summaryOf(status, unknown))
   byId('as-of').textContent = `as of ${clockTime(last.at)}`
 }
 
