@@ -59,6 +59,8 @@ const CLEAN: Readonly<Record<string, string>> = {
   'server/src/resilience/retry.ts': "import '../problems.ts'",
   'server/src/platform/secret.ts':
     "const words = `import './x.ts'; process.env`\n// import '../queue/job.ts'\nexport { words }",
+  'server/src/processes/version.ts': "import '../../package.json' with { type: 'json' }",
+  'server/testing/queue-fixture.ts': "import '../src/features/jobs/jobs.sql.ts'",
   'server/testing/database.ts': "export const url = process.env['ORCH_TEST_DATABASE_URL']",
 }
 
