@@ -1,0 +1,15 @@
+import { openApiDocuments } from '../src/processes/open-api.ts'
+import { configurationDocument } from './configuration-document.ts'
+import { problemsDocument } from './problems-document.ts'
+
+/** Every generated file: its path from the root of the repository → its text. */
+export async function generatedDocuments(): Promise<ReadonlyMap<string, string>> {
+  const planes = Object.entries(await openApiDocuments())
+  return new Map([
+    ['docs/problems.md', problemsDocument()],
+    ['docs/configuration.md', configurationDocument()],
+    ...planes.map(
+      ([plane, document]) => [`docs/api/${plane}.json`, `${JSON.stringify(document, null, 2)}\n`] as const,
+    ),
+  ])
+}
