@@ -334,6 +334,15 @@ describe('a token request that is not one', () => {
   })
 })
 
+describe('the published API', () => {
+  it('says that the token endpoint takes a form and needs no token', async () => {
+    const document = (await planes.exec.app.inject('/openapi.json')).json()
+    const operation = document.paths['/oauth/token'].post
+    expect(Object.keys(operation.requestBody.content)).toEqual([FORM])
+    expect(operation.security).toBeUndefined()
+  })
+})
+
 describe('GET /.well-known/jwks.json', () => {
   it('publishes the public keys of its own plane, for less time than a new key waits to sign', async () => {
     const kids = await Promise.all(

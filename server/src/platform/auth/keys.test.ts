@@ -1,6 +1,7 @@
 import { chmod, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { capturedLog } from '../../../testing/captured-log.ts'
 import { type ManualClock, manualClock } from '../../../testing/manual-clock.ts'
@@ -85,7 +86,8 @@ describe('signing keys on disk', () => {
     const rotation = keys.rotate().finally(() => {
       rotated = true
     })
-    while (!rotated) await clock.advance(1_000)
+    // Files take real time: the clock moves only while the lock is waited for.
+    while (!rotated) await (clock.sleeping > 0 ? clock.advance(1_000) : turn())
     await rotation
     expect(await readdir(folder)).toEqual(['exec.json'])
     expect(kidsOf(keys)).toHaveLength(2)

@@ -287,6 +287,20 @@ describe('an issued token', () => {
   })
 })
 
+describe('a token that our own verifier would refuse', () => {
+  it.each([
+    { subject: '' },
+    { subject: 'operator:jörg' },
+    { subject: 'two words' },
+    { tenantId: 'buildos-dev' },
+    { scopes: ['a b'] },
+    { roles: [''] },
+  ])('is not issued: %j', async (change) => {
+    const issue = issueToken({ keys: execKeys, rules: EXEC, clock }, { ...NEW_TOKEN, ...change })
+    await expect(issue).rejects.toThrow(RangeError)
+  })
+})
+
 describe('the Authorization header', () => {
   it.each([undefined, '', 'Bearer', 'Bearer ', 'Basic abc', 'Bearer a b', 'xBearer a', 'Bearer a\nb'])(
     'without one bearer token is refused: %j',

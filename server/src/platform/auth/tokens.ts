@@ -40,7 +40,14 @@ export interface IssuedToken {
 /** RFC 9068 §2.1: keeps other kinds of JWT, e.g. ID tokens, from being taken for access tokens. */
 const TYPE = 'at+jwt'
 
-/** Signs a token. Errors: a lifetime that is not 1 to `maxAgeSeconds` whole seconds (a bug of the caller). */
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
+const NAME = /^[\x21-\x7e]{1,200}$/
+const isName = (value: unknown): value is string => typeof value === 'string' && NAME.test(value)
+
+/**
+ * Signs a token. Errors (RangeError): a lifetime that is not 1 to `maxAgeSeconds` whole seconds, or a claim that
+ * our own verifier would refuse.
+ */
 export async function issueToken(
   deps: { readonly keys: Keys; readonly rules: TokenRules; readonly clock: Clock },
   { subject, tenantId, scopes, roles = [], lifetimeSeconds }: NewToken,
@@ -48,6 +55,8 @@ export async function issueToken(
   const { issuer, audience, maxAgeSeconds } = deps.rules
   if (!Number.isInteger(lifetimeSeconds) || lifetimeSeconds < 1 || lifetimeSeconds > maxAgeSeconds)
     throw new RangeError(`a token must live 1 to ${maxAgeSeconds} seconds, not ${lifetimeSeconds}`)
+  if (!isName(subject) || !UUID.test(tenantId) || ![...scopes, ...roles].every(isName))
+    throw new RangeError('subject, scopes and roles of a token must be visible ASCII, its tenant a UUID')
   const issuedAt = Math.floor(deps.clock.now() / 1_000)
   const tokenId = newId()
   const { kid, key } = deps.keys.signer()
@@ -78,13 +87,8 @@ export function bearerToken(authorization: string | undefined): string {
 const MAX_TOKEN_LENGTH = 8_192
 const COMPACT_JWS = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/
 const HEADER_MEMBERS = new Set(['alg', 'typ', 'kid'])
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
-const NAME = /^[\x21-\x7e]{1,200}$/
-
 /** Why a token is refused, for the debug log; never shown to the caller. */
 class Refusal extends Error {}
-
-const isName = (value: unknown): value is string => typeof value === 'string' && NAME.test(value)
 
 function nameSet(value: unknown, claim: string): ReadonlySet<string> {
   if (!Array.isArray(value) || value.length > 100 || !value.every(isName))
