@@ -1,19 +1,28 @@
 /**
- * The door of the connectors feature (the functions follow in the next commits; their signatures are final):
+ * The door of the connectors feature: from a connector in a config to one attempt of one of its operations.
  *
- *   checkConnector(name: string, config: unknown, options?: { refusal?: Dial['refusal'] }): ProblemDetail[]
- *     every fault with its path relative to the connector, e.g. `/settings/base_url`; empty = may be saved
- *   compileConnector({ name, lane, config }): Connector        Problem config_invalid when checkConnector finds faults
- *   findOperation(connector, operation): ConnectorOperation    Problem operation_not_found
- *   invokeOperation(deps, connector, operation, input, attempt): Promise<InvokeResult>
- *     exactly ONE attempt. Throws CallFailure; Problem secret_unresolved; Problem operation_not_found
- *   listKinds(): KindDescription[]        describeOperations(connector): OperationDescription[]
+ * A connector is checked when its config is saved (`checkConnector`: every fault, with its path) and compiled when
+ * a config becomes active (`compileConnector`). `invokeOperation` is exactly one attempt: time limits and retries
+ * are the pipeline's, which repeats by the class of the `CallFailure` alone. Secrets are resolved per attempt,
+ * live in memory only and are taken out of every answer. The kinds are files in `kinds/`, one line each in
+ * `registry.ts`; nothing outside of this folder knows them.
  */
 import type { Clock } from '../../platform/clock.ts'
 import type { Dial } from '../../platform/dial/dial.ts'
+import { DialFailure } from '../../platform/dial/dial-failure.ts'
 import type { Secret } from '../../platform/secret.ts'
-import type { ProblemDetail } from '../../problems.ts'
-import type { InvokeContext, Operation } from './define-connector.ts'
+import { Problem, type ProblemDetail } from '../../problems.ts'
+import { CallFailure } from '../../resilience/failure.ts'
+import { failureOfDial } from './classify.ts'
+import type { ConnectorConfig, KindDescription, OperationDescription } from './connectors.schema.ts'
+import type { InvokeContext, InvokeResult, Operation } from './define-connector.ts'
+import { compileSchema } from './json-schema.ts'
+import { findKind, KINDS } from './registry.ts'
+import { scrubbing } from './scrub.ts'
+
+export { checkConnector } from './check-connector.ts'
+export { ConnectorConfig, KindDescription, OperationDescription } from './connectors.schema.ts'
+export type { InvokeResult } from './define-connector.ts'
 
 /** One operation of a compiled connector. */
 export interface ConnectorOperation extends Operation {
@@ -52,3 +61,127 @@ export type Attempt = Pick<
   InvokeContext,
   'signal' | 'connectTimeoutMs' | 'remainingMs' | 'idempotencyKey' | 'attemptToken' | 'traceparent'
 >
+
+/**
+ * Makes a connector callable. Its config has been checked when it was saved and is not checked again: a stricter
+ * hub must not take down a workspace that runs. Errors: `config_invalid` for a kind that this hub does not have.
+ */
+export function compileConnector(of: {
+  readonly name: string
+  readonly lane: number
+  readonly config: ConnectorConfig
+}): Connector {
+  const { name, lane, config } = of
+  const kind = findKind(config.kind)
+  if (!kind)
+    throw new Problem('config_invalid', `The connector ${name} is of a kind that this hub does not have.`)
+  const operations = Object.entries(kind.operations(config.settings)).map(
+    ([operationName, operation]) => [operationName, compileOperation(operationName, operation)] as const,
+  )
+  return {
+    name,
+    kind: kind.kind,
+    lane,
+    policy: config.policy,
+    settings: config.settings,
+    secretRefs: config.secrets ?? {},
+    operations: new Map(operations),
+  }
+}
+
+function compileOperation(name: string, operation: Operation): ConnectorOperation {
+  const checkInput = compileSchema(operation.input)
+  const checkOutput = compileSchema(operation.output)
+  return {
+    ...operation,
+    name,
+    repeatable: operation.safe || operation.takesIdempotencyKey,
+    validateInput: (input, path = '/body/input') => {
+      const faults = checkInput(input, path)
+      if (faults.length === 0) faults.push(...under(path, operation.checkInput?.(input) ?? []))
+      if (faults.length > 0) throw inputInvalid(faults)
+    },
+    validateOutput: (output) => checkOutput(output, ''),
+  }
+}
+
+const under = (prefix: string, faults: readonly ProblemDetail[]): ProblemDetail[] =>
+  faults.map(({ path, message }) => ({ path: prefix + path, message }))
+
+function inputInvalid(details: readonly ProblemDetail[]): Problem {
+  const [first] = details
+  const more = details.length > 1 ? `, and ${details.length - 1} more` : ''
+  return new Problem('input_invalid', `${first?.path} ${first?.message}${more}.`, { details })
+}
+
+/** Errors: `operation_not_found`. */
+export function findOperation(connector: Connector, name: string): ConnectorOperation {
+  const operation = connector.operations.get(name)
+  if (!operation) throw new Problem('operation_not_found', 'The connector has no such operation.')
+  return operation
+}
+
+/**
+ * Exactly one attempt. Throws `CallFailure`, which says by its class whether it may be repeated; Problem
+ * `secret_unresolved`, `operation_not_found` or `input_invalid` for what no attempt can mend.
+ */
+export async function invokeOperation(
+  deps: InvokeDeps,
+  connector: Connector,
+  operationName: string,
+  input: unknown,
+  attempt: Attempt,
+): Promise<InvokeResult> {
+  const operation = findOperation(connector, operationName)
+  const secrets = await resolveSecrets(deps, connector)
+  const dial = scrubbing(deps.dial, Object.values(secrets))
+  let result: InvokeResult
+  try {
+    result = await operation.invoke({ ...attempt, input, secrets, dial, clock: deps.clock })
+  } catch (error) {
+    throw error instanceof DialFailure ? failureOfDial(error, operation.repeatable) : error
+  }
+  const [fault] = operation.validateOutput(result.output)
+  if (fault) throw unfitOutput(result.httpStatus, fault)
+  return result
+}
+
+async function resolveSecrets(deps: InvokeDeps, connector: Connector): Promise<Record<string, Secret>> {
+  const entries = Object.entries(connector.secretRefs)
+  const values = await Promise.all(entries.map(([, refName]) => deps.resolveSecret(refName)))
+  return Object.fromEntries(entries.flatMap(([name], at) => (values[at] ? [[name, values[at]]] : [])))
+}
+
+/** The call had its effect, so repeating is no remedy: the schema or the upstream has to change. */
+function unfitOutput(httpStatus: number, { path, message }: ProblemDetail): CallFailure {
+  return new CallFailure({
+    class: 'permanent',
+    kind: 'output_invalid',
+    message: `The upstream answered with success, but its answer does not fit the output schema: ${path || 'it'} ${message}.`,
+    httpStatus,
+  })
+}
+
+/** For `GET /connectors/kinds`. */
+export const listKinds = (): KindDescription[] =>
+  KINDS.map(({ kind, title, description, settings, secrets }) => ({
+    kind,
+    title,
+    description,
+    settings_schema: settings,
+    secrets: Object.entries(secrets).map(([name, spec]) => ({ name, ...spec })),
+  }))
+
+/** For `GET /connectors/:name`. */
+export const describeOperations = (connector: Connector): OperationDescription[] =>
+  [...connector.operations.values()].map(
+    ({ name, title, description, input, output, safe, takesIdempotencyKey }) => ({
+      name,
+      title,
+      description,
+      input,
+      output,
+      safe,
+      takes_idempotency_key: takesIdempotencyKey,
+    }),
+  )

@@ -1,0 +1,90 @@
+import { type Static, Type } from 'typebox'
+import type { FailureClass } from '../../../resilience/failure.ts'
+import { failureOfAnswer } from '../classify.ts'
+import { defineConnector, type InvokeContext } from '../define-connector.ts'
+import { messageId, signatureHeaders } from '../sign-callback.ts'
+
+/** Nothing of the answer is used; what explains a failure is shorter. */
+const MAX_RESPONSE_BYTES = 64 * 1024
+
+const CallbackSettings = Type.Object(
+  {
+    url: Type.String({
+      pattern: '^https?://',
+      maxLength: 2000,
+      description: 'Where the product takes its callbacks.',
+    }),
+  },
+  { additionalProperties: false },
+)
+
+/** Signed messages to a product: webhook deliveries and the ends of jobs, by Standard Webhooks 1.0. */
+export const callback = defineConnector({
+  kind: 'callback',
+  title: 'Callback to a product',
+  description:
+    'Delivers signed messages to an endpoint of a product (Standard Webhooks). Any 2xx answer is success.',
+  settings: CallbackSettings,
+  secrets: {
+    signing_secret: {
+      title: 'Signing secret',
+      description:
+        '`whsec_` followed by base64 of 24 to 64 random bytes; the product verifies with the same value.',
+      required: true,
+    },
+    previous_signing_secret: {
+      title: 'Previous signing secret',
+      description:
+        'During a rotation: the old value. Messages carry one signature of each until it is removed.',
+      required: false,
+    },
+  },
+  targets: (settings) => [{ path: '/settings/url', url: settings.url }],
+  operations: (settings) => ({
+    deliver: {
+      title: 'Deliver a message',
+      description: 'Posts the input as JSON, signed; `webhook-id` is the same on every attempt.',
+      input: { type: 'object', description: 'The message, sent as it is.' },
+      output: {
+        type: 'object',
+        properties: { http_status: { type: 'integer', description: 'The 2xx status of the answer.' } },
+        required: ['http_status'],
+        additionalProperties: false,
+      },
+      safe: false,
+      // The receiver knows a message again by its webhook-id.
+      takesIdempotencyKey: true,
+      invoke: (context) => deliver(settings, context),
+    },
+  }),
+})
+
+async function deliver(settings: Static<typeof CallbackSettings>, context: InvokeContext) {
+  const body = JSON.stringify(context.input)
+  const now = context.clock.now()
+  const response = await context.dial.request({
+    method: 'POST',
+    url: settings.url,
+    headers: {
+      accept: '*/*',
+      'content-type': 'application/json',
+      'user-agent': 'orchestrator',
+      ...signatureHeaders({ id: messageId(context.idempotencyKey), body, now, secrets: context.secrets }),
+      'x-orchestrator-attempt': context.attemptToken,
+      ...(context.traceparent !== '' && { traceparent: context.traceparent }),
+    },
+    body,
+    signal: context.signal,
+    connectTimeoutMs: context.connectTimeoutMs,
+    maxResponseBytes: MAX_RESPONSE_BYTES,
+  })
+  const { status } = response
+  if (status < 200 || status > 299) throw failureOfAnswer(response, classOfRefusal(status), now)
+  return { output: { http_status: status }, httpStatus: status }
+}
+
+/**
+ * Whatever is not 2xx is delivered again by the schedule: a receiver that answers 404 or 401 is often one that
+ * is being deployed. Only 410 Gone says that it wants no more (Standard Webhooks 1.0).
+ */
+const classOfRefusal = (status: number): FailureClass => (status === 410 ? 'permanent' : 'safe_to_repeat')

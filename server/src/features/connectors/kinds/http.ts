@@ -1,0 +1,129 @@
+import type { DialResponse } from '../../../platform/dial/dial-request.ts'
+import { isHeaderValue } from '../../../platform/dial/request-headers.ts'
+import { parseJson } from '../../../platform/http/json-body.ts'
+import type { Secret } from '../../../platform/secret.ts'
+import { Problem } from '../../../problems.ts'
+import { CallFailure } from '../../../resilience/failure.ts'
+import { classOfStatus, failureOfAnswer } from '../classify.ts'
+import { defineConnector, type InvokeContext, type Operation } from '../define-connector.ts'
+import { httpFaults } from '../http-checks.ts'
+import { compileRequest } from '../http-request.ts'
+import { type HttpOperation, HttpSettings } from '../http-settings.ts'
+
+/** A provider's answer that is larger than this is no answer to one operation. */
+const MAX_RESPONSE_BYTES = 1024 * 1024
+
+/** Any HTTP API, described by its operations in the config. */
+export const http = defineConnector({
+  kind: 'http',
+  title: 'HTTP API',
+  description:
+    'Calls an HTTP API by operations that you describe: method, path, headers, query, body and schemas.',
+  settings: HttpSettings,
+  secrets: {
+    token: {
+      title: 'Token',
+      description:
+        'The credential that `auth` sends: a bearer token or the value of the header. Required when `auth` sends one.',
+      required: false,
+    },
+  },
+  check: httpFaults,
+  targets: (settings) => [{ path: '/settings/base_url', url: settings.base_url }],
+  operations: (settings) =>
+    Object.fromEntries(
+      Object.entries(settings.operations).map(([name, operation]) => [
+        name,
+        compileOperation(name, operation, settings),
+      ]),
+    ),
+})
+
+function compileOperation(name: string, operation: HttpOperation, settings: HttpSettings): Operation {
+  const { method, idempotency_key_header: keyHeader } = operation
+  const safe = operation.safe ?? (method === 'GET' || method === 'HEAD')
+  const repeatable = safe || keyHeader !== undefined
+  const render = compileRequest(settings.base_url, operation)
+  const fixedHeaders = Object.fromEntries(
+    Object.entries(settings.headers ?? {}).map(([header, value]) => [header.toLowerCase(), value]),
+  )
+
+  const invoke = async (context: InvokeContext) => {
+    const rendered = render(context.input)
+    if ('faults' in rendered)
+      throw new Problem('input_invalid', 'The input cannot be sent to the upstream.', {
+        details: rendered.faults,
+      })
+    const { url, headers, body } = rendered.request
+    const response = await context.dial.request({
+      method,
+      url,
+      headers: {
+        accept: 'application/json',
+        'user-agent': 'orchestrator',
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+        ...fixedHeaders,
+        ...headers,
+        ...authHeaders(settings.auth, context.secrets.token),
+        ...(keyHeader !== undefined && { [keyHeader.toLowerCase()]: context.idempotencyKey }),
+        'x-orchestrator-attempt': context.attemptToken,
+        ...(context.traceparent !== '' && { traceparent: context.traceparent }),
+      },
+      ...(body !== undefined && { body }),
+      signal: context.signal,
+      connectTimeoutMs: context.connectTimeoutMs,
+      maxResponseBytes: MAX_RESPONSE_BYTES,
+    })
+    const { status } = response
+    if (status < 200 || status > 299)
+      throw failureOfAnswer(response, classOfStatus(status, repeatable), context.clock.now())
+    return { output: outputOf(response), httpStatus: status }
+  }
+
+  return {
+    title: operation.title ?? name,
+    description: operation.description ?? '',
+    input: operation.input ?? {},
+    output: operation.output ?? {},
+    safe,
+    takesIdempotencyKey: keyHeader !== undefined,
+    checkInput: (input) => {
+      const rendered = render(input)
+      return 'faults' in rendered ? rendered.faults : []
+    },
+    invoke,
+  }
+}
+
+/** Errors: `secret_unresolved` when the value of the secret cannot stand in a header. */
+function authHeaders(auth: HttpSettings['auth'], token: Secret | undefined): Record<string, string> {
+  if (!auth || auth.type === 'none' || !token) return {}
+  const value = token.reveal()
+  // A trailing line feed is what a secret in a file often has; sent as it is it would fail every call.
+  if (value === '' || !isHeaderValue(value))
+    throw new Problem(
+      'secret_unresolved',
+      'The value of the secret token is empty or cannot stand in a header.',
+    )
+  return auth.type === 'bearer'
+    ? { authorization: `Bearer ${value}` }
+    : { [(auth.header ?? '').toLowerCase()]: value }
+}
+
+/** JSON as its value, other text as text, nothing as null. An unreadable answer to a success is final: it had its effect. */
+function outputOf({ status, headers, body }: DialResponse): unknown {
+  if (body.length === 0) return null
+  try {
+    if (/[/+]json\b/i.test(headers['content-type'] ?? '')) return parseJson(body)
+    return new TextDecoder('utf-8', { fatal: true }).decode(body)
+  } catch (cause) {
+    throw new CallFailure({
+      class: 'permanent',
+      kind: 'output_invalid',
+      message: 'The upstream answered with success, but its body is neither text nor acceptable JSON.',
+      httpStatus: status,
+      upstream: { http_status: status, body_excerpt: '' },
+      cause,
+    })
+  }
+}
