@@ -1,6 +1,6 @@
 import type { Db } from '../../platform/db/db.ts'
+import type { HttpServer } from '../../platform/http/http-server.ts'
 import { decodeCursor, pageOf } from '../../platform/http/page.ts'
-import type { HttpServer } from '../../platform/http/server.ts'
 import { timeOfId } from '../../platform/ids.ts'
 import type { RouteSettings } from './route.ts'
 import {

@@ -1,5 +1,5 @@
+import type { HttpServer } from '../../platform/http/http-server.ts'
 import { decodeCursor, pageOf } from '../../platform/http/page.ts'
-import type { HttpServer } from '../../platform/http/server.ts'
 import { timeOfId } from '../../platform/ids.ts'
 import { getInboxItem, type InboxDeps, type InboxItem, listInboxItems } from './inbox.ts'
 import { InboxDetail, type InboxEntry, InboxPage, InboxParams, InboxQuery } from './webhooks.schema.ts'

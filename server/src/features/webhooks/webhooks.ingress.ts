@@ -1,5 +1,5 @@
 import type { CallContext } from '../../platform/call-context.ts'
-import type { HttpServer } from '../../platform/http/server.ts'
+import type { HttpServer } from '../../platform/http/http-server.ts'
 import { Problem } from '../../problems.ts'
 import { PROVIDERS } from './providers/registry.ts'
 import { ProviderParams, ProviderRouteParams, WebhookAccepted } from './webhooks.schema.ts'
