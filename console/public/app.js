@@ -116,16 +116,19 @@ function showLinksAndCommands(urls) {
  */
 function commandsFor(urls) {
   const exec = urls.get('exec')
+  /** @type {(path: string) => string} */
+  const post = (path) =>
+    `curl -s ${exec}${path} -H "authorization: Bearer $EXEC_TOKEN" -H 'content-type: application/json' \\\n  -d '{"connector":"hub","operation":"health","input":{}}'`
   return [
     {
-      title: 'Call an upstream through a connector',
-      text: `TOKEN=$(npx orchestrator token)\ncurl -s ${exec}/execute -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' \\\n  -d '{"connector":"demo","operation":"echo","input":{"hello":"world"}}'`,
+      title: 'Call an upstream through the hub, now',
+      text: `export EXEC_TOKEN=$(npx orchestrator token exec --workspace buildos-dev)\n${post('/execute')}`,
     },
+    { title: 'The same as a job', text: post('/jobs') },
     {
-      title: 'Run the same call later, as a job',
-      text: `curl -s ${exec}/jobs -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' \\\n  -d '{"connector":"demo","operation":"echo","input":{"hello":"later"}}'`,
+      title: 'Send a signed Stripe event and see it arrive at a product',
+      text: 'npx orchestrator trigger stripe invoice.paid',
     },
-    { title: 'Send a signed Stripe event', text: 'npx orchestrator send-stripe-event' },
   ]
 }
 
