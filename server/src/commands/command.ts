@@ -11,14 +11,10 @@ export const print = (text: string): boolean => process.stdout.write(`${text}\n`
 
 export const printError = (text: string): boolean => process.stderr.write(`${text}\n`)
 
-/** A frame around lines of text; wide characters are not expected in it. */
+const WIDTH = 100
+
+/** Lines between two rules. Open at the sides, so that what stands inside can be copied as it is. */
 export function box(title: string, lines: readonly string[]): string {
-  const width = Math.max(title.length + 2, ...lines.map((line) => line.length))
-  const rule = (left: string, right: string, label = '') =>
-    `${left}─${label}${'─'.repeat(width + 1 - label.length)}${right}`
-  return [
-    rule('┌', '┐', ` ${title} `),
-    ...lines.map((line) => `│ ${line.padEnd(width)} │`),
-    rule('└', '┘'),
-  ].join('\n')
+  const head = `── ${title} `
+  return [head.padEnd(WIDTH, '─'), ...lines, '─'.repeat(WIDTH)].join('\n')
 }

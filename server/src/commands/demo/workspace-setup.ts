@@ -1,0 +1,126 @@
+import { randomBytes } from 'node:crypto'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Config } from '../../config.ts'
+import { type Api, ApiError } from '../api.ts'
+import { controlApi, findWorkspaceIn, type WorkspaceSummary } from '../workspaces.ts'
+
+/** Names that every demo workspace has; the README's commands use them. */
+export const SIGNING_SECRET = 'callback-signing-secret'
+export const STRIPE_SECRET = 'stripe-webhook-secret'
+export const PRODUCT = 'product'
+const REASON = 'demo workspace'
+
+/** Makes the workspace unless it is there. */
+export async function ensureWorkspace(control: Api, slug: string, name: string): Promise<WorkspaceSummary> {
+  const found = await findWorkspaceIn(control, slug)
+  return found ?? control.post<WorkspaceSummary>('/workspaces', { slug, name, reason: REASON })
+}
+
+const isConflict = (error: unknown): boolean => error instanceof ApiError && error.status === 409
+
+/** The value of a demo secret; makes a random one the first time. The file is what `file://` refs read. */
+export async function ensureSecretFile(config: Config, slug: string, name: string): Promise<string> {
+  const folder = join(config.secretsDir, slug)
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  const path = join(folder, name)
+  const value = `whsec_${randomBytes(24).toString('base64')}`
+  try {
+    await writeFile(path, value, { flag: 'wx', mode: 0o600 })
+    return value
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    return (await readFile(path, 'utf8')).trim()
+  }
+}
+
+export const putSecretRef = (control: Api, name: string): Promise<unknown> =>
+  control.put(`/secret-refs/${name}`, { ref: `file://${name}`, reason: REASON })
+
+/** A callback connector: where the product takes what the hub delivers. */
+export const callbackConnector = (url: string, policy?: string) => ({
+  kind: 'callback',
+  title: 'The product',
+  ...(policy && { policy }),
+  settings: { url },
+  secrets: { signing_secret: SIGNING_SECRET },
+})
+
+/** A Stripe route whose billing events become `billing_state_updated` once the product has taken them. */
+export const stripeRoute = (connector: string) => ({
+  provider: 'stripe',
+  livemode: false,
+  connector,
+  secret_refs: [STRIPE_SECRET],
+  emit_on_delivery: [
+    { event_types: ['invoice.*', 'customer.subscription.*'], event: 'billing_state_updated' },
+  ],
+  reason: REASON,
+})
+
+interface Target {
+  readonly config: Config
+  readonly controlUrl: string
+  /** Where `orchestrator trigger` receives callbacks. */
+  readonly productUrl: string
+}
+
+/**
+ * Makes a workspace in which everything can be tried at once: a connector to call (the hub itself, because it is
+ * surely there), a callback connector and a Stripe route. A workspace that has a config is left as it is.
+ */
+export async function setUpDemoWorkspace(
+  target: Target,
+  slug: string,
+  name: string,
+): Promise<WorkspaceSummary> {
+  const { config, controlUrl } = target
+  const workspace = await ensureWorkspace(await controlApi(config, controlUrl), slug, name)
+  const control = await controlApi(config, controlUrl, workspace.id)
+  if (await hasConfig(control)) return workspace
+  for (const secret of [SIGNING_SECRET, STRIPE_SECRET]) {
+    await ensureSecretFile(config, slug, secret)
+    await putSecretRef(control, secret)
+  }
+  const document = {
+    policies: { default: { timeouts: { attempt_ms: 5_000, total_ms: 10_000 } } },
+    connectors: {
+      hub: hubConnector(controlUrl),
+      [PRODUCT]: callbackConnector(`${target.productUrl}/callbacks/ok`),
+    },
+  }
+  const stored = await control.post<{ version: number }>('/configs', { document, reason: REASON })
+  await control.post('/configs/activate', { version: stored.version, reason: REASON })
+  await control.post('/webhook-routes', stripeRoute(PRODUCT)).catch((error: unknown) => {
+    // A start that was killed between the two steps: the route is there already.
+    if (!isConflict(error)) throw error
+  })
+  return workspace
+}
+
+async function hasConfig(control: Api): Promise<boolean> {
+  try {
+    await control.get('/configs/active')
+    return true
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 404) return false
+    throw error
+  }
+}
+
+const hubConnector = (controlUrl: string) => ({
+  kind: 'http',
+  title: 'The hub itself',
+  settings: {
+    base_url: controlUrl,
+    operations: {
+      health: {
+        title: 'Health of the control process',
+        method: 'GET',
+        path: '/health',
+        input: { type: 'object', properties: {}, additionalProperties: false },
+        output: { type: 'object', properties: { status: { type: 'string' } }, required: ['status'] },
+      },
+    },
+  },
+})
