@@ -52,7 +52,30 @@ interface Operation {
     readonly description?: string
     readonly in: string
   }[]
+  readonly requestBody?: { readonly content: Readonly<Record<string, { readonly schema?: BodySchema }>> }
   readonly responses: Readonly<Record<string, unknown>>
+}
+
+interface BodySchema {
+  readonly description?: string
+  readonly properties?: Readonly<Record<string, BodySchema>>
+  readonly items?: BodySchema
+  readonly anyOf?: readonly BodySchema[]
+}
+
+/** The fields of a body, at any depth, that no description explains. */
+function undescribed(schema: BodySchema, at: string): string[] {
+  const fields = Object.entries(schema.properties ?? {}).map(
+    ([name, field]) => [`${at}/${name}`, field] as const,
+  )
+  const silent = fields.filter(
+    ([, { description, anyOf }]) => !description && !anyOf?.some((part) => part.description),
+  )
+  const inside = [
+    ...fields,
+    ...[schema.items ?? [], schema.anyOf ?? []].flat().map((part) => [at, part] as const),
+  ]
+  return [...silent.map(([path]) => path), ...inside.flatMap(([path, part]) => undescribed(part, path))]
 }
 
 describe.each(['exec', 'control', 'ingress'])('the OpenAPI document of %s', (plane) => {
@@ -88,6 +111,15 @@ describe.each(['exec', 'control', 'ingress'])('the OpenAPI document of %s', (pla
       (operation.parameters ?? [])
         .filter((parameter) => parameter.in === 'query' && !parameter.description)
         .map(({ name }) => `${at} ?${name}`),
+    )
+    expect(silent).toEqual([])
+  })
+
+  test('explains every field of every body', () => {
+    const silent = operations().flatMap(({ at, operation }) =>
+      Object.values(operation.requestBody?.content ?? {}).flatMap(({ schema }) =>
+        undescribed(schema ?? {}, at),
+      ),
     )
     expect(silent).toEqual([])
   })

@@ -28,7 +28,7 @@ export const ExecuteBody = Type.Object(
             }),
           ),
         },
-        { additionalProperties: false },
+        { additionalProperties: false, description: 'How this one call is made.' },
       ),
     ),
   },
