@@ -213,6 +213,28 @@ insert into partitioned_table (name, by_id, storage) values
   ('job_attempt', true, '');
 select create_daily_partitions(name::regclass, by_id, 7) from partitioned_table where name like 'job%';
 
+-- A partition that was vacuumed or analysed while it was empty (a nightly job of somebody else) counts as empty for
+-- the planner until autovacuum sees it, a minute into its day. This shortens the minute; gives how many it mended.
+create function analyze_fresh_partitions() returns int
+language plpgsql as $$
+declare
+  fresh regclass;
+  mended int := 0;
+begin
+  for fresh in
+    select c.oid::regclass
+    from partitioned_table t
+    join pg_inherits i on i.inhparent = t.name::regclass
+    join pg_class c on c.oid = i.inhrelid
+    where c.reltuples = 0 and pg_relation_size(c.oid) > 0
+  loop
+    execute format('analyze %s', fresh);
+    mended := mended + 1;
+  end loop;
+  return mended;
+end
+$$;
+
 -- Stores a batch of jobs in one round trip: idempotency keys, jobs, payloads, ready or deferred rows, events.
 -- A function because a key that another transaction is just writing can only be read in a statement that starts
 -- after the wait for it. One row per item of the batch comes back:

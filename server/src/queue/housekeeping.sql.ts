@@ -29,6 +29,13 @@ export const createPartitionsAhead = one<{ readonly days: number }, { readonly c
   ({ days }) => [days],
 )
 
+/** See the SQL function of this name. */
+export const analyzeFreshPartitions = one<undefined, { readonly mended: number }>(
+  'queue.analyze_fresh_partitions',
+  'select analyze_fresh_partitions() as mended',
+  () => [],
+)
+
 /** Frees idempotency keys whose time is over, but never that of a job that has not ended. */
 export const removeExpiredKeys = run<{ readonly limit: number }>(
   'queue.remove_expired_keys',

@@ -1,6 +1,7 @@
 import type { Queryable } from '../platform/db/statement.ts'
 import type { Log } from '../platform/log.ts'
 import {
+  analyzeFreshPartitions,
   createPartitionsAhead,
   lead,
   measureDeferred,
@@ -69,6 +70,7 @@ export function createHousekeeping({
       for (const gauge of [metrics.ready, metrics.oldest, metrics.deferred, metrics.dead]) gauge.reset()
       return
     }
+    await analyzeFreshPartitions(db, undefined)
     await sample()
     if (now() < hourlyAt) return
     await hourly()

@@ -46,8 +46,6 @@ export async function migrate(options: MigrateOptions): Promise<{ applied: strin
       await apply(client, migration)
       options.log.info({ migration: migration.file }, 'migration applied')
     }
-    // Without statistics the first plans on new tables are guesses, and prepared statements keep them.
-    if (pending.length > 0) await client.query('set lock_timeout = 0; analyze')
     return { applied: pending.map(({ file }) => file) }
   })
 }
