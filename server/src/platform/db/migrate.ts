@@ -46,8 +46,23 @@ export async function migrate(options: MigrateOptions): Promise<{ applied: strin
       await apply(client, migration)
       options.log.info({ migration: migration.file }, 'migration applied')
     }
+    if (pending.length > 0) await analyzeFilledTables(client)
     return { applied: pending.map(({ file }) => file) }
   })
+}
+
+/**
+ * Without statistics the first plans on filled tables are guesses, and prepared statements keep them. An empty
+ * table is left alone: for one that was never analysed the planner assumes ten pages and uses indexes well, for
+ * one that it knows to be empty every plan costs the same.
+ */
+async function analyzeFilledTables(client: Client): Promise<void> {
+  await client.query('set lock_timeout = 0')
+  const { rows } = await client.query<{ statement: string }>(
+    `select format('analyze %s', oid::regclass) as statement from pg_class
+     where relnamespace = current_schema()::regnamespace and relkind = 'r' and pg_relation_size(oid) > 0`,
+  )
+  for (const { statement } of rows) await client.query(statement)
 }
 
 const selectApplied = many<undefined, AppliedMigration>('migrations.applied', SELECT_APPLIED, () => [])
