@@ -23,6 +23,9 @@ const LIMITS: Partial<StreamLimits> = {
   sliceSize: 20,
 }
 
+/** A place that no log has reached yet. */
+const BEYOND = Buffer.from('["4611686018427387904",1]').toString('base64url')
+
 let database: TestDatabase
 let server: TestServer
 let tenantId: string
@@ -158,7 +161,7 @@ describe('GET /events', () => {
 
   test.each([
     ['cursor=nonsense', '/query/cursor'],
-    [`cursor=${Buffer.from('["4611686018427387904",1]').toString('base64url')}`, '/query/cursor'],
+    [`cursor=${BEYOND}`, '/query/cursor'],
     ['limit=0', '/query/limit'],
     ['limit=many', '/query/limit'],
     ['order=sideways', '/query/order'],
@@ -287,6 +290,7 @@ describe('GET /events/stream', () => {
     for (const [query, headers, path] of [
       ['?cursor=nonsense', {}, '/query/cursor'],
       ['', { 'last-event-id': 'nonsense' }, '/headers/last-event-id'],
+      ['', { 'last-event-id': BEYOND }, '/headers/last-event-id'],
     ] as const) {
       const refused = await stream(query, headers)
       expect(refused.status).toBe(400)

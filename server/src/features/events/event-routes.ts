@@ -67,7 +67,7 @@ export function addEventRoutes(app: HttpServer, deps: EventDeps, options: EventR
         tags: ['events'],
         summary: 'Read the event log',
         description:
-          'Oldest first after the cursor, or newest first with `order=desc`. An event shows up when every older transaction has ended, so a reader that goes on from the last `id` misses none.',
+          'Oldest first after the cursor, or newest first with `order=desc`. An event shows up when every older transaction has ended, so a reader that goes on from the last `id` misses none. A filtered page may be short, even empty, before the end: go on until `next_cursor` is null.',
         querystring: EventListQuery,
         response: { 200: EventPage },
       },
@@ -126,12 +126,9 @@ export function addEventRoutes(app: HttpServer, deps: EventDeps, options: EventR
       const { tenantId, expiresAt } = request.principal
       const filter = asFilter(query)
       const lastId = request.headers['last-event-id']
-      const after =
-        lastId !== undefined
-          ? decodePosition(lastId, '/headers/last-event-id')
-          : cursor !== undefined
-            ? decodePosition(cursor)
-            : undefined
+      const where = lastId === undefined ? '/query/cursor' : '/headers/last-event-id'
+      const place = lastId ?? cursor
+      const after = place === undefined ? undefined : decodePosition(place, where)
       const release = takeSlot(tenantId)
       const follower = feed.follow(tenantId)
       const stop = (): void => {
@@ -140,7 +137,7 @@ export function addEventRoutes(app: HttpServer, deps: EventDeps, options: EventR
       }
       try {
         const read = (from: { xid: string; seq: number }) =>
-          readEvents(db, { tenantId, filter, order: 'asc', after: from, limit: limits.sliceSize })
+          readEvents(db, { tenantId, filter, order: 'asc', after: from, limit: limits.sliceSize }, where)
         const first = await read(after ?? (await endOfEvents(db, tenantId)))
         const { raw, signal } = takeOver(reply, stopping.signal)
         const session = { output: raw, first, read, follower, frame, clock, expiresAt, signal, ...limits }

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { type TestDatabase, testDatabase } from '../../../testing/database.ts'
-import { many, type Queryable, type Tx } from '../../platform/db/statement.ts'
+import { many, type Queryable, run, type Tx } from '../../platform/db/statement.ts'
 import { appendEvents, type EventRecord } from '../../platform/event-log.ts'
 import { newId } from '../../platform/ids.ts'
 import { Problem } from '../../problems.ts'
@@ -13,6 +13,7 @@ import {
   endOfEvents,
   positionOf,
   readEvents,
+  WINDOW,
 } from './events.ts'
 
 let database: TestDatabase
@@ -27,6 +28,12 @@ const append = (on: Queryable, tenantId: string, ...events: Partial<EventRecord>
   appendEvents(on, {
     events: events.map((event) => ({ tenant_id: tenantId, type: 'test.happened', ...event })),
   })
+
+const appendMany = run<{ tenantId: string; count: number }>(
+  'test.append_many',
+  `insert into event (tenant_id, type) select $1::uuid, 'common' from generate_series(1, $2::int)`,
+  ({ tenantId, count }) => [tenantId, count],
+)
 
 /** An open transaction that has written one event and commits when told. */
 async function openWriter(tenantId: string, type: string): Promise<{ commit(): Promise<void> }> {
@@ -203,6 +210,28 @@ describe('a slice', () => {
     expect(types).toEqual(order === 'asc' ? expected : expected.reverse())
     expect(pages).toBe(3)
   })
+
+  test.each(['asc', 'desc'] as const)(
+    'looks at a bounded part of the log when no index serves the filter, %s',
+    async (order) => {
+      const large = newId()
+      await append(database.db, large, { type: 'rare' })
+      await appendMany(database.db, { tenantId: large, count: WINDOW })
+      await append(database.db, large, { type: 'rare' })
+      await vi.waitFor(async () => {
+        const [newest] = (
+          await readEvents(database.db, { tenantId: large, filter: {}, order: 'desc', limit: 1 })
+        ).events
+        expect(newest?.type).toBe('rare')
+      })
+      const query = { tenantId: large, filter: { type: 'rare' }, order, limit: 10 }
+      const first = await readEvents(database.db, query)
+      expect(first).toMatchObject({ complete: false, events: [{ type: 'rare' }] })
+      const second = await readEvents(database.db, { ...query, after: first.position })
+      expect(second).toMatchObject({ complete: true, events: [{ type: 'rare' }] })
+      expect(second.events[0]?.seq).not.toBe(first.events[0]?.seq)
+    },
+  )
 
   test('that is complete leaves off at the horizon: a quiet filter does not scan the log again', async () => {
     const quiet = await read(tenantId, undefined, { type: 'never' })

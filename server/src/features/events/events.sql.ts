@@ -1,4 +1,4 @@
-import { many, one } from '../../platform/db/statement.ts'
+import { many, maybeOne, one } from '../../platform/db/statement.ts'
 
 /** One row per event, each with the horizon of its snapshot; a single row with `seq: null` when there is none. */
 export type EventRow = { readonly horizon: string } & (
@@ -20,16 +20,24 @@ export type EventRow = { readonly horizon: string } & (
     }
 )
 
-interface SelectEvents {
-  readonly tenantId: string
+/** A place in the log; the ends of the log are beyond what a number can hold. */
+interface Place {
   readonly xid: string
   readonly seq: number | string
+}
+
+interface SelectEvents {
+  readonly tenantId: string
+  /** Exclusive. */
+  readonly after: Place
+  /** Inclusive. */
+  readonly upTo: Place
   readonly limit: number
-  readonly type: string | undefined
-  readonly connector: string | undefined
-  readonly severity: string | undefined
-  readonly traceId: string | undefined
-  readonly jobId: string | undefined
+  readonly type?: string | undefined
+  readonly connector?: string | undefined
+  readonly severity?: string | undefined
+  readonly traceId?: string | undefined
+  readonly jobId?: string | undefined
 }
 
 type AccessPath = 'tenant' | 'job' | 'trace'
@@ -51,6 +59,7 @@ const selectBy = (path: AccessPath, order: Order) =>
       where tenant_id = $1
         and event.xid < horizon.xid
         and (event.xid, seq) ${order === 'asc' ? '>' : '<'} ($2::xid8, $3::bigint)
+        and (event.xid, seq) ${order === 'asc' ? '<=' : '>='} ($10::xid8, $11::bigint)
         and ($5::text is null or type = $5)
         and ($6::text is null or connector = $6)
         and ($7::text is null or severity = $7)
@@ -60,18 +69,39 @@ const selectBy = (path: AccessPath, order: Order) =>
       limit $4
     ) as e on true
     order by e.xid ${order}, e.seq ${order}`,
-    ({ tenantId, xid, seq, limit, type, connector, severity, traceId, jobId }) => [
+    ({ tenantId, after, upTo, limit, type, connector, severity, traceId, jobId }) => [
       tenantId,
-      xid,
-      seq,
+      after.xid,
+      after.seq,
       limit,
       type,
       connector,
       severity,
       traceId,
       jobId,
+      upTo.xid,
+      upTo.seq,
     ],
   )
+
+const selectWindowEnd = (order: Order) =>
+  maybeOne<
+    { readonly tenantId: string; readonly after: Place; readonly size: number },
+    { readonly xid: string; readonly seq: number }
+  >(
+    `events.window_end_${order}`,
+    `select xid, seq
+    from event
+    where tenant_id = $1
+      and xid < pg_snapshot_xmin(pg_current_snapshot())
+      and (xid, seq) ${order === 'asc' ? '>' : '<'} ($2::xid8, $3::bigint)
+    order by xid ${order}, seq ${order}
+    offset $4 limit 1`,
+    ({ tenantId, after, size }) => [tenantId, after.xid, after.seq, size - 1],
+  )
+
+/** The last of the next `size` events, whatever they are; none when there are fewer. Reads the index only. */
+export const findWindowEnd = { asc: selectWindowEnd('asc'), desc: selectWindowEnd('desc') }
 
 /** Events of one tenant beyond a position, below the horizon of the snapshot; by access path and order. */
 export const selectEvents = {

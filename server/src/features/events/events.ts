@@ -19,7 +19,7 @@ import type { Severity } from '../../platform/event-log.ts'
 import { decodeCursor, encodeCursor } from '../../platform/http/page.ts'
 import type { Log } from '../../platform/log.ts'
 import { Problem } from '../../problems.ts'
-import { type EventRow, selectEvents } from './events.sql.ts'
+import { type EventRow, findWindowEnd, selectEvents } from './events.sql.ts'
 
 export const EVENTS_CHANNEL = 'orchestrator_events'
 
@@ -56,46 +56,44 @@ export interface EventQuery {
   readonly limit: number
 }
 
+/** How many events one statement looks at when no index serves the filter: bounds the time that it can take. */
+export const WINDOW = 20_000
 const MAX_INT8 = '9223372036854775807'
 const FIRST = { xid: '0', seq: 0 }
 const LAST = { xid: MAX_INT8, seq: MAX_INT8 }
 
-/** Reads up to `limit` events. Errors: `validation_error` for a position that this log has never given out. */
-export async function readEvents(db: Queryable, query: EventQuery): Promise<EventSlice> {
-  const { filter, order, after, limit } = query
+/**
+ * Reads up to `limit` events. A slice can be short, even empty, and not complete: a filter that no index serves
+ * looks at `WINDOW` events at a time. Errors: `validation_error` naming `where` (a JSON pointer into the request)
+ * for a position that this log has never given out.
+ */
+export async function readEvents(db: Queryable, query: EventQuery, where?: string): Promise<EventSlice> {
+  const { tenantId, filter, order, limit } = query
   const path = filter.jobId ? 'job' : filter.traceId ? 'trace' : 'tenant'
+  const after = query.after ?? (order === 'asc' ? FIRST : LAST)
+  const scans = path === 'tenant' && (filter.type ?? filter.connector ?? filter.severity) !== undefined
+  const end = scans ? await findWindowEnd[order](db, { tenantId, after, size: WINDOW }) : undefined
   const rows = await selectEvents[path][order](db, {
-    tenantId: query.tenantId,
-    ...(after ?? (order === 'asc' ? FIRST : LAST)),
+    tenantId,
+    after,
+    upTo: end ?? (order === 'asc' ? LAST : FIRST),
     // One more than asked for tells whether the slice is complete.
     limit: limit + 1,
-    type: filter.type,
-    connector: filter.connector,
-    severity: filter.severity,
-    traceId: filter.traceId,
-    jobId: filter.jobId,
+    ...filter,
   })
   const horizon = rows[0]?.horizon ?? '0'
-  if (after && BigInt(after.xid) > BigInt(horizon)) throw foreignPosition()
+  if (query.after && BigInt(query.after.xid) > BigInt(horizon)) throw foreignPosition(where)
   const found = rows.filter((row) => row.seq !== null)
   const events = found.slice(0, limit)
   const last = events.at(-1)
-  const complete = found.length <= limit
-  return { events, complete, position: complete || !last ? { xid: horizon, seq: 0 } : positionOf(last) }
+  if (found.length > limit && last) return { events, complete: false, position: positionOf(last) }
+  if (end) return { events, complete: false, position: end }
+  return { events, complete: true, position: { xid: horizon, seq: 0 } }
 }
 
 /** The present end of the log: a reader that starts here gets what becomes visible from now on. */
 export async function endOfEvents(db: Queryable, tenantId: string): Promise<EventPosition> {
-  const none = await selectEvents.tenant.asc(db, {
-    tenantId,
-    ...FIRST,
-    limit: 0,
-    type: undefined,
-    connector: undefined,
-    severity: undefined,
-    traceId: undefined,
-    jobId: undefined,
-  })
+  const none = await selectEvents.tenant.asc(db, { tenantId, after: FIRST, upTo: FIRST, limit: 0 })
   return { xid: none[0]?.horizon ?? '0', seq: 0 }
 }
 
@@ -119,9 +117,9 @@ const isPosition = (parts: readonly unknown[]): parts is readonly [string, numbe
   Number(parts[1]) >= 0
 
 /** After a restore from an older backup, positions of the lost future would wait in silence: they are refused. */
-const foreignPosition = (): Problem =>
-  new Problem('validation_error', 'The cursor is not one of this log; start again without it.', {
-    details: [{ path: '/query/cursor', message: 'is not a cursor of this log' }],
+const foreignPosition = (where = '/query/cursor'): Problem =>
+  new Problem('validation_error', `${where} is not a cursor of this log; start again without it.`, {
+    details: [{ path: where, message: 'is not a cursor of this log' }],
   })
 
 const HINT_PAUSE_MS = 100
