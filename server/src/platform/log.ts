@@ -25,11 +25,11 @@ const REDACTED = [
   'headers.authorization',
 ]
 
-/** JSON lines with ISO times and the process name; `level` is one of pino's names. */
-export function createLog(process: string, level: string, destination?: DestinationStream): Log {
+/** JSON lines with ISO times and the name of what runs; `level` is one of pino's names. */
+export function createLog(service: string, level: string, destination?: DestinationStream): Log {
   const options = {
     level,
-    base: { process },
+    base: { service },
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
     formatters: { level: (label: string) => ({ level: label }) },
     redact: { paths: REDACTED, censor: '[redacted]' },

@@ -69,7 +69,8 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
     db,
     checks: {
       isProvider: isWebhookProvider,
-      connectorKind: async (on, tenantId, name) => (await activeDocument(on, tenantId)).connectors[name]?.kind,
+      connectorKind: async (on, tenantId, name) =>
+        (await activeDocument(on, tenantId)).connectors[name]?.kind,
       secretNames,
       workspaces: directory,
     },

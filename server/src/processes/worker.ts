@@ -2,6 +2,7 @@
 import { createActiveConfigs } from '../features/configs/configs.ts'
 import { createFollowUps } from '../features/jobs/jobs.ts'
 import { createJobHandler } from '../features/jobs/jobs.worker.ts'
+import { createInboxCare } from '../features/webhooks/webhooks.worker.ts'
 import { createDb } from '../platform/db/db.ts'
 import { createRunner, QUEUE_SESSION } from '../queue/queue.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
@@ -45,6 +46,8 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
     followUps: createFollowUps({ activeConfigs }),
   })
 
+  const inboxCare = createInboxCare(platform)
+
   const app = await createProcessServer(environment, platform, {
     checks: [databaseCheck(platform.db), { name: 'queue', check: () => databaseCheck(claimDb).check() }],
   })
@@ -52,8 +55,12 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
   return {
     name: 'worker',
     app,
-    begin: () => runner.start(),
+    begin: async () => {
+      await runner.start()
+      inboxCare.start()
+    },
     stopSteps: [
+      ['inbox care', () => inboxCare.stop()],
       ['running jobs', () => runner.stop(config.stopGraceMs)],
       ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
       ['connections', () => dial.close()],

@@ -13,16 +13,6 @@ export interface VersionRow {
 const VERSION_COLUMNS = `v.version, v.document, v.sha256, v.author, v.reason, v.created_at,
   p.version is not distinct from v.version as active`
 
-/**
- * Makes config changes of one workspace wait for each other, also before its first pointer exists. The lock is
- * the workspace's row: changes are rare, and two editors must not both build on the same version.
- */
-export const lockWorkspace = maybeOne<{ tenantId: string }, { id: string }>(
-  'configs.lock_workspace',
-  'select id from workspace where id = $1 for no key update',
-  ({ tenantId }) => [tenantId],
-)
-
 export const findActive = maybeOne<{ tenantId: string }, VersionRow>(
   'configs.find_active',
   `select ${VERSION_COLUMNS}

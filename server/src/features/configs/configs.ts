@@ -7,6 +7,7 @@
  * What becomes active has been checked against everything else the workspace has.
  */
 import { createHash } from 'node:crypto'
+import { canonicalJson } from '../../platform/canonical-json.ts'
 import type { Db } from '../../platform/db/db.ts'
 import { notify } from '../../platform/db/notifications.ts'
 import type { Queryable, Tx } from '../../platform/db/statement.ts'
@@ -15,6 +16,7 @@ import { appendEvents } from '../../platform/event-log.ts'
 import { decodeCursor, pageOf } from '../../platform/http/page.ts'
 import { Problem } from '../../problems.ts'
 import { type Change, recordAudit } from '../audit/audit.ts'
+import { lockWorkspace } from '../workspaces/workspaces.ts'
 import { CONFIG_CHANNEL } from './active-configs.ts'
 import {
   addLanes,
@@ -22,12 +24,11 @@ import {
   findVersion,
   insertVersion,
   listVersions,
-  lockWorkspace,
   movePointer,
   type VersionRow,
 } from './configs.sql.ts'
 import { type ConfigDocument, checkDocument, EMPTY_DOCUMENT } from './document.ts'
-import { canonicalJson, type Difference, differences } from './document-diff.ts'
+import { type Difference, differences } from './document-diff.ts'
 
 export {
   type ActiveConfig,
@@ -194,7 +195,8 @@ export async function diffVersions(
 }
 
 async function lock(tx: Tx, { tenantId, ifMatch }: Target): Promise<StoredVersion | undefined> {
-  if (!(await lockWorkspace(tx, { tenantId }))) throw new Problem('not_found', 'There is no such workspace.')
+  if (!(await lockWorkspace(tx, { id: tenantId })))
+    throw new Problem('not_found', 'There is no such workspace.')
   const active = await activeVersion(tx, tenantId)
   if (ifMatch !== undefined && ifMatch !== (active?.version ?? 0))
     throw new Problem('version_mismatch', `The active version is ${active?.version ?? 0}, not ${ifMatch}.`, {

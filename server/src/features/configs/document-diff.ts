@@ -1,3 +1,5 @@
+import { canonicalJson } from '../../platform/canonical-json.ts'
+
 /** One difference between two documents: a JSON pointer (RFC 6901) and what stood there before and after. */
 export interface Difference {
   readonly path: string
@@ -27,13 +29,4 @@ export function differences(before: unknown, after: unknown, path = ''): Differe
     })
   }
   return canonicalJson(before) === canonicalJson(after) ? [] : [{ path, before, after }]
-}
-
-/** JSON with sorted keys: equal documents give equal text, so its hash names the content. */
-export function canonicalJson(value: unknown): string {
-  return JSON.stringify(value, (_name, member: unknown) =>
-    isObject(member)
-      ? Object.fromEntries(Object.entries(member).sort(([left], [right]) => (left < right ? -1 : 1)))
-      : member,
-  )
 }

@@ -30,6 +30,10 @@ export function createNotifications(options: {
 }): Notifications {
   const handlers = new Map<string, Set<(payload: string | undefined) => void>>()
   let client: Client | undefined
+  /** The client once every channel of the map is listened to. */
+  let connected: Client | undefined
+  /** One statement at a time: pg takes no second one before the first has ended. */
+  let lastListen = Promise.resolve()
   let retry: NodeJS.Timeout | undefined
   let failures = 0
   let closed = false
@@ -49,6 +53,7 @@ export function createNotifications(options: {
     try {
       await next.connect()
       for (const channel of handlers.keys()) await next.query(`listen ${next.escapeIdentifier(channel)}`)
+      connected = next
     } catch (error) {
       options.log.debug({ err: error }, 'the notification connection could not be opened')
       reconnect(next)
@@ -61,10 +66,22 @@ export function createNotifications(options: {
   const reconnect = (lost: Client): void => {
     if (closed || lost !== client) return
     client = undefined
+    connected = undefined
     lost.end().catch(() => undefined)
     failures += 1
     const ceiling = Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(failures, 10))
     retry = setTimeout(() => void connect(), ceiling * (0.5 + Math.random() / 2))
+  }
+
+  const subscribe = (on: Client, channel: string): Promise<void> => {
+    lastListen = lastListen
+      .then(() => on.query(`listen ${on.escapeIdentifier(channel)}`))
+      .then(
+        () => undefined,
+        // The connection is lost; its `end` event leads to `reconnect`, which listens to everything again.
+        () => undefined,
+      )
+    return lastListen
   }
 
   void connect()
@@ -74,8 +91,8 @@ export function createNotifications(options: {
       const set = handlers.get(channel) ?? new Set()
       if (!handlers.has(channel)) {
         handlers.set(channel, set)
-        // Not connected yet or lost: `connect` listens to every channel of the map.
-        client?.query(`listen ${client.escapeIdentifier(channel)}`).catch(() => undefined)
+        // While it connects or is lost: `connect` listens to every channel of the map.
+        if (connected) void subscribe(connected, channel)
       }
       set.add(handle)
       return () => set.delete(handle)

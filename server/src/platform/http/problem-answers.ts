@@ -43,7 +43,7 @@ export function answerProblem(request: FastifyRequest, reply: FastifyReply, prob
   }
   if (problem.extra.retryAfterSeconds !== undefined)
     reply.header('retry-after', String(Math.ceil(problem.extra.retryAfterSeconds)))
-  if (problem.status === 401) reply.header('www-authenticate', 'Bearer')
+  if (problem.code === 'auth_required') reply.header('www-authenticate', 'Bearer')
   const document = problemDocument(problem, request.call)
   return reply.code(problem.status).type(PROBLEM_TYPE).serializer(JSON.stringify).send(document)
 }
