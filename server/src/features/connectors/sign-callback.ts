@@ -41,7 +41,7 @@ export const messageId = (idempotencyKey: string): string =>
     : `msg_${createHash('sha256').update(idempotencyKey).digest('base64url')}`
 
 function keyOf(name: string, secret: Secret): Buffer {
-  const value = secret.reveal().trim()
+  const value = secret.reveal()
   const encoded = value.startsWith(PREFIX) ? value.slice(PREFIX.length) : ''
   const key = BASE64.test(encoded) ? Buffer.from(encoded, 'base64') : Buffer.alloc(0)
   if (key.length >= MIN_KEY_BYTES && key.length <= MAX_KEY_BYTES) return key

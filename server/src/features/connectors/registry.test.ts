@@ -1,0 +1,225 @@
+import { once } from 'node:events'
+import { readdirSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { pino } from 'pino'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { manualClock } from '../../../testing/manual-clock.ts'
+import { createDial, type Dial } from '../../platform/dial/dial.ts'
+import { createMetrics } from '../../platform/metrics.ts'
+import { Secret } from '../../platform/secret.ts'
+import { CallFailure, FAILURE_CLASSES } from '../../resilience/failure.ts'
+import { checkConnector, compileConnector, invokeOperation, listKinds } from './connectors.ts'
+import { schemaFaults } from './json-schema.ts'
+import { KINDS } from './registry.ts'
+
+/** One connector and one input per kind, with every operation callable: a new kind adds its own. */
+const SAMPLES: Record<
+  string,
+  (url: string) => {
+    config: { settings: Record<string, unknown>; secrets: Record<string, string> }
+    inputs: Record<string, unknown>
+  }
+> = {
+  callback: (url) => ({
+    config: { settings: { url }, secrets: { signing_secret: 'signing', previous_signing_secret: 'signing' } },
+    inputs: { deliver: { hello: 'world' } },
+  }),
+  http: (url) => ({
+    config: {
+      settings: {
+        base_url: url,
+        auth: { type: 'bearer' },
+        operations: {
+          read: { method: 'GET', path: '/things' },
+          write: {
+            method: 'POST',
+            path: '/things',
+            body: '{{input}}',
+            idempotency_key_header: 'Idempotency-Key',
+          },
+        },
+      },
+      secrets: { token: 'token' },
+    },
+    inputs: { read: {}, write: { a: 1 } },
+  }),
+}
+const SECRETS: Record<string, string> = {
+  signing: `whsec_${Buffer.alloc(32, 7).toString('base64')}`,
+  token: 'sk_test_canary_0123456789',
+}
+
+let answer = { status: 200, body: '{}' }
+let requests: { headers: Record<string, unknown>; body: string }[] = []
+const server = createServer(async (request, response) => {
+  const chunks: Buffer[] = []
+  for await (const chunk of request) chunks.push(chunk as Buffer)
+  requests.push({ headers: request.headers, body: Buffer.concat(chunks).toString() })
+  response
+    .writeHead(answer.status, { 'content-type': 'application/json', 'retry-after': '3' })
+    .end(answer.body)
+})
+let dial: Dial
+let url: string
+
+beforeAll(async () => {
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  dial = createDial({
+    allowCidrs: ['127.0.0.1/32'],
+    metrics: createMetrics('test', false),
+    log: pino({ level: 'silent' }),
+  })
+})
+afterAll(async () => {
+  await dial.close()
+  server.close()
+})
+
+test('every file in kinds/ is registered under its own name, and nothing else is', () => {
+  const files = readdirSync(new URL('kinds/', import.meta.url)).filter((name) => !name.endsWith('.test.ts'))
+  expect(KINDS.map(({ kind }) => `${kind}.ts`).sort()).toEqual(files.sort())
+  expect(Object.keys(SAMPLES).sort(), 'every kind has a sample').toEqual(KINDS.map(({ kind }) => kind).sort())
+})
+
+test('kinds describe themselves in plain JSON', () => {
+  const kinds = listKinds()
+  expect(JSON.parse(JSON.stringify(kinds))).toEqual(kinds)
+})
+
+describe.each(KINDS)('kind $kind', (kind) => {
+  const sample = SAMPLES[kind.kind]
+  if (!sample) throw new Error(`add a sample for the kind ${kind.kind}`)
+  const { inputs } = sample('http://127.0.0.1')
+  const connector = () => {
+    const { config } = sample(url)
+    return compileConnector({ name: 'sample', lane: 1, config: { kind: kind.kind, ...config } })
+  }
+  const call = (operation: string, idempotencyKey = 'key-1', signal = new AbortController().signal) =>
+    invokeOperation(
+      {
+        dial,
+        clock: manualClock(),
+        resolveSecret: async (name) => new Secret(SECRETS[name] ?? ''),
+      },
+      connector(),
+      operation,
+      inputs[operation],
+      {
+        signal,
+        connectTimeoutMs: 5_000,
+        remainingMs: 5_000,
+        idempotencyKey,
+        attemptToken: 'attempt-1',
+        traceparent: '00-1-2-01',
+      },
+    )
+  const secretValues = () => Object.values(connector().secretRefs).map((name) => SECRETS[name] ?? '')
+  const failureOf = (result: Promise<unknown>) =>
+    result.then(
+      () => expect.unreachable('it succeeded'),
+      (error: unknown) => error as CallFailure,
+    )
+
+  test('has a title, and settings that are closed and described field by field', () => {
+    expect(kind.title).not.toBe('')
+    expect(kind.description).not.toBe('')
+    expect(kind.settings).toMatchObject({ additionalProperties: false })
+    for (const [name, field] of Object.entries(kind.settings.properties))
+      expect((field as { description?: string }).description, name).toMatch(/\w/)
+    for (const [name, secret] of Object.entries(kind.secrets)) {
+      expect(name).toMatch(/^[a-z]+(_[a-z]+)*$/)
+      expect([secret.title, secret.description].every((text) => text !== '')).toBe(true)
+    }
+  })
+
+  test('takes its sample, and refuses it with a field or a secret too many or with no settings', () => {
+    const { config } = sample('https://api.example')
+    const check = (change: object) => checkConnector('sample', { kind: kind.kind, ...config, ...change })
+    expect(check({})).toEqual([])
+    expect(check({ settings: { ...config.settings, surplus: 1 } }).map(({ path }) => path)).toContain(
+      '/settings/surplus',
+    )
+    expect(check({ secrets: { ...config.secrets, surplus: 'x' } }).map(({ path }) => path)).toContain(
+      '/secrets/surplus',
+    )
+    expect(check({ settings: {} }).length).toBeGreaterThan(0)
+  })
+
+  test('names its targets, so that one that can never be dialled is refused when it is saved', () => {
+    const { config } = sample('http://10.0.0.1')
+    const faults = checkConnector('sample', { kind: kind.kind, ...config }, { refusal: dial.refusal })
+    expect(faults).toEqual([
+      { path: expect.stringMatching(/^\/settings\//), message: expect.stringMatching(/cannot be dialled/) },
+    ])
+  })
+
+  test('has operations with usable names and schemas', () => {
+    const { operations } = connector()
+    expect([...operations.keys()].sort()).toEqual(Object.keys(inputs).sort())
+    for (const [name, operation] of operations) {
+      expect(name).toMatch(/^[a-z0-9]+([._-][a-z0-9]+)*$/)
+      expect(operation.title).not.toBe('')
+      expect(schemaFaults(operation.input)).toEqual([])
+      expect(schemaFaults(operation.output)).toEqual([])
+      operation.validateInput(inputs[name])
+    }
+  })
+
+  test.each(Object.keys(inputs))(
+    '%s: one attempt is one request, with attempt and trace, and no secret in the result',
+    async (name) => {
+      requests = []
+      answer = { status: 200, body: JSON.stringify({ echo: secretValues() }) }
+      const result = await call(name)
+      expect(requests).toHaveLength(1)
+      expect(requests[0]?.headers).toMatchObject({
+        'x-orchestrator-attempt': 'attempt-1',
+        traceparent: '00-1-2-01',
+      })
+      expect(result.httpStatus).toBe(200)
+      for (const value of secretValues()) expect(JSON.stringify(result)).not.toContain(value)
+    },
+  )
+
+  test.each(Object.keys(inputs))(
+    '%s: failures are CallFailures with a class, are not retried inside, and hold no secret',
+    async (name) => {
+      for (const status of [302, 400, 408, 410, 429, 500, 503]) {
+        requests = []
+        answer = { status, body: JSON.stringify({ error: secretValues() }) }
+        const failure = await failureOf(call(name))
+        expect(failure).toBeInstanceOf(CallFailure)
+        expect(FAILURE_CLASSES).toContain(failure.class)
+        expect(failure).toMatchObject({
+          httpStatus: status,
+          retryAfterMs: 3_000,
+          upstream: { http_status: status },
+        })
+        for (const value of secretValues())
+          expect(JSON.stringify({ ...failure, message: failure.message })).not.toContain(value)
+        expect(requests).toHaveLength(1)
+      }
+    },
+  )
+
+  test.each(Object.keys(inputs))('%s: an aborted attempt ends, and is never sent', async (name) => {
+    requests = []
+    const failure = await failureOf(call(name, 'key', AbortSignal.abort(new Error('cancelled'))))
+    expect(failure).toMatchObject({ class: 'never_sent', kind: 'aborted' })
+    expect(requests).toEqual([])
+  })
+
+  test.each(Object.keys(inputs))(
+    '%s: sends the same idempotency key on every attempt, if its upstream takes one',
+    async (name) => {
+      answer = { status: 200, body: '{}' }
+      requests = []
+      for (let attempt = 0; attempt < 2; attempt += 1) await call(name, 'stable-key')
+      const sent = requests.map(({ headers }) => Object.values(headers).includes('stable-key'))
+      const expected = connector().operations.get(name)?.takesIdempotencyKey ?? false
+      expect(sent).toEqual([expected, expected])
+    },
+  )
+})
