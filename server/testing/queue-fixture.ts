@@ -123,3 +123,10 @@ export const silence = run<{ readonly nodeId: string }>(
   `update node set beat_at = clock_timestamp() - interval '1 hour' where node_id = $1`,
   ({ nodeId }) => [nodeId],
 )
+
+/** Forgets every job, so that a runner of the next test finds only that test's jobs. */
+export const clearQueue = run<undefined>(
+  'test.clear_queue',
+  'truncate job, job_payload, job_ready, job_run, job_deferred, job_dead, job_attempt, idem, node',
+  () => [],
+)

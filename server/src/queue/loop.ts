@@ -1,5 +1,6 @@
 import type { Clock, Random } from '../platform/clock.ts'
 import type { Log } from '../platform/log.ts'
+import { createLatch } from './latch.ts'
 
 export interface LoopOptions {
   readonly name: string
@@ -11,6 +12,8 @@ export interface LoopOptions {
 }
 
 export interface Loop {
+  /** Starts the next round now, or as soon as the running one has ended. */
+  ring(): void
   /** Lets the running round end and starts no other. */
   stop(): Promise<void>
 }
@@ -24,10 +27,11 @@ export const backoffMs = (failures: number, random: Random): number =>
 
 /** Runs a round of background work for ever. A failed round is logged and tried again: nothing ends the loop but `stop`. */
 export function startLoop({ name, clock, random, log, work }: LoopOptions): Loop {
-  const stopping = new AbortController()
+  const latch = createLatch(clock)
+  let stopping = false
   const rounds = async (): Promise<void> => {
     let failures = 0
-    while (!stopping.signal.aborted) {
+    while (!stopping) {
       let pauseMs: number
       try {
         pauseMs = await work()
@@ -37,13 +41,15 @@ export function startLoop({ name, clock, random, log, work }: LoopOptions): Loop
         pauseMs = backoffMs(failures, random)
         log.warn({ err, loop: name, failures }, 'background work of the queue failed and will be tried again')
       }
-      await clock.sleep(pauseMs, stopping.signal).catch(() => undefined)
+      await latch.wait(pauseMs)
     }
   }
   const running = rounds()
   return {
+    ring: () => latch.ring(),
     stop: () => {
-      stopping.abort()
+      stopping = true
+      latch.ring()
       return running
     },
   }

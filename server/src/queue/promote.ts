@@ -4,8 +4,8 @@ import { promoteDue } from './promote.sql.ts'
 
 /** Jobs per statement. */
 const BATCH = 1_000
-/** A job that is deferred while we sleep may be due before the next one we know of. */
-const LONGEST_PAUSE_MS = 250
+/** A job that another process defers while we sleep may be due before the next one we know of. */
+export const LONGEST_PAUSE_MS = 250
 const SHORTEST_PAUSE_MS = 2
 
 /**

@@ -33,7 +33,7 @@ import type { ClaimedJob, FollowUps } from './job.ts'
 import { createLanes } from './lanes.ts'
 import { type Loop, startLoop } from './loop.ts'
 import { planSettings, removeNode } from './node.sql.ts'
-import { createPromoter } from './promote.ts'
+import { createPromoter, LONGEST_PAUSE_MS } from './promote.ts'
 import { queueMetrics } from './queue-metrics.ts'
 import { RESCUE_LIMITS, rescue } from './rescue.ts'
 import { createSettler } from './settler.ts'
@@ -113,6 +113,7 @@ export function createRunner(options: RunnerOptions): Runner {
   const held = new Set<number>()
   const stops: (() => Promise<void> | void)[] = []
   let claimer: Claimer | undefined
+  let promoting: Loop | undefined
   let stopping = false
 
   const settler = createSettler({
@@ -122,7 +123,10 @@ export function createRunner(options: RunnerOptions): Runner {
     random,
     log,
     settled: (settled, stale, followed) => {
-      for (const { job, row } of settled) metrics.settled.inc({ queue: job.queue, outcome: row.outcome })
+      for (const { job, row, outcome } of settled) {
+        metrics.settled.inc({ queue: job.queue, outcome: row.outcome })
+        if ('delayMs' in outcome) promoteIn(outcome.delayMs)
+      }
       if (stale > 0) {
         metrics.stale.inc(stale)
         log.warn({ stale }, 'settlements refused: their leases had been given to somebody else')
@@ -184,6 +188,11 @@ export function createRunner(options: RunnerOptions): Runner {
     claiming: () => claimer?.busy ?? false,
     cancel: (leaseId) => attempts.abort(leaseId, 'cancelled'),
   })
+
+  // The promoter sleeps until the next due time it knows of; what is deferred meanwhile may be due before that.
+  const promoteIn = (ms: number): void => {
+    if (ms < LONGEST_PAUSE_MS) void clock.sleep(ms).then(() => promoting?.ring())
+  }
 
   const promote = createPromoter(claimDb, (jobs, promoted) => {
     metrics.promoted.inc(jobs)
@@ -255,12 +264,13 @@ export function createRunner(options: RunnerOptions): Runner {
         claimed,
         beat: heart.beat,
       })
+      promoting = startLoop({ name: 'promote', clock, random, log, work: promote })
       const loops = [
+        promoting,
         every('heartbeat', timing.beatMs, heart.beat),
         every('watch', WATCH_MS, watch),
         every('rescue', timing.rescueMs, rescueRound),
         every('housekeeping', timing.housekeepingMs, housekeeping),
-        startLoop({ name: 'promote', clock, random, log, work: promote }),
       ]
       stops.push(
         wakeUp.subscribe((hinted) => claimer?.hint(hinted)),
