@@ -49,6 +49,20 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
       description:
         'What operators and automation call. Tokens of this plane have the audience `orchestrator-control`.',
       version: VERSION,
+      tags: [
+        'workspaces',
+        'configs',
+        'policies',
+        'connectors',
+        'secret refs',
+        'webhook routes',
+        'webhook inbox',
+        'jobs',
+        'events',
+        'identities',
+        'tokens',
+        'audit',
+      ],
     },
   })
   const configDeps = { db, secretNames, refusal: dial.refusal, activeConfigs }

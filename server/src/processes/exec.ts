@@ -40,6 +40,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
       title: 'Orchestrator: exec plane',
       description: 'What products call. Tokens of this plane have the audience `orchestrator-exec`.',
       version: VERSION,
+      tags: ['execute', 'jobs', 'events', 'tokens'],
     },
   })
   executeExec(app, { platform, activeConfigs, dial, resolveSecret, requestLog, stopSignal: stopping.signal })

@@ -29,6 +29,7 @@ export async function buildIngress(environment: Environment): Promise<BuiltProce
       title: 'Orchestrator: webhook ingress',
       description: 'What webhook providers call. Authentication is the signature of the provider.',
       version: VERSION,
+      tags: ['webhooks'],
     },
   })
   const accept = createWebhookAcceptor({
