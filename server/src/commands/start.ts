@@ -7,14 +7,17 @@ import { type Command, print } from './command.ts'
 import { openLog } from './log-destination.ts'
 import { welcome } from './welcome.ts'
 
+/** npm passes on a Ctrl-C that the terminal has sent to this process as well: two so close are one. */
+const ECHO_MS = 500
+
 /** Resolves with the name of the signal that asks this process to stop; a second one ends it at once. */
 function stopSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
-    let asked = false
+    let askedAt: number | undefined
     for (const signal of ['SIGINT', 'SIGTERM'] as const)
       process.on(signal, () => {
-        if (asked) process.exit(130)
-        asked = true
+        askedAt ??= performance.now()
+        if (performance.now() - askedAt > ECHO_MS) process.exit(130)
         resolve(signal)
       })
   })
