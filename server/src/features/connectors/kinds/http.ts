@@ -99,7 +99,6 @@ function compileOperation(name: string, operation: HttpOperation, settings: Http
 function authHeaders(auth: HttpSettings['auth'], token: Secret | undefined): Record<string, string> {
   if (!auth || auth.type === 'none' || !token) return {}
   const value = token.reveal()
-  // A trailing line feed is what a secret in a file often has; sent as it is it would fail every call.
   if (value === '' || !isHeaderValue(value))
     throw new Problem(
       'secret_unresolved',
