@@ -44,17 +44,22 @@ type Headers =
 const PREFIX = 'whsec_'
 const DEFAULT_TOLERANCE_SECONDS = 300
 
+/** Header names have no case (RFC 9110 §5.1); frameworks differ in what they make of them. */
 function header(headers: Headers, name: string): string {
   const value =
-    typeof headers.get === 'function' ? headers.get(name) : (headers as Record<string, unknown>)[name]
+    typeof headers.get === 'function'
+      ? headers.get(name)
+      : Object.entries(headers).find(([key]) => key.toLowerCase() === name)?.[1]
   if (typeof value === 'string' && value !== '') return value
   throw new CallbackRefused('missing_header', `The header ${name} is missing or was sent more than once.`)
 }
 
+/** Checked strictly: Buffer.from would make some key of any text. */
 function keyOf(secret: string): Buffer {
-  const key = Buffer.from(secret.startsWith(PREFIX) ? secret.slice(PREFIX.length) : secret, 'base64')
-  if (key.length === 0) throw new CallbackRefused('bad_secret', 'A signing secret is empty or not base64.')
-  return key
+  const encoded = secret.startsWith(PREFIX) ? secret.slice(PREFIX.length) : secret
+  if (!/^[A-Za-z0-9+/]+={0,2}$/.test(encoded))
+    throw new CallbackRefused('bad_secret', 'A signing secret is empty or not base64.')
+  return Buffer.from(encoded, 'base64')
 }
 
 /**
@@ -67,20 +72,26 @@ export function verifyCallback(
   secrets: readonly string[],
   options: VerifyOptions = {},
 ): VerifiedCallback {
+  const tolerance = options.toleranceSeconds ?? DEFAULT_TOLERANCE_SECONDS
+  // Infinity or NaN would accept every timestamp, and with it every replay.
+  if (!(tolerance > 0 && Number.isFinite(tolerance)))
+    throw new RangeError('toleranceSeconds must be a positive number')
+  if (secrets.length === 0)
+    throw new CallbackRefused('bad_secret', 'There is no signing secret to verify with.')
+  const keys = secrets.map(keyOf)
   const id = header(headers, 'webhook-id')
   const sent = header(headers, 'webhook-timestamp')
   const signatures = header(headers, 'webhook-signature')
   if (!/^\d{1,12}$/.test(sent))
     throw new CallbackRefused('bad_timestamp', 'webhook-timestamp is not a number of seconds.')
-  const tolerance = options.toleranceSeconds ?? DEFAULT_TOLERANCE_SECONDS
   const ageSeconds = (options.now ?? Date.now()) / 1_000 - Number(sent)
   if (ageSeconds > tolerance)
     throw new CallbackRefused('too_old', 'The callback is older than the tolerance allows.')
   if (ageSeconds < -tolerance)
     throw new CallbackRefused('too_new', 'The callback comes from the future; check the clocks.')
 
-  const expected = secrets.map((secret) =>
-    createHmac('sha256', keyOf(secret)).update(`${id}.${sent}.`).update(rawBody).digest(),
+  const expected = keys.map((key) =>
+    createHmac('sha256', key).update(`${id}.${sent}.`).update(rawBody).digest(),
   )
   const given = signatures
     .split(' ')

@@ -1,0 +1,248 @@
+/**
+ * A typed client of the execution plane. No dependencies and no retries: the hub retries, and a call that is
+ * repeated by its caller must carry the same idempotency key.
+ */
+
+export interface ClientOptions {
+  /** Root of the execution plane, e.g. `https://hub.example.com`. */
+  readonly baseUrl: string
+  /** A bearer token that lives as long as the client … */
+  readonly token?: string
+  /** … or where to get one. Called for every request; with `refresh` after the hub refused the last one. */
+  readonly getToken?: (refresh: boolean) => string | Promise<string>
+  /** Ends a request without an answer. Default 70 s: longer than the longest execution. */
+  readonly timeoutMs?: number
+  readonly fetch?: typeof fetch
+}
+
+export interface CallOptions {
+  /** Sent as `Idempotency-Key`: give it to everything that must not happen twice. */
+  readonly idempotencyKey?: string
+  readonly correlationId?: string
+  /** W3C Trace Context, to continue the caller's trace. */
+  readonly traceparent?: string
+  readonly signal?: AbortSignal
+}
+
+export type Metadata = Readonly<Record<string, string>>
+
+export interface ExecuteRequest {
+  readonly connector: string
+  readonly operation: string
+  readonly input: unknown
+  readonly options?: {
+    readonly timeout_ms?: number
+    readonly dry_run?: boolean
+    readonly metadata?: Metadata
+  }
+}
+
+export interface ExecuteResult<Output = unknown> {
+  readonly status: 'ok'
+  readonly output: Output
+  readonly upstream: { readonly http_status: number | null }
+  readonly attempts: number
+  readonly latency_ms: number
+  readonly idempotency: { readonly key: string; readonly replayed: boolean }
+  readonly request_id: string
+  readonly trace_id: string
+}
+
+export type QueueName = 'critical' | 'webhook' | 'default' | 'low'
+
+export interface JobRequest {
+  readonly connector: string
+  readonly operation: string
+  readonly input: unknown
+  readonly queue?: QueueName
+  /** 1 first, 4 last. */
+  readonly priority?: number
+  /** ISO 8601. */
+  readonly run_at?: string
+  readonly callback?: { readonly connector: string }
+  readonly metadata?: Metadata
+}
+
+export interface JobAccepted {
+  readonly job_id: string
+  readonly status: 'queued'
+  readonly queued_at: string
+  readonly request_id: string
+  readonly trace_id: string
+}
+
+export interface Job {
+  readonly id: string
+  readonly state: string
+  readonly queue: QueueName
+  readonly connector: string
+  readonly operation: string
+  readonly attempts: number
+  readonly next_run_at: string | null
+  readonly created_at: string
+  readonly finished_at: string | null
+  readonly input: unknown
+  /** What the operation answered; null until the job is done. */
+  readonly result: unknown
+  readonly dead_reason: string | null
+  readonly metadata: Readonly<Record<string, unknown>>
+  readonly correlation_id: string
+  readonly trace_id: string
+}
+
+export interface JobAttempt {
+  readonly attempt: number
+  readonly outcome: string
+  /** One sentence. */
+  readonly why: string
+  readonly started_at: string
+  readonly ended_at: string
+  readonly http_status: number | null
+  readonly error: { readonly class: string; readonly message: string } | null
+  readonly next_run_at: string | null
+}
+
+export interface EventFilter {
+  readonly type?: string
+  readonly connector?: string
+  readonly severity?: 'debug' | 'info' | 'warning' | 'error'
+  readonly trace_id?: string
+  readonly job_id?: string
+  readonly order?: 'asc' | 'desc'
+  readonly cursor?: string
+  readonly limit?: number
+}
+
+export interface HubEvent {
+  /** The place in the log: send it as `cursor` to go on after it. */
+  readonly id: string
+  readonly at: string
+  readonly type: string
+  readonly severity: string
+  readonly message: string
+  readonly connector: string | null
+  readonly job_id: string | null
+  readonly inbox_id: string | null
+  readonly request_id: string | null
+  readonly correlation_id: string | null
+  readonly trace_id: string | null
+  readonly data: Readonly<Record<string, unknown>>
+}
+
+export interface Page<Item> {
+  readonly data: readonly Item[]
+  /** Null on the last page. */
+  readonly next_cursor: string | null
+}
+
+/** A problem document of the hub (RFC 9457). */
+export interface ProblemDocument {
+  readonly type: string
+  readonly title: string
+  readonly status: number
+  readonly detail: string
+  readonly code: string
+  readonly retryable: boolean
+  /** What to do next, one sentence. */
+  readonly next?: string
+  readonly details?: readonly { readonly path: string; readonly message: string }[]
+  readonly request_id: string
+  readonly trace_id: string
+  /** For executions: `unknown` = it may have had its effect; `not_sent` = it has not. */
+  readonly outcome?: string
+  readonly upstream?: { readonly http_status: number; readonly body_excerpt: string }
+}
+
+/** The hub answered, but not with success. Failures of the network stay what `fetch` throws. */
+export class OrchestratorError extends Error {
+  override readonly name = 'OrchestratorError'
+  readonly status: number
+  /** `code` of the problem; `http_<status>` when the answer was not the hub's (a proxy in between). */
+  readonly code: string
+  readonly problem: ProblemDocument | undefined
+  /** From `Retry-After`. */
+  readonly retryAfterSeconds: number | undefined
+
+  constructor(status: number, problem: ProblemDocument | undefined, retryAfterSeconds: number | undefined) {
+    super(
+      problem
+        ? `${problem.code}: ${problem.detail}`
+        : `The answer was HTTP ${status} and no problem document.`,
+    )
+    this.status = status
+    this.code = problem?.code ?? `http_${status}`
+    this.problem = problem
+    this.retryAfterSeconds = retryAfterSeconds
+  }
+}
+
+export interface Client {
+  /** Runs an operation now. */
+  execute<Output = unknown>(request: ExecuteRequest, options?: CallOptions): Promise<ExecuteResult<Output>>
+  /** Hands an operation over to run later; the same idempotency key gives the same job. */
+  createJob(request: JobRequest, options?: CallOptions): Promise<JobAccepted>
+  getJob(
+    id: string,
+    options?: CallOptions,
+  ): Promise<{ readonly job: Job; readonly attempts: readonly JobAttempt[] }>
+  listEvents(filter?: EventFilter, options?: CallOptions): Promise<Page<HubEvent>>
+}
+
+/** Makes a client. Throws `TypeError` without a token or a usable `baseUrl`. */
+export function createClient(options: ClientOptions): Client {
+  const { token, getToken = token === undefined ? undefined : () => token } = options
+  if (!getToken) throw new TypeError('createClient needs `token` or `getToken`')
+  const root = new URL(options.baseUrl)
+  const send = options.fetch ?? fetch
+
+  const once = async (method: string, path: string, body: unknown, call: CallOptions, refresh: boolean) => {
+    const timeout = AbortSignal.timeout(options.timeoutMs ?? 70_000)
+    return send(new URL(path, root.href.endsWith('/') ? root : `${root.href}/`), {
+      method,
+      headers: {
+        accept: 'application/json',
+        authorization: `Bearer ${await getToken(refresh)}`,
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+        ...(call.idempotencyKey !== undefined && { 'idempotency-key': call.idempotencyKey }),
+        ...(call.correlationId !== undefined && { 'x-correlation-id': call.correlationId }),
+        ...(call.traceparent !== undefined && { traceparent: call.traceparent }),
+      },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+      signal: call.signal ? AbortSignal.any([call.signal, timeout]) : timeout,
+      redirect: 'error',
+    })
+  }
+
+  const request = async <Result>(method: string, path: string, body: unknown, call: CallOptions = {}) => {
+    let response = await once(method, path, body, call, false)
+    // A refused token has done nothing yet, so this one repetition is safe.
+    if (response.status === 401 && options.getToken) {
+      await response.body?.cancel()
+      response = await once(method, path, body, call, true)
+    }
+    if (!response.ok) throw await errorOf(response)
+    return (await response.json()) as Result
+  }
+
+  return {
+    execute: (body, call) => request('POST', 'execute', body, call),
+    createJob: (body, call) => request('POST', 'jobs', body, call),
+    getJob: (id, call) => request('GET', `jobs/${encodeURIComponent(id)}`, undefined, call),
+    listEvents: (filter = {}, call) => {
+      const query = new URLSearchParams()
+      for (const [name, value] of Object.entries(filter))
+        if (value !== undefined) query.set(name, String(value))
+      return request('GET', `events?${query}`, undefined, call)
+    },
+  }
+}
+
+async function errorOf(response: Response): Promise<OrchestratorError> {
+  const seconds = Number(response.headers.get('retry-after') ?? Number.NaN)
+  const isProblem = response.headers.get('content-type')?.includes('application/problem+json') ?? false
+  const problem = isProblem
+    ? ((await response.json().catch(() => undefined)) as ProblemDocument | undefined)
+    : undefined
+  if (!isProblem) await response.body?.cancel()
+  return new OrchestratorError(response.status, problem, Number.isFinite(seconds) ? seconds : undefined)
+}
