@@ -28,7 +28,9 @@ const createTable = run<null>(
   'create table thing (id int constraint thing_key primary key, n int8)',
   () => [],
 )
-const insert = run<{ id: number }>('test.insert', 'insert into thing values ($1::int, $1::int)', ({ id }) => [id])
+const insert = run<{ id: number }>('test.insert', 'insert into thing values ($1::int, $1::int)', ({ id }) => [
+  id,
+])
 const all = many<null, { id: number; n: number }>('test.all', 'select * from thing order by id', () => [])
 const byId = maybeOne<number, { id: number }>('test.by_id', 'select * from thing where id = $1', (id) => [id])
 const exactlyOne = one<null, { id: number }>('test.exactly_one', 'select * from thing', () => [])
