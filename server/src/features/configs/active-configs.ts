@@ -110,11 +110,16 @@ async function load(db: Db, tenantId: string): Promise<ActiveConfig> {
     const lane = lanes.get(name)
     if (lane === undefined) throw new Error(`connector ${name} has no lane`)
     const own = config.policy === undefined ? undefined : document.policies[config.policy]
-    const levels = { ...(workspace && { workspace }), ...(own && { connector: own }) }
+    const compiled = compileConnector({ name, lane, config })
+    const levels = {
+      kind: compiled.kindPolicy,
+      ...(workspace && { workspace }),
+      ...(own && { connector: own }),
+    }
     return [
       name,
       {
-        connector: compileConnector({ name, lane, config }),
+        connector: compiled,
         configVersion: row.version,
         policy: (request) => effectivePolicy({ ...levels, ...(request && { request }) }),
       },

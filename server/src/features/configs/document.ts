@@ -27,6 +27,9 @@ export const ConfigDocument = Type.Object(
 )
 export type ConfigDocument = Static<typeof ConfigDocument>
 
+/** `GET /policies/effective` is another question: a policy of this name could be stored but not read. */
+const RESERVED_POLICY = 'effective'
+
 export const EMPTY_DOCUMENT: ConfigDocument = { policies: {}, connectors: {} }
 
 const under = (prefix: string, faults: readonly ProblemDetail[]): ProblemDetail[] =>
@@ -46,6 +49,8 @@ export function checkDocument(
       checkPolicy(policy, name === DEFAULT_POLICY ? undefined : inherited(document)),
     ),
   )
+  if (Object.hasOwn(document.policies, RESERVED_POLICY))
+    policyFaults.push({ path: `/policies/${RESERVED_POLICY}`, message: 'is a reserved name' })
   const connectorFaults = Object.entries(document.connectors).flatMap(([name, connector]) => {
     const at = `/connectors/${name}`
     const faults = under(at, checkConnector(name, connector, knows.refusal ? { refusal: knows.refusal } : {}))

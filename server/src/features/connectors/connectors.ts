@@ -13,6 +13,7 @@ import { DialFailure } from '../../platform/dial/dial-failure.ts'
 import type { Secret } from '../../platform/secret.ts'
 import { Problem, type ProblemDetail } from '../../problems.ts'
 import { CallFailure } from '../../resilience/failure.ts'
+import type { PolicyDocument } from '../policies/policies.ts'
 import { failureOfDial } from './classify.ts'
 import type { ConnectorConfig, KindDescription, OperationDescription } from './connectors.schema.ts'
 import type { InvokeContext, InvokeResult, Operation } from './define-connector.ts'
@@ -43,6 +44,8 @@ export interface Connector {
   readonly lane: number
   /** Name of its policy; undefined = the default policy. */
   readonly policy: string | undefined
+  /** What its kind needs where no policy says otherwise. */
+  readonly kindPolicy: PolicyDocument
   readonly settings: unknown
   /** Secret of the kind → name of the secret ref. */
   readonly secretRefs: Readonly<Record<string, string>>
@@ -83,6 +86,7 @@ export function compileConnector(of: {
     kind: kind.kind,
     lane,
     policy: config.policy,
+    kindPolicy: kind.policy,
     settings: config.settings,
     secretRefs: config.secrets ?? {},
     operations: new Map(operations),

@@ -3,6 +3,7 @@ import type { Clock } from '../../platform/clock.ts'
 import type { Dial } from '../../platform/dial/dial.ts'
 import type { Secret } from '../../platform/secret.ts'
 import type { ProblemDetail } from '../../problems.ts'
+import type { PolicyDocument } from '../policies/policies.ts'
 
 /** A JSON Schema (draft 2020-12) as plain JSON. */
 export type JsonSchema = Readonly<Record<string, unknown>>
@@ -66,6 +67,8 @@ export interface ConnectorDefinition<Settings extends TObject, SecretName extend
   /** Every field with a description: the console draws its form from it. */
   readonly settings: Settings
   readonly secrets: Readonly<Record<SecretName, SecretSpec>>
+  /** What calls of this kind need where no policy of the workspace says otherwise. */
+  readonly policy?: PolicyDocument
   /**
    * Faults that the settings' schema cannot say; paths are relative to the connector (`/settings/…`,
    * `/secrets/…`). Called with settings that fit the schema.
@@ -84,6 +87,7 @@ export interface ConnectorKind {
   readonly description: string
   readonly settings: TObject
   readonly secrets: Readonly<Record<string, SecretSpec>>
+  readonly policy: PolicyDocument
   check(settings: unknown, secretNames: readonly string[]): readonly ProblemDetail[]
   targets(settings: unknown): readonly { readonly path: string; readonly url: string }[]
   operations(settings: unknown): Readonly<Record<string, Operation>>
@@ -103,6 +107,7 @@ export function defineConnector<Settings extends TObject, SecretName extends str
     description: definition.description,
     settings: definition.settings,
     secrets: definition.secrets,
+    policy: definition.policy ?? {},
     check: (settings, secretNames) => definition.check?.(typed(settings), secretNames) ?? [],
     targets: (settings) => definition.targets?.(typed(settings)) ?? [],
     operations: (settings) => definition.operations(typed(settings)),

@@ -39,7 +39,7 @@ const Effective = Type.Object({
   config_version: Type.Integer(),
   policy: Type.Unknown({ description: 'The policy with every value decided.' }),
   sources: Type.Record(Type.String(), Type.String(), {
-    description: 'Where each value came from: system, workspace, connector.',
+    description: 'Where each value came from: system, kind, workspace, connector.',
   }),
 })
 

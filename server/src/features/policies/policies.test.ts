@@ -40,6 +40,16 @@ describe('the policy in force', () => {
     })
   })
 
+  test('a kind’s own values stand between the system’s and the workspace’s', () => {
+    const kind = { timeouts: { attempt_ms: 15_000 }, job_retry: { schedule_ms: [0, 5_000] } }
+    expect(effectivePolicy({ kind })).toMatchObject({
+      policy: { timeouts: { attempt_ms: 15_000 }, job_retry: { schedule_ms: [0, 5_000] } },
+      sources: { 'timeouts.attempt_ms': 'kind', 'job_retry.schedule_ms': 'kind' },
+    })
+    const workspace = { job_retry: { max_attempts: 2 } }
+    expect(effectivePolicy({ kind, workspace }).policy.job_retry).toMatchObject({ max_attempts: 2 })
+  })
+
   test('the innermost level decides between a table and exponential waits', () => {
     const workspace: PolicyDocument = { job_retry: { schedule_ms: [0, 5_000] } }
     const inherited = effectivePolicy({ workspace, connector: { retry: { max_attempts: 2 } } })

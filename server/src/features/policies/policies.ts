@@ -1,7 +1,8 @@
 /**
  * The door of the policies feature: how long a workspace's calls may take and how often they are repeated.
  *
- * Inheritance: system ← workspace (the policy named `default`) ← connector (the policy it names) ← request. Each
+ * Inheritance: system ← kind (what the connector's kind needs) ← workspace (the policy named `default`) ←
+ * connector (the policy it names) ← request. Each
  * level overrides the values it names and no others; a request may only tighten. A policy is part of the config
  * document (features/configs), so it is immutable once stored and read from memory.
  */
@@ -27,7 +28,7 @@ export interface Policy {
   readonly job_retry: { readonly schedule_ms: readonly number[] } | ExponentialRetry
 }
 
-export type PolicySource = 'system' | 'workspace' | 'connector' | 'request'
+export type PolicySource = 'system' | 'kind' | 'workspace' | 'connector' | 'request'
 
 export interface EffectivePolicy {
   readonly policy: Policy
@@ -55,12 +56,14 @@ export const STANDARD_WEBHOOKS_SCHEDULE_MS: readonly number[] = [
  * names. Errors: `policy_violation` when the request asks for more than it would get without asking.
  */
 export function effectivePolicy(levels: {
+  readonly kind?: PolicyDocument
   readonly workspace?: PolicyDocument
   readonly connector?: PolicyDocument
   readonly request?: RequestLimits
 }): EffectivePolicy {
   const sources: Record<string, PolicySource> = {}
   const named: [PolicySource, PolicyDocument | undefined][] = [
+    ['kind', levels.kind],
     ['workspace', levels.workspace],
     ['connector', levels.connector],
   ]

@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox'
 import type { FailureClass } from '../../../resilience/failure.ts'
+import { STANDARD_WEBHOOKS_SCHEDULE_MS } from '../../policies/policies.ts'
 import { failureOfAnswer } from '../classify.ts'
 import { defineConnector, type InvokeContext } from '../define-connector.ts'
 import { messageId, signatureHeaders } from '../sign-callback.ts'
@@ -38,6 +39,11 @@ export const callback = defineConnector({
         'During a rotation: the old value. Messages carry one signature of each until it is removed.',
       required: false,
     },
+  },
+  // The receiver is a product that may be down for a night; the table and the time are Standard Webhooks'.
+  policy: {
+    timeouts: { attempt_ms: 15_000 },
+    job_retry: { schedule_ms: [...STANDARD_WEBHOOKS_SCHEDULE_MS] },
   },
   targets: (settings) => [{ path: '/settings/url', url: settings.url }],
   operations: (settings) => ({
