@@ -332,14 +332,15 @@ begin
 end
 $$;
 
--- Takes up to `take` jobs from each lane of `lanes`, in the order given, and starts a lease for each.
+-- Takes up to `take` jobs from each lane of `lanes` and starts a lease for each.
 -- A function because of one rule: the lock of a tenant is taken in one statement, and what its caps allow is
 -- counted in the next. In one statement the count would use the snapshot from before the lock, and two nodes
 -- would both find the last free place (measured: 18 running with a cap of 5).
 -- A tenant that another node is just claiming for, or whose job is just being cancelled, is 'contended'.
--- Answer: {registered, jobs: [[job…]…], lanes: [{verdict, taken, last: [seq per priority], wait_ms}…]}, lanes in
--- the order of the request. `low` is the watermark per priority: the scan starts behind it, and does not walk the
--- dead entries that an old snapshot keeps in front of it.
+-- `low` is the watermark per priority: the scan starts behind it, and does not walk the dead entries that an old
+-- snapshot keeps in front of it. `offset 0` keeps a lookup a lookup by the whole key, whatever the statistics say.
+-- Answer: {registered, jobs: [job…], lanes: [{verdict, taken, last: [seq per priority], wait_ms}…]}, lanes in the
+-- order of the request.
 create function claim_jobs(claimer uuid, lanes json, max_run_ms int) returns json
 language plpgsql volatile
 set enable_seqscan = off
@@ -349,19 +350,7 @@ set enable_mergejoin = off
 as $$
 declare
   locked uuid[];
-  oldest bigint;
-  asked record;
-  granted int;
-  room int;
-  tenant_running int;
-  lane_running int;
-  gone_rows int;
-  highest bigint;
-  part json;
-  last bigint[];
-  verdict text;
-  jobs json[] := '{}';
-  verdicts json[] := '{}';
+  answer json;
 begin
   -- A node that stopped beating may have been declared dead: its new leases would be rescued at once.
   if not exists (
@@ -378,91 +367,116 @@ begin
   )
   select coalesce(array_agg(tenant_id) filter (where won), '{}') into locked from attempt;
 
-  select coalesce(min(oldest_lease), 0) into oldest from node;
-
-  for asked in
-    select l.queue, l.tenant_id, l.lane, l.take, l.low, lp.max_running as lane_max, tp.max_running as tenant_max,
-           l.tenant_id = any (locked) as won,
-           lp.paused_at is not null or tp.paused_at is not null as paused,
-           ceil(extract(epoch from lp.blocked_until - clock_timestamp()) * 1000)::bigint as blocked_ms
+  with asked as materialized (
+    select l.*,
+           case when lp.paused_at is not null or tp.paused_at is not null then 'paused'
+                when lp.blocked_until > clock_timestamp() then 'blocked'
+                when not l.tenant_id = any (locked) then 'contended' end as shut,
+           ceil(extract(epoch from lp.blocked_until - clock_timestamp()) * 1000)::bigint as blocked_ms,
+           tp.max_running - c.in_tenant as tenant_room,
+           lp.max_running - c.in_lane as lane_room
     from json_to_recordset(lanes)
       as l (ord int, queue smallint, tenant_id uuid, lane int, take int, low bigint[])
     left join lane_policy lp on lp.tenant_id = l.tenant_id and lp.lane = l.lane
     left join tenant_policy tp on tp.tenant_id = l.tenant_id
-    order by l.ord
-  loop
-    granted := 0;
-    room := 0;
-    last := array[null, null, null, null]::bigint[];
-    if asked.paused then
-      verdict := 'paused';
-    elsif asked.blocked_ms > 0 then
-      verdict := 'blocked';
-    elsif not asked.won then
-      verdict := 'contended';
-    else
-      granted := asked.take;
-      if asked.lane_max is not null or asked.tenant_max is not null then
-        select count(*), count(*) filter (where lane = asked.lane) into tenant_running, lane_running
-        from job_run where tenant_id = asked.tenant_id and lease_id >= oldest;
-        granted := greatest(0, least(granted, asked.tenant_max - tenant_running, asked.lane_max - lane_running));
-      end if;
-      room := granted;
-      for level in 1..4 loop
-        exit when room <= 0;
-        with picked as materialized (
-          select ctid as at from job_ready
-          where queue = asked.queue and tenant_id = asked.tenant_id and lane = asked.lane
-            and priority = level and seq > asked.low[level]
-          order by seq limit room
-          for update skip locked
-        ),
-        gone as (
-          delete from job_ready where ctid = any (array(select at from picked))
-          returning seq, job_id, attempt, ready_at
-        ),
-        -- A job that was cancelled while it waited is dropped here: its row in `job` is finished.
-        due as materialized (
-          select g.seq, g.attempt, g.ready_at, j.*, nextval('job_lease_seq') as lease_id,
-                 clock_timestamp() as started_at
-          from gone g
-          join job j on j.tenant_id = asked.tenant_id and j.id = g.job_id and j.state = 'queued'
-        ),
-        started as (
-          insert into job_run (tenant_id, job_id, lease_id, queue, lane, priority, attempt, node_id, started_at,
-                               deadline_at)
-          select tenant_id, id, lease_id, queue, lane, priority, attempt, claimer, started_at,
-                 started_at + max_run_ms * interval '1 millisecond'
-          from due
-        )
-        select (select count(*) from gone), (select max(seq) from gone), json_agg(json_build_object(
-          'id', d.id, 'tenant_id', d.tenant_id, 'queue', d.queue, 'lane', d.lane, 'connector', d.connector,
-          'operation', d.operation, 'input', p.input, 'metadata', p.metadata, 'completion', p.completion,
-          'attempt', d.attempt, 'lease_id', d.lease_id, 'idempotency_key', d.idempotency_key,
-          'inbox_id', d.inbox_id, 'created_by', d.created_by, 'created_at', d.created_at,
-          'request_id', d.request_id, 'correlation_id', d.correlation_id, 'trace_id', d.trace_id,
-          'traceparent', d.traceparent,
-          'waited_ms', extract(epoch from d.started_at - d.ready_at) * 1000
-        ) order by d.seq)
-        into gone_rows, highest, part
-        from due d
-        join job_payload p on p.tenant_id = d.tenant_id and p.job_id = d.id;
-
-        room := room - gone_rows;
-        last[level] := highest;
-        if part is not null then jobs := jobs || part; end if;
-      end loop;
-      verdict := case
-        when granted > 0 and room > 0 then 'drained'
-        when granted < asked.take then 'capped'
-        else 'more'
-      end;
-    end if;
-    verdicts := verdicts || json_build_object(
-      'verdict', verdict, 'taken', granted - room, 'last', last, 'wait_ms', asked.blocked_ms
-    );
-  end loop;
-
-  return json_build_object('registered', true, 'jobs', array_to_json(jobs), 'lanes', array_to_json(verdicts));
+    cross join lateral (
+      select count(*) as in_tenant, count(*) filter (where r.lane = l.lane) as in_lane
+      from job_run r
+      where coalesce(lp.max_running, tp.max_running) is not null
+        and r.tenant_id = l.tenant_id and r.lease_id >= (select min(oldest_lease) from node)
+    ) as c
+  ),
+  -- `least` passes over nulls: no cap.
+  roomy as (
+    select *, case when shut is null then greatest(0, least(take, tenant_room, lane_room)) else 0 end as room
+    from asked
+  ),
+  -- Lanes of one tenant share its room in their order, as if each took all it may.
+  granted as materialized (
+    select *, greatest(0, least(
+      room,
+      tenant_room - coalesce(sum(room) over (partition by tenant_id order by ord
+                                             rows between unbounded preceding and 1 preceding), 0),
+      lane_room - coalesce(sum(room) over (partition by tenant_id, lane order by ord
+                                           rows between unbounded preceding and 1 preceding), 0)
+    ))::int as places
+    from roomy
+  ),
+  picked as materialized (
+    select p.place
+    from granted g
+    cross join lateral (
+      select q.place
+      from unnest(g.low) with ordinality as w (mark, level)
+      cross join lateral (
+        select r.ctid as place from job_ready r
+        where r.queue = g.queue and r.tenant_id = g.tenant_id and r.lane = g.lane
+          and r.priority = w.level::smallint and r.seq > w.mark
+        order by r.seq limit g.places
+        for update skip locked
+      ) as q
+      limit g.places
+    ) as p
+    where g.places > 0
+  ),
+  gone as (
+    delete from job_ready where ctid = any (array(select place from picked)) returning *
+  ),
+  -- A job that was cancelled while it waited is dropped here: its row in `job` is finished.
+  due as materialized (
+    select g.seq, g.attempt, g.ready_at, j.*, nextval('job_lease_seq') as lease_id,
+           clock_timestamp() as started_at
+    from (select * from gone order by priority, seq) as g
+    cross join lateral (
+      select * from job where tenant_id = g.tenant_id and id = g.job_id and state = 'queued' offset 0
+    ) as j
+  ),
+  started as (
+    insert into job_run (tenant_id, job_id, lease_id, queue, lane, priority, attempt, node_id, started_at,
+                         deadline_at)
+    select tenant_id, id, lease_id, queue, lane, priority, attempt, claimer, started_at,
+           started_at + max_run_ms * interval '1 millisecond'
+    from due
+  ),
+  found as materialized (
+    select queue, tenant_id, lane, count(*) as rows,
+           array[max(seq) filter (where priority = 1), max(seq) filter (where priority = 2),
+                 max(seq) filter (where priority = 3), max(seq) filter (where priority = 4)] as last
+    from gone group by queue, tenant_id, lane
+  )
+  select json_build_object(
+    'registered', true,
+    'jobs', (
+      select coalesce(json_agg(json_build_object(
+        'id', d.id, 'tenant_id', d.tenant_id, 'queue', d.queue, 'lane', d.lane, 'connector', d.connector,
+        'operation', d.operation, 'input', p.input, 'metadata', p.metadata, 'completion', p.completion,
+        'attempt', d.attempt, 'lease_id', d.lease_id, 'idempotency_key', d.idempotency_key,
+        'inbox_id', d.inbox_id, 'created_by', d.created_by, 'created_at', d.created_at,
+        'request_id', d.request_id, 'correlation_id', d.correlation_id, 'trace_id', d.trace_id,
+        'traceparent', d.traceparent,
+        'waited_ms', extract(epoch from d.started_at - d.ready_at) * 1000
+      )), '[]')
+      from due d
+      cross join lateral (
+        select * from job_payload where tenant_id = d.tenant_id and job_id = d.id offset 0
+      ) as p
+    ),
+    'lanes', (
+      select json_agg(json_build_object(
+        'verdict', case when g.shut is not null then g.shut
+                        when g.places > 0 and coalesce(f.rows, 0) < g.places then 'drained'
+                        -- Its neighbours got the room: whether that is used up shows the next claim.
+                        when g.places < g.room then 'more'
+                        when g.room < g.take then 'capped'
+                        else 'more' end,
+        'taken', coalesce(f.rows, 0),
+        'last', coalesce(f.last, array[null, null, null, null]::bigint[]),
+        'wait_ms', g.blocked_ms
+      ) order by g.ord)
+      from granted g
+      left join found f on f.queue = g.queue and f.tenant_id = g.tenant_id and f.lane = g.lane
+    )
+  ) into answer;
+  return answer;
 end
 $$;

@@ -14,7 +14,7 @@ export interface ClaimedRecord extends JobRow {
 export interface ClaimAnswer {
   /** False: the node's row is missing or too old; beat first. */
   readonly registered: boolean
-  readonly jobs: readonly (readonly ClaimedRecord[])[]
+  readonly jobs: readonly ClaimedRecord[]
   readonly lanes: readonly LaneAnswer[]
 }
 

@@ -22,7 +22,7 @@ export async function claimJobs(
   const { answer } = await claimFromLanes(db, args)
   return {
     registered: answer.registered,
-    jobs: answer.jobs.flat().map((record) => ({ job: toJob(record), waitedMs: record.waited_ms })),
+    jobs: answer.jobs.map((record) => ({ job: toJob(record), waitedMs: record.waited_ms })),
     answers: answer.lanes,
   }
 }

@@ -38,6 +38,8 @@ const NOTHING_TO_DO_MS = 1_000
 /** Another node was at all the tenants we asked for; its claim takes a millisecond or a few. */
 const CONTENDED_MS = 3
 
+const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve))
+
 /** One claim at a time, as long as there are free places and lanes with work. */
 export function startClaimer(options: ClaimerOptions): Claimer {
   const { clock, random, lanes, log } = options
@@ -88,7 +90,11 @@ export function startClaimer(options: ClaimerOptions): Claimer {
       }
       busy = false
       if (failures > 0) await clock.sleep(waitMs, stopping.signal).catch(() => undefined)
-      else if (waitMs > 0) await latch.wait(waitMs)
+      else if (waitMs > 0) {
+        await latch.wait(waitMs)
+        // Attempts that end in the same turn of the event loop free their places together: one claim for all.
+        await nextTurn()
+      }
     }
   }
   const running = rounds()

@@ -25,17 +25,15 @@ import type { Db } from '../platform/db/db.ts'
 import { newId } from '../platform/ids.ts'
 import type { Platform } from '../platform/platform.ts'
 import { createAttempts, type Handler } from './attempts.ts'
+import { createBackground, TIMING, type Timing } from './background.ts'
 import { CANCEL_CHANNEL } from './cancel.ts'
 import { type Claimer, startClaimer } from './claimer.ts'
 import { createHeart } from './heart.ts'
-import { createHousekeeping, ensurePartitions } from './housekeeping.ts'
+import { ensurePartitions } from './housekeeping.ts'
 import type { ClaimedJob, FollowUps } from './job.ts'
 import { createLanes } from './lanes.ts'
-import { type Loop, startLoop } from './loop.ts'
 import { planSettings, removeNode } from './node.sql.ts'
-import { createPromoter, LONGEST_PAUSE_MS } from './promote.ts'
 import { queueMetrics } from './queue-metrics.ts'
-import { RESCUE_LIMITS, rescue } from './rescue.ts'
 import { createSettler } from './settler.ts'
 import type { WakeUp } from './wake-up.ts'
 
@@ -49,23 +47,6 @@ export const QUEUE_SESSION = {
   enable_hashjoin: 'off',
   enable_mergejoin: 'off',
 } as const
-
-export interface Timing {
-  readonly beatMs: number
-  readonly rescueMs: number
-  readonly discoverMs: number
-  readonly housekeepingMs: number
-  /** Without a confirmed beat for this long the node stops its work; must be less than `deadAfterMs` of rescue. */
-  readonly silentMs: number
-}
-
-const TIMING: Timing = {
-  beatMs: 3_000,
-  rescueMs: 5_000,
-  discoverMs: 1_000,
-  housekeepingMs: 15_000,
-  silentMs: 10_000,
-}
 
 export interface RunnerOptions {
   readonly platform: Platform
@@ -99,7 +80,6 @@ export interface Runner {
 const RESERVED_SHARE = 0.2
 const ABORT_GRACE_MS = 1_000
 const STORE_GRACE_MS = 5_000
-const WATCH_MS = 1_000
 
 /** Builds the part of a worker that claims jobs, runs them through `handler` and stores how they ended. */
 export function createRunner(options: RunnerOptions): Runner {
@@ -111,9 +91,8 @@ export function createRunner(options: RunnerOptions): Runner {
   const metrics = queueMetrics(platform.metrics)
   const lanes = createLanes(() => clock.monotonic())
   const held = new Set<number>()
-  const stops: (() => Promise<void> | void)[] = []
+  let unsubscribe: (() => void)[] = []
   let claimer: Claimer | undefined
-  let promoting: Loop | undefined
   let stopping = false
 
   const settler = createSettler({
@@ -125,7 +104,7 @@ export function createRunner(options: RunnerOptions): Runner {
     settled: (settled, stale, followed) => {
       for (const { job, row, outcome } of settled) {
         metrics.settled.inc({ queue: job.queue, outcome: row.outcome })
-        if ('delayMs' in outcome) promoteIn(outcome.delayMs)
+        if ('delayMs' in outcome) background.promoteIn(outcome.delayMs)
       }
       if (stale > 0) {
         metrics.stale.inc(stale)
@@ -189,57 +168,22 @@ export function createRunner(options: RunnerOptions): Runner {
     cancel: (leaseId) => attempts.abort(leaseId, 'cancelled'),
   })
 
-  // The promoter sleeps until the next due time it knows of; what is deferred meanwhile may be due before that.
-  const promoteIn = (ms: number): void => {
-    if (ms < LONGEST_PAUSE_MS) void clock.sleep(ms).then(() => promoting?.ring())
-  }
-
-  const promote = createPromoter(claimDb, (jobs, promoted) => {
-    metrics.promoted.inc(jobs)
-    wakeUp.hint(promoted)
+  const background = createBackground({
+    platform,
+    claimDb,
+    wakeUp,
+    followUps,
+    nodeId,
+    timing,
+    heart,
+    attempts,
   })
 
-  const rescueRound = async (): Promise<void> => {
-    const {
-      retried,
-      dead,
-      cancelled,
-      lanes: followed,
-    } = await rescue(claimDb, {
-      limits: RESCUE_LIMITS,
-      followUps,
-      log,
-    })
-    metrics.rescued.inc({ fate: 'retry' }, retried)
-    metrics.rescued.inc({ fate: 'dead' }, dead)
-    metrics.rescued.inc({ fate: 'cancelled' }, cancelled)
-    wakeUp.hint(followed)
-    if (retried + dead + cancelled > 0) log.warn({ retried, dead, cancelled }, 'jobs of lost workers rescued')
+  const within = async (ms: number, what: Promise<void> | undefined): Promise<void> => {
+    const done = new AbortController()
+    await Promise.race([what, clock.sleep(ms, done.signal).catch(() => undefined)])
+    done.abort()
   }
-
-  const housekeeping = createHousekeeping({
-    db,
-    owner: nodeId,
-    metrics,
-    log,
-    now: () => clock.monotonic(),
-  })
-
-  const watch = (): void => {
-    if (heart.silentForMs() > timing.silentMs) attempts.abortAll('lease_lost')
-  }
-
-  const every = (name: string, ms: number, work: () => Promise<void> | void): Loop =>
-    startLoop({
-      name,
-      clock,
-      random,
-      log,
-      work: async () => {
-        await work()
-        return ms * (0.75 + random() / 2)
-      },
-    })
 
   return {
     nodeId,
@@ -264,35 +208,23 @@ export function createRunner(options: RunnerOptions): Runner {
         claimed,
         beat: heart.beat,
       })
-      promoting = startLoop({ name: 'promote', clock, random, log, work: promote })
-      const loops = [
-        promoting,
-        every('heartbeat', timing.beatMs, heart.beat),
-        every('watch', WATCH_MS, watch),
-        every('rescue', timing.rescueMs, rescueRound),
-        every('housekeeping', timing.housekeepingMs, housekeeping),
-      ]
-      stops.push(
+      background.start()
+      unsubscribe = [
         wakeUp.subscribe((hinted) => claimer?.hint(hinted)),
         platform.notifications.listen(CANCEL_CHANNEL, (lease) => attempts.abort(Number(lease), 'cancelled')),
-        ...loops.map(({ stop }) => stop),
-      )
+      ]
     },
     stop: async (graceMs) => {
       stopping = true
-      await claimer?.stop()
-      const within = async (ms: number, what: Promise<void>): Promise<void> => {
-        const done = new AbortController()
-        await Promise.race([what, clock.sleep(ms, done.signal).catch(() => undefined)])
-        done.abort()
-      }
+      await within(STORE_GRACE_MS, claimer?.stop())
       await within(graceMs, attempts.idle())
       attempts.abortAll('stopping')
       await within(ABORT_GRACE_MS, attempts.idle())
       attempts.handBack('The worker stopped before the attempt ended; the attempt is not spent.')
       await within(STORE_GRACE_MS, settler.drained())
       settler.abandon()
-      await Promise.all(stops.map((stop) => stop()))
+      for (const end of unsubscribe) end()
+      await background.stop()
       // With leases left the row must stay: the others see it go silent and take the jobs.
       if (held.size === 0) await removeNode(db, { nodeId }).catch(() => undefined)
     },
