@@ -49,6 +49,13 @@ export const ConfigSchema = Type.Object({
   CONSOLE_PORT: port('console', 4002),
   INGRESS_PORT: port('ingress', 4003),
   WORKER_PORT: port('worker', 4004),
+  DEMO_PRODUCT_PORT: Type.Integer({
+    minimum: 1,
+    maximum: 65_535,
+    default: 4010,
+    description:
+      'Port on which `orchestrator trigger` takes callbacks, as the product of the demo workspaces.',
+  }),
   CONTROL_URL: url('control', 'Where the console and the CLI find the control process.'),
   EXEC_URL: url('exec', 'Where control finds the exec process for the status page.'),
   INGRESS_URL: url('ingress', 'Where control finds the ingress process for the status page.'),
@@ -179,6 +186,7 @@ export interface Config {
   readonly logFile: string | undefined
   readonly otlpEndpoint: string | undefined
   readonly demoWorkspaces: boolean
+  readonly demoProductPort: number
   /** Secret variables by their full name. */
   readonly secretVariables: ReadonlyMap<string, string>
 }
@@ -267,6 +275,7 @@ function assemble(settings: Settings, env: Readonly<Record<string, string | unde
     logLevel: settings.LOG_LEVEL,
     logFile: settings.LOG_FILE,
     otlpEndpoint: settings.OTEL_EXPORTER_OTLP_ENDPOINT,
+    demoProductPort: settings.DEMO_PRODUCT_PORT,
     demoWorkspaces: settings.DEMO_WORKSPACES ?? (environment === 'dev' && embedded),
     secretVariables: new Map(
       Object.entries(env).flatMap(([name, value]) =>

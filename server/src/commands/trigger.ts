@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util'
 import { type Config, loadConfig } from '../config.ts'
 import { StartRefused } from '../platform/start-refused.ts'
 import { type Command, print, printError } from './command.ts'
-import { DEMO_PRODUCT_PORT, type DemoProduct, startDemoProduct } from './demo/product.ts'
+import { type DemoProduct, startDemoProduct } from './demo/product.ts'
 import { sendStripeEvent, signedStripeEvent } from './demo/stripe-event.ts'
 import { printTimeline, waitForEvents } from './demo/timeline.ts'
 import { ensureSecretFile, SIGNING_SECRET, STRIPE_SECRET } from './demo/workspace-setup.ts'
@@ -11,21 +11,23 @@ import { execApi, findWorkspace } from './workspaces.ts'
 const DEFAULT_TYPE = 'invoice.paid'
 const ENDS = ['job.succeeded', 'job.dead_lettered', 'job.retry_scheduled']
 
-async function openProduct(signingSecret: string): Promise<DemoProduct> {
+async function openProduct(port: number, signingSecret: string): Promise<DemoProduct> {
   try {
-    return await startDemoProduct({ port: DEMO_PRODUCT_PORT, signingSecret })
+    return await startDemoProduct({ port, signingSecret })
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error
-    throw new StartRefused(`The demo product wants port ${DEMO_PRODUCT_PORT}, which another program has.`, {
-      cause: error,
-    })
+    throw new StartRefused(
+      `Port ${port} (demo product) is taken by another program. Stop that program, or start the hub again with another DEMO_PRODUCT_PORT and set it here too.`,
+      { cause: error },
+    )
   }
 }
 
 async function send(config: Config, slug: string, type: string): Promise<number> {
   const workspace = await findWorkspace(config, slug)
   const secret = await ensureSecretFile(config, slug, STRIPE_SECRET)
-  const product = await openProduct(await ensureSecretFile(config, slug, SIGNING_SECRET))
+  const signingSecret = await ensureSecretFile(config, slug, SIGNING_SECRET)
+  const product = await openProduct(config.demoProductPort, signingSecret)
   try {
     const event = await signedStripeEvent({ type, secret })
     const { status, body, traceId } = await sendStripeEvent(config.urls.ingress, event)
@@ -40,7 +42,7 @@ async function send(config: Config, slug: string, type: string): Promise<number>
       return 1
     }
     print(
-      `\nThe product on port ${DEMO_PRODUCT_PORT} took ${taken.type} (webhook-id ${taken.id}); its signature is valid.`,
+      `\nThe product on port ${config.demoProductPort} took ${taken.type} (webhook-id ${taken.id}); its signature is valid.`,
     )
     return 0
   } finally {

@@ -2,7 +2,6 @@ import type { Config } from '../config.ts'
 import type { Hub } from '../processes/all.ts'
 import { issueOperatorToken } from '../processes/operator-token.ts'
 import { box } from './command.ts'
-import { DEMO_PRODUCT_URL } from './demo/product.ts'
 import { setUpDemoWorkspace } from './demo/workspace-setup.ts'
 
 /** An hour: long enough to try things, short enough to leave in a terminal's history. */
@@ -32,7 +31,7 @@ const addresses = (config: Config, hub: Hub, { logPath, seconds }: Started): str
 
 /** Two tokens and three commands that work as they stand. */
 async function thingsToTry(config: Config, hub: Hub): Promise<string[]> {
-  const target = { config, controlUrl: hub.urls.control, productUrl: DEMO_PRODUCT_URL }
+  const target = { config, controlUrl: hub.urls.control }
   const [first] = await Promise.all(
     DEMO_WORKSPACES.map(([slug, name]) => setUpDemoWorkspace(target, slug, name)),
   )

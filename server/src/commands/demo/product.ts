@@ -94,7 +94,3 @@ export async function startDemoProduct(options: {
       }),
   }
 }
-
-/** Where the demo workspaces of `npm start` deliver to; `orchestrator trigger` listens there while it runs. */
-export const DEMO_PRODUCT_PORT = 4010
-export const DEMO_PRODUCT_URL = `http://127.0.0.1:${DEMO_PRODUCT_PORT}`

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import type { Config } from '../../config.ts'
 import { type Api, ApiError } from '../api.ts'
 import { controlApi, findWorkspaceIn, type WorkspaceSummary } from '../workspaces.ts'
@@ -61,13 +62,12 @@ export const stripeRoute = (connector: string) => ({
 interface Target {
   readonly config: Config
   readonly controlUrl: string
-  /** Where `orchestrator trigger` receives callbacks. */
-  readonly productUrl: string
 }
 
 /**
  * Makes a workspace in which everything can be tried at once: a connector to call (the hub itself, because it is
- * surely there), a callback connector and a Stripe route. A workspace that has a config is left as it is.
+ * surely there), a callback connector and a Stripe route. A workspace that has a config is left as it is, but for
+ * our own connectors when the hub has got other ports since.
  */
 export async function setUpDemoWorkspace(
   target: Target,
@@ -77,17 +77,23 @@ export async function setUpDemoWorkspace(
   const { config, controlUrl } = target
   const workspace = await ensureWorkspace(await controlApi(config, controlUrl), slug, name)
   const control = await controlApi(config, controlUrl, workspace.id)
-  if (await hasConfig(control)) return workspace
+  const connectors = {
+    hub: hubConnector(controlUrl),
+    // Where `orchestrator trigger` takes callbacks.
+    [PRODUCT]: callbackConnector(`http://127.0.0.1:${config.demoProductPort}/callbacks/ok`),
+  }
+  const active = await activeConfig(control)
+  if (active) {
+    await followPorts(control, active.document.connectors, connectors)
+    return workspace
+  }
   for (const secret of [SIGNING_SECRET, STRIPE_SECRET]) {
     await ensureSecretFile(config, slug, secret)
     await putSecretRef(control, secret)
   }
   const document = {
     policies: { default: { timeouts: { attempt_ms: 5_000, total_ms: 10_000 } } },
-    connectors: {
-      hub: hubConnector(controlUrl),
-      [PRODUCT]: callbackConnector(`${target.productUrl}/callbacks/ok`),
-    },
+    connectors,
   }
   const stored = await control.post<{ version: number }>('/configs', { document, reason: REASON })
   await control.post('/configs/activate', { version: stored.version, reason: REASON })
@@ -98,13 +104,32 @@ export async function setUpDemoWorkspace(
   return workspace
 }
 
-async function hasConfig(control: Api): Promise<boolean> {
+interface ActiveConfig {
+  readonly document: { readonly connectors: Readonly<Record<string, unknown>> }
+}
+
+async function activeConfig(control: Api): Promise<ActiveConfig | undefined> {
   try {
-    await control.get('/configs/active')
-    return true
+    return await control.get<ActiveConfig>('/configs/active')
   } catch (error) {
-    if (error instanceof ApiError && error.status === 404) return false
+    if (error instanceof ApiError && error.status === 404) return undefined
     throw error
+  }
+}
+
+/** Moves connectors that differ from ours in nothing but the port; what an operator has changed stays his. */
+async function followPorts(
+  control: Api,
+  stored: Readonly<Record<string, unknown>>,
+  wanted: Readonly<Record<string, unknown>>,
+): Promise<void> {
+  const withoutPort = (connector: unknown): unknown =>
+    JSON.parse(JSON.stringify(connector ?? null).replace(/(?<=http:\/\/127\.0\.0\.1):\d+/, ''))
+  for (const [name, connector] of Object.entries(wanted)) {
+    const moved =
+      !isDeepStrictEqual(stored[name], connector) &&
+      isDeepStrictEqual(withoutPort(stored[name]), withoutPort(connector))
+    if (moved) await control.put(`/connectors/${name}`, { connector, reason: 'the hub has other ports now' })
   }
 }
 
