@@ -58,7 +58,12 @@ export function createDb(options: DbOptions): Db {
     types: { getTypeParser },
   })
   // An idle connection that breaks is replaced by the pool; without a listener it would end the process.
-  pool.on('error', (error) => options.log.warn({ err: error }, 'an idle database connection was lost'))
+  pool.on('error', (error: Error & { code?: string }) => {
+    // Our own server may stop before it has read that we are leaving.
+    if (pool.ending) return
+    // Not the error itself: the pool hangs the whole connection on it, with the key that cancels its queries.
+    options.log.warn({ reason: error.message, code: error.code }, 'an idle database connection was lost')
+  })
 
   const execute = <Row extends QueryResultRow>(
     on: Pool | PoolClient,
