@@ -32,10 +32,15 @@ const STATE = `case when j.state <> 'queued' then j.state
        when d.job_id is not null then 'scheduled'
        else 'queued' end`
 
-/** The live state is where the job lives; `run_at` is the next time, or the one that was asked for. */
-const COLUMNS = `j.id, j.queue, j.priority, j.connector, j.operation, j.config_version, p.metadata,
+/**
+ * The live state is where the job lives; `run_at` is the next time, or the one that was asked for. What only the
+ * rows of the answer need is a subselect: a join would look it up for every job that a filter looks at.
+ */
+const COLUMNS = `j.id, j.queue, j.priority, j.connector, j.operation, j.config_version,
+  (select p.metadata from job_payload p where p.tenant_id = j.tenant_id and p.job_id = j.id) as metadata,
+  (select x.reason from job_dead x where x.tenant_id = j.tenant_id and x.job_id = j.id) as dead_reason,
   j.idempotency_key, j.inbox_id, j.created_by, j.created_at, coalesce(d.run_at, j.run_at) as run_at,
-  r.started_at, j.finished_at, r.cancel_requested_at, x.reason as dead_reason, j.request_id, j.correlation_id,
+  r.started_at, j.finished_at, r.cancel_requested_at, j.request_id, j.correlation_id,
   j.trace_id,
   ${STATE} as state,
   case when j.state <> 'queued' then j.attempts
@@ -44,10 +49,8 @@ const COLUMNS = `j.id, j.queue, j.priority, j.connector, j.operation, j.config_v
        else (select count(*)::int from job_attempt a where a.tenant_id = j.tenant_id and a.job_id = j.id
              and a.outcome in ('retry', 'lost')) end as attempts`
 
-const JOINS = `join job_payload p on p.tenant_id = j.tenant_id and p.job_id = j.id
-  left join job_run r on r.tenant_id = j.tenant_id and r.job_id = j.id
-  left join job_deferred d on d.tenant_id = j.tenant_id and d.job_id = j.id
-  left join job_dead x on x.tenant_id = j.tenant_id and x.job_id = j.id`
+const JOINS = `left join job_run r on r.tenant_id = j.tenant_id and r.job_id = j.id
+  left join job_deferred d on d.tenant_id = j.tenant_id and d.job_id = j.id`
 
 export const selectJob = maybeOne<
   { readonly tenantId: string; readonly id: string },
