@@ -10,6 +10,7 @@ import {
   silence,
   whereIs,
 } from '../../testing/queue-fixture.ts'
+import { many, one } from '../platform/db/statement.ts'
 import { newId } from '../platform/ids.ts'
 import type { AttemptAborted } from './attempts.ts'
 import { cancelJob } from './cancel.ts'
@@ -66,6 +67,18 @@ async function enqueue(job: Partial<NewJob> = {}): Promise<NewJob> {
 
 const untilState = (job: NewJob, state: string) =>
   vi.waitFor(async () => expect((await findJob(fixture.db, job))?.job.state).toBe(state), soon)
+
+const cutClaims = one<undefined, { readonly cut: number }>(
+  'test.cut_claims',
+  `select count(pg_terminate_backend(pid)) as cut from pg_stat_activity
+   where datname = current_database() and application_name = 'test claims'`,
+  () => [],
+)
+const unfinished = many<{ readonly tenantId: string }, { readonly id: string }>(
+  'test.unfinished',
+  `select id from job where tenant_id = $1 and state = 'queued'`,
+  ({ tenantId }) => [tenantId],
+)
 
 /** A handler that runs until the test lets it end, or until it is aborted. */
 function gate() {
@@ -323,6 +336,33 @@ describe('two nodes', () => {
     wakeUp.hint(jobs)
     for (const job of jobs) await untilState(job, 'done')
     expect(ran.toSorted()).toEqual(jobs.map(({ id }) => id).toSorted())
+  })
+
+  test('connections that break again and again lose no job', async () => {
+    const ran = new Set<string>()
+    await startRunner({
+      handler: async ({ id }) => {
+        ran.add(id)
+        return done
+      },
+      timing: { beatMs: 100 },
+    })
+    const tenantId = newId()
+    const jobs = Array.from({ length: 300 }, () => sampleJob({ tenantId }))
+    await enqueueJobs(fixture.db, jobs)
+    for (let cut = 0; cut < 8; cut += 1) {
+      wakeUp.hint([{ queue: 'default', tenantId, lane: 1 }])
+      await vi.waitFor(
+        async () => expect((await cutClaims(fixture.db, undefined)).cut).toBeGreaterThan(0),
+        soon,
+      )
+    }
+    // A claim whose answer was cut off is found by the heartbeat, after 5 s by the clock of the database.
+    await vi.waitFor(async () => expect(await unfinished(fixture.db, { tenantId })).toEqual([]), {
+      timeout: 20_000,
+      interval: 100,
+    })
+    expect(ran.size).toBe(jobs.length)
   })
 
   test('when one goes silent the other takes its jobs; what the silent one says later is refused', async () => {

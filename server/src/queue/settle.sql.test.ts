@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import {
   claimLane,
   eventsOf,
@@ -11,8 +11,10 @@ import {
   silence,
   whereIs,
 } from '../../testing/queue-fixture.ts'
+import { one } from '../platform/db/statement.ts'
 import { newId } from '../platform/ids.ts'
 import { cancelJob } from './cancel.ts'
+import { claimJobs } from './claim.ts'
 import { enqueueJobs } from './enqueue.ts'
 import type { ClaimedJob, EndedJob, NewJob } from './job.ts'
 import { createPromoter } from './promote.ts'
@@ -50,6 +52,13 @@ async function claimAgain(job: NewJob | ClaimedJob, node = nodeId): Promise<Clai
   if (!first) throw new Error('nothing to claim')
   return first.job
 }
+
+const lockWaits = one<undefined, { readonly waiting: number }>(
+  'test.lock_waits',
+  `select count(*) as waiting from pg_locks l join pg_database d on d.oid = l.database
+   where l.locktype = 'advisory' and not l.granted and d.datname = current_database()`,
+  () => [],
+)
 
 const promoteAll = async ({ tenantId }: ClaimedJob): Promise<void> => {
   await makeDue(fixture.db, { tenantId })
@@ -240,6 +249,20 @@ describe('cancelJob', () => {
       return []
     })
     expect(seen).toMatchObject([{ state: 'cancelled', job: { id: job.id, completion, attempt: 0 } }])
+  })
+
+  test('waits for a claim that is just taking the job, and then asks its worker', async () => {
+    const job = sampleJob({ tenantId: newId() })
+    await enqueueJobs(fixture.db, [job])
+    let answer: Promise<{ state: string }> | undefined
+    await fixture.claimDb.transaction(async (tx) => {
+      const grant = { queue: job.queue, tenantId: job.tenantId, lane: job.lane, take: 1, low: [0, 0, 0, 0] }
+      expect((await claimJobs(tx, { nodeId, maxRunMs: 60_000, grants: [grant] })).jobs).toHaveLength(1)
+      answer = cancel(job)
+      await vi.waitFor(async () => expect((await lockWaits(fixture.db, undefined)).waiting).toBe(1))
+    })
+    expect(await answer).toMatchObject({ state: 'cancelling' })
+    expect(await whereIs(fixture.db, job)).toMatchObject({ state: 'queued', run: 1 })
   })
 
   test('racing with claims: a job is either cancelled and never ran, or ran and was asked to stop', async () => {
