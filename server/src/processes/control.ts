@@ -12,6 +12,7 @@ import { policiesControl } from '../features/policies/policies.control.ts'
 import { secretsControl } from '../features/secrets/secrets.control.ts'
 import { openSecretStores, secretNames } from '../features/secrets/secrets.ts'
 import { webhookRoutesControl } from '../features/webhook-routes/webhook-routes.control.ts'
+import { routeDeliveries } from '../features/webhook-routes/webhook-routes.ts'
 import { webhooksControl } from '../features/webhooks/webhooks.control.ts'
 import { isWebhookProvider } from '../features/webhooks/webhooks.ts'
 import { workspacesControl } from '../features/workspaces/workspaces.control.ts'
@@ -65,7 +66,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
       ],
     },
   })
-  const configDeps = { db, secretNames, refusal: dial.refusal, activeConfigs }
+  const configDeps = { db, secretNames, deliveries: routeDeliveries, refusal: dial.refusal }
   statusControl(app, config)
   workspacesControl(app, { db, environment: config.environment })
   identitiesControl(app, { db })
@@ -90,7 +91,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
     },
   })
   webhooksControl(app, { db, jobStates: (tenantId, ids) => jobStates(db, tenantId, ids) })
-  jobsControl(app, { db, wakeUp, followUps: createFollowUps({ activeConfigs }) })
+  jobsControl(app, { db, wakeUp, followUps: createFollowUps({ activeConfigs, clock }) })
   eventsControl(app, platform)
   auditControl(app, { db })
 

@@ -3,7 +3,7 @@ import { createActiveConfigs } from '../features/configs/configs.ts'
 import { eventsExec } from '../features/events/events.exec.ts'
 import { createEventHints } from '../features/events/events.ts'
 import { executeExec } from '../features/execute/execute.exec.ts'
-import { createRequestLog } from '../features/execute/execute.ts'
+import { createExecutor, createRequestLog } from '../features/execute/execute.ts'
 import { oauthExec } from '../features/identities/oauth.exec.ts'
 import { jobsExec } from '../features/jobs/jobs.exec.ts'
 import { createFollowUps } from '../features/jobs/jobs.ts'
@@ -30,8 +30,8 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
   const resolveSecret = openSecrets(config, platform, access.directory)
   const wakeUp = environment.wakeUp ?? createWakeUp(platform)
   const enqueuer = createEnqueuer(db, { wakeUp })
-  const requestLog = createRequestLog({ db, log, metrics, onWritten: createEventHints(db, log) })
-  const stopping = new AbortController()
+  const requestLog = createRequestLog({ db, clock, log, metrics, onWritten: createEventHints(db, log) })
+  const executor = createExecutor({ platform, activeConfigs, dial, resolveSecret, requestLog })
 
   const app = await createProcessServer(environment, platform, {
     checks: [databaseCheck(db)],
@@ -43,8 +43,15 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
       tags: ['execute', 'jobs', 'events', 'tokens'],
     },
   })
-  executeExec(app, { platform, activeConfigs, dial, resolveSecret, requestLog, stopSignal: stopping.signal })
-  jobsExec(app, { db, clock, activeConfigs, enqueuer, wakeUp, followUps: createFollowUps({ activeConfigs }) })
+  executeExec(app, executor)
+  jobsExec(app, {
+    db,
+    clock,
+    activeConfigs,
+    enqueuer,
+    wakeUp,
+    followUps: createFollowUps({ activeConfigs, clock }),
+  })
   eventsExec(app, platform)
   oauthExec(app, { ...access, db, clock, lifetimeSeconds: config.tokenTtlSeconds })
 
@@ -52,9 +59,9 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
     name: 'exec',
     app,
     stopSteps: [
-      ['executions', () => stopping.abort(new Error('the process is stopping'))],
+      ['executions', () => executor.stop()],
       ['enqueuer', () => enqueuer.close()],
-      ['request log', () => requestLog.flush()],
+      ['request log', () => requestLog.close()],
       ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
       ['connections', () => dial.close()],
       ['memory', () => [activeConfigs.close(), access.close()]],

@@ -38,7 +38,7 @@ export async function buildIngress(environment: Environment): Promise<BuiltProce
     workspaces,
     resolveSecret: openSecrets(config, platform, workspaces),
     activeConnector: async (tenantId, name) => {
-      const active = (await activeConfigs.get(tenantId)).connectors.get(name)
+      const active = (await activeConfigs.get(tenantId, [name])).connectors.get(name)
       return active && { lane: active.connector.lane, configVersion: active.configVersion }
     },
     wakeUp,

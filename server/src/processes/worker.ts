@@ -43,7 +43,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
     wakeUp,
     concurrency: config.workerConcurrency,
     handler: createJobHandler({ platform, activeConfigs, dial, resolveSecret }),
-    followUps: createFollowUps({ activeConfigs }),
+    followUps: createFollowUps({ activeConfigs, clock: platform.clock }),
   })
 
   const inboxCare = createInboxCare(platform)

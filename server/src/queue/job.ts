@@ -112,6 +112,8 @@ export type Outcome =
   | { readonly kind: 'dead'; readonly reason: string; readonly error: AttemptError; readonly why: string }
   | { readonly kind: 'cancelled'; readonly why: string }
 
+export const ATTEMPT_OUTCOMES = ['done', 'retry', 'snoozed', 'dead', 'cancelled', 'returned', 'lost'] as const
+
 /** An attempt that has ended, as stored; times are ISO 8601. */
 export interface AttemptRecord {
   readonly attempt: number
@@ -119,7 +121,7 @@ export interface AttemptRecord {
   readonly node_id: string
   readonly started_at: string
   readonly ended_at: string
-  readonly outcome: 'done' | 'retry' | 'snoozed' | 'dead' | 'cancelled' | 'returned' | 'lost'
+  readonly outcome: (typeof ATTEMPT_OUTCOMES)[number]
   readonly why: string
   readonly error_class: string | null
   readonly error_message: string | null

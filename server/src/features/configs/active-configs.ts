@@ -1,129 +1,102 @@
 import type { Db } from '../../platform/db/db.ts'
 import type { Notifications } from '../../platform/db/notifications.ts'
 import type { Log } from '../../platform/log.ts'
-import { Problem } from '../../problems.ts'
-import { type Connector, compileConnector } from '../connectors/connectors.ts'
-import { type EffectivePolicy, effectivePolicy, type RequestLimits } from '../policies/policies.ts'
-import { findActive, listLanes, listPointers } from './configs.sql.ts'
-import { type ConfigDocument, DEFAULT_POLICY } from './document.ts'
+import { listPointers } from './configs.sql.ts'
+import { type ActiveConfig, type ActiveConnector, loadActiveConfig } from './load-config.ts'
+import { createLookUp } from './look-ups.ts'
 
 /** Hint to the processes that hold configs in memory; the payload is the workspace's id. */
 export const CONFIG_CHANNEL = 'orchestrator_config'
 /** NOTIFY tells at once; the poll finds what a lost hint did not tell. */
 const POLL_MS = 5_000
-/** A name that memory does not know is looked up at most this often per workspace. */
-const MISS_LOOKUP_MS = 250
-
-export interface ActiveConnector {
-  readonly connector: Connector
-  readonly configVersion: number
-  /** The policy in force, tightened by the request where it asks for less. Errors: `policy_violation`. */
-  policy(request?: RequestLimits): EffectivePolicy
-}
-
-export interface ActiveConfig {
-  /** 0 for a workspace without a config. */
-  readonly version: number
-  readonly document: ConfigDocument
-  readonly connectors: ReadonlyMap<string, ActiveConnector>
-}
 
 /** The active configs in memory: no database read on the hot path (DESIGN D1). */
 export interface ActiveConfigs {
-  get(tenantId: string): Promise<ActiveConfig>
-  /** A connector of the active config. Errors: `connector_not_found`. */
-  connector(tenantId: string, name: string): Promise<ActiveConnector>
+  /**
+   * The active config. A caller may be faster than the hint that tells of a change a moment ago: when the config
+   * lacks one of `names`, the database is asked before the answer. Errors: `database_unavailable`.
+   */
+  get(tenantId: string, names?: readonly string[]): Promise<ActiveConfig>
+  /** A connector of the active config. Errors: as `get`, `connector_not_found`, `config_invalid`. */
+  connector(tenantId: string, name: string, path?: string): Promise<ActiveConnector>
   close(): void
 }
 
-/** Loads on first use; forgets when another version becomes active. With the database down, what is known stays in force. */
+/**
+ * Loads on first use and again when another version becomes active. With the database down, what is known stays
+ * in force; only what nobody has ever asked for cannot be answered.
+ */
 export function createActiveConfigs(options: {
   readonly db: Db
   readonly notifications: Notifications
   readonly log: Log
+  readonly pollMs?: number
 }): ActiveConfigs {
   const { db, log } = options
   const known = new Map<string, Promise<ActiveConfig>>()
-  const missedAt = new Map<string, number>()
 
-  const get = (tenantId: string): Promise<ActiveConfig> => {
-    const found = known.get(tenantId)
-    if (found) return found
-    const loading = load(db, tenantId)
-    // A change during the load removes this promise from the map, so that it cannot stay as the truth.
-    known.set(tenantId, loading)
-    loading.catch(() => {
-      if (known.get(tenantId) === loading) known.delete(tenantId)
+  /** Loads anew. For others a failed load leaves the config before it in force; the poll will try again. */
+  const load = (tenantId: string): Promise<ActiveConfig> => {
+    const before = known.get(tenantId)
+    const loading = loadActiveConfig(db, tenantId)
+    const lasting = before === undefined ? loading : loading.catch(() => before)
+    known.set(tenantId, lasting)
+    lasting.catch(() => {
+      if (known.get(tenantId) === lasting) known.delete(tenantId)
     })
     return loading
   }
 
-  const forgetOutdated = async (tenantIds: readonly string[]): Promise<void> => {
-    const pointers = new Map(
-      (await listPointers(db, { tenantIds })).map((row) => [row.tenant_id, row.version]),
-    )
+  /** Workspaces of which memory holds another version than the one that is active now. */
+  const outdated = async (tenantIds: readonly string[]): Promise<string[]> => {
+    const pointers = await listPointers(db, { tenantIds })
+    const versions = new Map(pointers.map((row) => [row.tenant_id, row.version]))
+    const found: string[] = []
     for (const tenantId of tenantIds) {
-      const held = known.get(tenantId)
-      if (!held) continue
-      const { version } = await held
-      if (version !== (pointers.get(tenantId) ?? 0) && known.get(tenantId) === held) known.delete(tenantId)
+      const held = await known.get(tenantId)?.catch(() => undefined)
+      if (held && held.version !== (versions.get(tenantId) ?? 0)) found.push(tenantId)
     }
+    return found
   }
 
-  const unlisten = options.notifications.listen(CONFIG_CHANNEL, (tenantId) => {
-    if (tenantId === undefined) known.clear()
-    else known.delete(tenantId)
+  const reload = (tenantIds: readonly string[]): Promise<unknown> =>
+    Promise.all(
+      tenantIds.map((tenantId) =>
+        load(tenantId).catch((error: unknown) =>
+          log.warn({ err: error, tenant_id: tenantId }, 'the active config could not be read'),
+        ),
+      ),
+    )
+  const poll = (): void => {
+    const tenantIds = [...known.keys()]
+    if (tenantIds.length === 0) return
+    outdated(tenantIds)
+      .then(reload)
+      .catch((error: unknown) => log.debug({ err: error }, 'the config poll failed'))
+  }
+  const lookUp = createLookUp(async (tenantId) => {
+    for (const each of await outdated([tenantId])) await load(each)
   })
-  const poll = setInterval(() => {
-    forgetOutdated([...known.keys()]).catch((error) => log.debug({ err: error }, 'the config poll failed'))
-  }, POLL_MS).unref()
+
+  const unlisten = options.notifications.listen(CONFIG_CHANNEL, (tenantId) => {
+    if (tenantId === undefined) poll()
+    else if (known.has(tenantId)) void reload([tenantId])
+  })
+  const timer = setInterval(poll, options.pollMs ?? POLL_MS).unref()
+
+  const get: ActiveConfigs['get'] = async (tenantId, names = []) => {
+    const config = await (known.get(tenantId) ?? load(tenantId))
+    if (names.every((name) => Object.hasOwn(config.document.connectors, name))) return config
+    await lookUp(tenantId)
+    return known.get(tenantId) ?? load(tenantId)
+  }
 
   return {
     get,
-    connector: async (tenantId, name) => {
-      const hit = (await get(tenantId)).connectors.get(name)
-      if (hit) return hit
-      // The caller may be faster than the hint that tells of its own change a moment ago.
-      const now = performance.now()
-      if (now - (missedAt.get(tenantId) ?? Number.NEGATIVE_INFINITY) >= MISS_LOOKUP_MS) {
-        missedAt.set(tenantId, now)
-        await forgetOutdated([tenantId])
-        const found = (await get(tenantId)).connectors.get(name)
-        if (found) return found
-      }
-      throw new Problem('connector_not_found', 'The active config has no such connector.')
-    },
+    connector: async (tenantId, name, path) => (await get(tenantId, [name])).connector(name, path),
     close: () => {
-      clearInterval(poll)
+      clearInterval(timer)
       unlisten()
     },
   }
-}
-
-async function load(db: Db, tenantId: string): Promise<ActiveConfig> {
-  const row = await findActive(db, { tenantId })
-  if (!row) return { version: 0, document: { policies: {}, connectors: {} }, connectors: new Map() }
-  const document = row.document as ConfigDocument
-  const lanes = new Map((await listLanes(db, { tenantId })).map(({ connector, lane }) => [connector, lane]))
-  const workspace = document.policies[DEFAULT_POLICY]
-  const connectors = Object.entries(document.connectors).map(([name, config]): [string, ActiveConnector] => {
-    const lane = lanes.get(name)
-    if (lane === undefined) throw new Error(`connector ${name} has no lane`)
-    const own = config.policy === undefined ? undefined : document.policies[config.policy]
-    const compiled = compileConnector({ name, lane, config })
-    const levels = {
-      kind: compiled.kindPolicy,
-      ...(workspace && { workspace }),
-      ...(own && { connector: own }),
-    }
-    return [
-      name,
-      {
-        connector: compiled,
-        configVersion: row.version,
-        policy: (request) => effectivePolicy({ ...levels, ...(request && { request }) }),
-      },
-    ]
-  })
-  return { version: row.version, document, connectors: new Map(connectors) }
 }

@@ -5,13 +5,14 @@ import {
   ActivateBody,
   Diff,
   DiffQuery,
+  etagOf,
   IfMatchHeaders,
   ListQuery,
   StoreBody,
+  targetOf,
   Version,
   VersionPage,
   VersionParams,
-  versionOf,
 } from './configs.schema.ts'
 import {
   activateConfig,
@@ -22,9 +23,10 @@ import {
   listConfigVersions,
   type StoredVersion,
   storeConfig,
+  type VersionSummary,
 } from './configs.ts'
 
-const summary = (stored: StoredVersion) => ({
+const summary = (stored: VersionSummary) => ({
   version: stored.version,
   active: stored.active,
   sha256: stored.sha256,
@@ -74,10 +76,10 @@ export function configsControl(app: HttpServer, deps: ConfigDeps): void {
         response: { 201: Version },
       },
     },
-    async ({ principal, call, body, headers }, reply) => {
-      const target = { tenantId: principal.tenantId, ifMatch: versionOf(headers['if-match']) }
+    async (request, reply) => {
+      const { principal, call, body } = request
       const change = { actor: principal.subject, reason: body.reason, call }
-      const stored = await storeConfig(deps, target, body.document, change)
+      const stored = await storeConfig(deps, targetOf(request), body.document, change)
       return reply.code(201).header('location', `/configs/${stored.version}`).send(whole(stored))
     },
   )
@@ -96,7 +98,7 @@ export function configsControl(app: HttpServer, deps: ConfigDeps): void {
     async ({ principal }, reply) => {
       const active = await activeVersion(deps.db, principal.tenantId)
       if (!active) throw new Problem('not_found', 'This workspace has no active config yet.')
-      return reply.header('etag', `"${active.version}"`).send(whole(active))
+      return reply.header('etag', etagOf(active.version)).send(whole(active))
     },
   )
 
@@ -113,11 +115,11 @@ export function configsControl(app: HttpServer, deps: ConfigDeps): void {
         response: { 200: Version },
       },
     },
-    async ({ principal, call, body, headers }, reply) => {
-      const target = { tenantId: principal.tenantId, ifMatch: versionOf(headers['if-match']) }
+    async (request, reply) => {
+      const { principal, call, body } = request
       const change = { actor: principal.subject, reason: body.reason, call }
-      const active = await activateConfig(deps, target, body.version, change)
-      return reply.header('etag', `"${active.version}"`).send(whole(active))
+      const active = await activateConfig(deps, targetOf(request), body.version, change)
+      return reply.header('etag', etagOf(active.version)).send(whole(active))
     },
   )
 

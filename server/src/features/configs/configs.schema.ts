@@ -64,6 +64,17 @@ export const IfMatchHeaders = Type.Object({
   ),
 })
 
-/** The version of an `If-Match` header; undefined when there is none. */
-export const versionOf = (ifMatch: string | undefined): number | undefined =>
-  ifMatch === undefined ? undefined : Number(ifMatch.replaceAll('"', ''))
+/** What a request wants to change: the active config of its workspace, perhaps only at a certain version. */
+export const targetOf = (request: {
+  readonly principal: { readonly tenantId: string }
+  readonly headers: { readonly 'if-match'?: string | undefined }
+}): { tenantId: string; ifMatch?: number } => {
+  const ifMatch = request.headers['if-match']
+  return {
+    tenantId: request.principal.tenantId,
+    ...(ifMatch !== undefined && { ifMatch: Number(ifMatch.replaceAll('"', '')) }),
+  }
+}
+
+/** The `ETag` of a config version: what `If-Match` takes back. */
+export const etagOf = (version: number): string => `"${version}"`

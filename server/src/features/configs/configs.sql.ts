@@ -1,17 +1,21 @@
 import { many, maybeOne, one, run } from '../../platform/db/statement.ts'
 
-export interface VersionRow {
-  version: number
-  document: unknown
-  sha256: Buffer
-  author: string
-  reason: string
-  created_at: Date
-  active: boolean
+export interface SummaryRow {
+  readonly version: number
+  readonly sha256: Buffer
+  readonly author: string
+  readonly reason: string
+  readonly created_at: Date
+  readonly active: boolean
 }
 
-const VERSION_COLUMNS = `v.version, v.document, v.sha256, v.author, v.reason, v.created_at,
+export interface VersionRow extends SummaryRow {
+  readonly document: unknown
+}
+
+const SUMMARY_COLUMNS = `v.version, v.sha256, v.author, v.reason, v.created_at,
   p.version is not distinct from v.version as active`
+const VERSION_COLUMNS = `${SUMMARY_COLUMNS}, v.document`
 
 export const findActive = maybeOne<{ tenantId: string }, VersionRow>(
   'configs.find_active',
@@ -29,9 +33,10 @@ export const findVersion = maybeOne<{ tenantId: string; version: number }, Versi
   ({ tenantId, version }) => [tenantId, version],
 )
 
-export const listVersions = many<{ tenantId: string; before: number | null; limit: number }, VersionRow>(
+/** Without the documents: a page of them may be a hundred megabytes. */
+export const listVersions = many<{ tenantId: string; before: number | null; limit: number }, SummaryRow>(
   'configs.list_versions',
-  `select ${VERSION_COLUMNS}
+  `select ${SUMMARY_COLUMNS}
    from config_version v left join config_pointer p on p.tenant_id = v.tenant_id
    where v.tenant_id = $1 and ($2::int is null or v.version < $2)
    order by v.version desc limit $3`,

@@ -13,100 +13,45 @@ import { notify } from '../../platform/db/notifications.ts'
 import type { Queryable, Tx } from '../../platform/db/statement.ts'
 import type { Dial } from '../../platform/dial/dial.ts'
 import { appendEvents } from '../../platform/event-log.ts'
-import { decodeCursor, pageOf } from '../../platform/http/page.ts'
 import { Problem } from '../../problems.ts'
 import { type Change, recordAudit } from '../audit/audit.ts'
 import { lockWorkspace } from '../workspaces/workspaces.ts'
 import { CONFIG_CHANNEL } from './active-configs.ts'
-import {
-  addLanes,
-  findActive,
-  findVersion,
-  insertVersion,
-  listVersions,
-  movePointer,
-  type VersionRow,
-} from './configs.sql.ts'
-import { type ConfigDocument, checkDocument, EMPTY_DOCUMENT } from './document.ts'
-import { type Difference, differences } from './document-diff.ts'
+import { addLanes, insertVersion, movePointer } from './configs.sql.ts'
+import { type ConfigDocument, checkDocument, type Delivery, EMPTY_DOCUMENT } from './document.ts'
+import { differences } from './document-diff.ts'
+import { activeVersion, configVersion, type StoredVersion } from './versions.ts'
 
+export { type ActiveConfigs, createActiveConfigs } from './active-configs.ts'
+export { etagOf, IfMatchHeaders, targetOf } from './configs.schema.ts'
+export { ConfigDocument, DEFAULT_POLICY, type Delivery } from './document.ts'
+export { type ActiveConfig, type ActiveConnector, loadActiveConfig } from './load-config.ts'
+export { memberOf, pageOfMembers, withMember, withoutMember } from './members.ts'
 export {
-  type ActiveConfig,
-  type ActiveConfigs,
-  type ActiveConnector,
-  createActiveConfigs,
-} from './active-configs.ts'
-export { IfMatchHeaders, versionOf } from './configs.schema.ts'
-export { ConfigDocument, DEFAULT_POLICY } from './document.ts'
+  activeDocument,
+  activeVersion,
+  configVersion,
+  diffVersions,
+  listConfigVersions,
+  readActive,
+  type StoredVersion,
+  type VersionSummary,
+} from './versions.ts'
 
 export interface ConfigDeps {
   readonly db: Db
   /** Names of the workspace's secret refs, read in the transaction of the change. */
   readonly secretNames: (on: Queryable, tenantId: string) => Promise<ReadonlySet<string>>
+  /** Who delivers to which callback connector, read in the transaction of the change. */
+  readonly deliveries: (on: Queryable, tenantId: string) => Promise<readonly Delivery[]>
   /** Says why an address can never be dialled, so that it is refused when it is saved. */
   readonly refusal?: Dial['refusal']
 }
 
-export interface StoredVersion {
-  readonly version: number
-  readonly active: boolean
-  readonly sha256: string
-  readonly author: string
-  readonly reason: string
-  readonly createdAt: Date
-  readonly document: ConfigDocument
-}
-
-interface Target {
+export interface Target {
   readonly tenantId: string
   /** The active version that the caller saw; undefined = whatever is active. */
   readonly ifMatch?: number | undefined
-}
-
-const stored = (row: VersionRow): StoredVersion => ({
-  version: row.version,
-  active: row.active,
-  sha256: row.sha256.toString('hex'),
-  author: row.author,
-  reason: row.reason,
-  createdAt: row.created_at,
-  // Checked against the schema before it was stored, and immutable since.
-  document: row.document as ConfigDocument,
-})
-
-/** The active version; undefined for a workspace that has none yet. */
-export async function activeVersion(on: Queryable, tenantId: string): Promise<StoredVersion | undefined> {
-  const row = await findActive(on, { tenantId })
-  return row && stored(row)
-}
-
-/** The active document; an empty one for a workspace without a config. */
-export const activeDocument = async (on: Queryable, tenantId: string): Promise<ConfigDocument> =>
-  (await activeVersion(on, tenantId))?.document ?? EMPTY_DOCUMENT
-
-/** One version. Errors: `not_found`. */
-export async function configVersion(
-  on: Queryable,
-  tenantId: string,
-  version: number,
-): Promise<StoredVersion> {
-  const row = await findVersion(on, { tenantId, version })
-  if (!row) throw new Problem('not_found', 'There is no such config version in this workspace.')
-  return stored(row)
-}
-
-const isVersionKey = (parts: readonly unknown[]): parts is readonly [number] =>
-  parts.length === 1 && Number.isSafeInteger(parts[0])
-
-/** Versions, newest first. Errors: `validation_error` for a cursor of another list. */
-export async function listConfigVersions(
-  on: Queryable,
-  tenantId: string,
-  page: { readonly cursor?: string | undefined; readonly limit: number },
-): Promise<{ data: StoredVersion[]; next_cursor: string | null }> {
-  const before = page.cursor === undefined ? null : decodeCursor(page.cursor, isVersionKey)[0]
-  const rows = await listVersions(on, { tenantId, before, limit: page.limit + 1 })
-  return pageOf(rows, page.limit, (row) => [row.version], stored)
 }
 
 /** Stores a whole document without activating it. Errors: `config_invalid` with every fault. */
@@ -145,15 +90,12 @@ export function activateConfig(
     const { document } = await configVersion(tx, target.tenantId, version)
     if (active?.version !== version) {
       await check(deps, tx, target.tenantId, document)
+      const object = `config:${version}`
       await activate(
         tx,
-        target.tenantId,
-        version,
-        active,
-        document,
+        target,
+        { version, document, before: active, action: 'config.activated', object },
         change,
-        'config.activated',
-        `config:${version}`,
       )
     }
     return configVersion(tx, target.tenantId, version)
@@ -178,20 +120,14 @@ export function editConfig(
     if (active && differences(active.document, document).length === 0) return active
     await check(deps, tx, target.tenantId, document)
     const version = await store(tx, target.tenantId, document, change)
-    await activate(tx, target.tenantId, version, active, document, change, 'config.changed', object)
+    await activate(
+      tx,
+      target,
+      { version, document, before: active, action: 'config.changed', object },
+      change,
+    )
     return configVersion(tx, target.tenantId, version)
   })
-}
-
-/** What changed between two versions. Errors: `not_found`. */
-export async function diffVersions(
-  on: Queryable,
-  tenantId: string,
-  from: number,
-  to: number,
-): Promise<Difference[]> {
-  const [before, after] = [await configVersion(on, tenantId, from), await configVersion(on, tenantId, to)]
-  return differences(before.document, after.document)
 }
 
 async function lock(tx: Tx, { tenantId, ifMatch }: Target): Promise<StoredVersion | undefined> {
@@ -208,7 +144,8 @@ async function lock(tx: Tx, { tenantId, ifMatch }: Target): Promise<StoredVersio
 async function check(deps: ConfigDeps, tx: Tx, tenantId: string, document: ConfigDocument): Promise<void> {
   const details = checkDocument(document, {
     secretNames: await deps.secretNames(tx, tenantId),
-    ...(deps.refusal && { refusal: deps.refusal }),
+    deliveries: await deps.deliveries(tx, tenantId),
+    refusal: deps.refusal,
   })
   const first = details[0]
   if (first) throw new Problem('config_invalid', `${first.path} ${first.message}.`, { details })
@@ -226,15 +163,20 @@ async function store(tx: Tx, tenantId: string, document: ConfigDocument, change:
   return version
 }
 
+interface Activation {
+  readonly version: number
+  readonly document: ConfigDocument
+  readonly before: StoredVersion | undefined
+  /** As the audit log tells it. */
+  readonly action: string
+  readonly object: string
+}
+
 async function activate(
   tx: Tx,
-  tenantId: string,
-  version: number,
-  before: StoredVersion | undefined,
-  document: ConfigDocument,
+  { tenantId }: Target,
+  { version, document, before, action, object }: Activation,
   change: Change,
-  action: string,
-  object: string,
 ): Promise<void> {
   await addLanes(tx, { tenantId, connectors: Object.keys(document.connectors) })
   await movePointer(tx, { tenantId, version, by: change.actor })

@@ -12,7 +12,8 @@ export interface Difference {
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-const escapeName = (name: string): string => name.replaceAll('~', '~0').replaceAll('/', '~1')
+/** A member's name as a part of a JSON pointer. */
+export const escapeName = (name: string): string => name.replaceAll('~', '~0').replaceAll('/', '~1')
 
 /**
  * The differences from `before` to `after`, by path. Objects are compared member by member, so that a diff

@@ -3,6 +3,7 @@ import type { Dial } from '../../platform/dial/dial.ts'
 import type { ProblemDetail } from '../../problems.ts'
 import { ConnectorConfig, checkConnector } from '../connectors/connectors.ts'
 import { checkPolicy, effectivePolicy, PolicyDocument } from '../policies/policies.ts'
+import { escapeName } from './document-diff.ts'
 
 const NAME = Type.String({ pattern: '^(?=.{1,63}$)[a-z0-9]+(-[a-z0-9]+)*$' })
 
@@ -35,14 +36,28 @@ export const EMPTY_DOCUMENT: ConfigDocument = { policies: {}, connectors: {} }
 const under = (prefix: string, faults: readonly ProblemDetail[]): ProblemDetail[] =>
   faults.map((fault) => ({ path: `${prefix}${fault.path}`, message: fault.message }))
 
+/** What a document has to fit besides itself. */
+export interface Surroundings {
+  /** Names of the workspace's secret refs. */
+  readonly secretNames: ReadonlySet<string>
+  /** What delivers to connectors of kind `callback`, which therefore must stay. */
+  readonly deliveries: readonly Delivery[]
+  /** Why an address can never be dialled. */
+  readonly refusal?: Dial['refusal'] | undefined
+}
+
+export interface Delivery {
+  readonly connector: string
+  /** Who delivers, for people: `webhook_route:<id>`. */
+  readonly by: string
+}
+
 /**
  * Every fault of a document that fits its schema: what a policy contradicts in itself or in what it inherits,
- * what a connector's kind refuses, names that nothing has. Paths are JSON pointers into the document.
+ * what a connector's kind refuses, names that nothing has, connectors that are needed. Paths are JSON pointers
+ * into the document.
  */
-export function checkDocument(
-  document: ConfigDocument,
-  knows: { readonly secretNames: ReadonlySet<string>; readonly refusal?: Dial['refusal'] },
-): ProblemDetail[] {
+export function checkDocument(document: ConfigDocument, surroundings: Surroundings): ProblemDetail[] {
   const policyFaults = Object.entries(document.policies).flatMap(([name, policy]) =>
     under(
       `/policies/${name}`,
@@ -53,16 +68,26 @@ export function checkDocument(
     policyFaults.push({ path: `/policies/${RESERVED_POLICY}`, message: 'is a reserved name' })
   const connectorFaults = Object.entries(document.connectors).flatMap(([name, connector]) => {
     const at = `/connectors/${name}`
-    const faults = under(at, checkConnector(name, connector, knows.refusal ? { refusal: knows.refusal } : {}))
+    const { refusal, secretNames } = surroundings
+    const faults = under(at, checkConnector(name, connector, refusal ? { refusal } : {}))
     if (connector.policy !== undefined && !Object.hasOwn(document.policies, connector.policy))
       faults.push({ path: `${at}/policy`, message: `there is no policy ${connector.policy}` })
     for (const [secret, ref] of Object.entries(connector.secrets ?? {}))
-      if (!knows.secretNames.has(ref))
-        faults.push({ path: `${at}/secrets/${secret}`, message: `there is no secret ref ${ref}` })
+      if (!secretNames.has(ref))
+        faults.push({ path: `${at}/secrets/${escapeName(secret)}`, message: `there is no secret ref ${ref}` })
     return faults
   })
-  return [...policyFaults, ...connectorFaults]
+  const deliveryFaults = surroundings.deliveries
+    .filter(({ connector }) => kindOf(document, connector) !== 'callback')
+    .map(({ connector, by }) => ({
+      path: `/connectors/${connector}`,
+      message: `must stay a connector of kind callback: ${by} delivers to it`,
+    }))
+  return [...policyFaults, ...connectorFaults, ...deliveryFaults]
 }
+
+const kindOf = (document: ConfigDocument, name: string): string | undefined =>
+  Object.hasOwn(document.connectors, name) ? document.connectors[name]?.kind : undefined
 
 /** What a named policy inherits: the system's values with the workspace's default policy over them. */
 function inherited(document: ConfigDocument) {

@@ -1,16 +1,22 @@
 import { Type } from 'typebox'
 import type { HttpServer } from '../../platform/http/http-server.ts'
+import { Page, PageQuery } from '../../platform/http/page.ts'
 import { Problem } from '../../problems.ts'
 import { Reason } from '../audit/audit.ts'
 import {
-  type ActiveConfigs,
-  activeDocument,
   type ConfigDeps,
   editConfig,
+  etagOf,
   IfMatchHeaders,
-  versionOf,
+  loadActiveConfig,
+  memberOf,
+  pageOfMembers,
+  readActive,
+  targetOf,
+  withMember,
+  withoutMember,
 } from '../configs/configs.ts'
-import { ConnectorConfig, KindDescription, OperationDescription } from './connectors.schema.ts'
+import { ConnectorConfig, KindDescription, NAME_PATTERN, OperationDescription } from './connectors.schema.ts'
 import { describeOperations, listKinds } from './connectors.ts'
 
 const read = { access: { scope: 'orchestrator.control.read' } } as const
@@ -18,7 +24,7 @@ const write = { access: { scope: 'orchestrator.control.write' } } as const
 const tags = ['connectors']
 
 const ConnectorName = Type.String({
-  pattern: '^[a-z0-9]+(-[a-z0-9]+)*$',
+  pattern: NAME_PATTERN,
   maxLength: 63,
   description: 'Name of the connector.',
 })
@@ -33,15 +39,13 @@ const Changed = Type.Object({
   config_version: Type.Integer({ description: 'The version that is active now.' }),
 })
 const PutBody = Type.Object({ connector: ConnectorConfig, reason: Reason }, { additionalProperties: false })
+const ListQuery = Type.Object(PageQuery, { additionalProperties: false })
 const ReasonQuery = Type.Object({ reason: Reason }, { additionalProperties: false })
 
 const absent = () => new Problem('not_found', 'The active config has no such connector.')
 
 /** Connectors of the active config. Every write makes a new config version and activates it. */
-export function connectorsControl(
-  app: HttpServer,
-  deps: ConfigDeps & { readonly activeConfigs: ActiveConfigs },
-): void {
+export function connectorsControl(app: HttpServer, deps: ConfigDeps): void {
   app.get(
     '/connectors',
     {
@@ -49,13 +53,16 @@ export function connectorsControl(
       schema: {
         operationId: 'listConnectors',
         tags,
-        summary: 'List the connectors of the active config, by name',
-        response: { 200: Type.Object({ data: Type.Array(NamedConnector) }) },
+        summary: 'List the connectors of the active config, by name; its version is the ETag',
+        querystring: ListQuery,
+        response: { 200: Page(NamedConnector) },
       },
     },
-    async ({ principal }) => {
-      const { connectors } = await activeDocument(deps.db, principal.tenantId)
-      return { data: Object.entries(connectors).map(([name, connector]) => ({ name, connector })) }
+    async ({ principal, query }, reply) => {
+      const { version, document } = await readActive(deps.db, principal.tenantId)
+      const page = { cursor: query.cursor, limit: query.limit ?? 50 }
+      reply.header('etag', etagOf(version))
+      return pageOfMembers(document, 'connectors', page, (name, connector) => ({ name, connector }))
     },
   )
 
@@ -80,16 +87,17 @@ export function connectorsControl(
       schema: {
         operationId: 'getConnector',
         tags,
-        summary: 'Read one connector with its operations',
+        summary: 'Read one connector with its operations; the version of the config is the ETag',
         params: Params,
         response: { 200: WithOperations },
       },
     },
-    async ({ principal, params: { name } }) => {
-      const connector = (await activeDocument(deps.db, principal.tenantId)).connectors[name]
+    async ({ principal, params: { name } }, reply) => {
+      const config = await loadActiveConfig(deps.db, principal.tenantId)
+      const connector = memberOf(config.document, 'connectors', name)
       if (!connector) throw absent()
-      const active = await deps.activeConfigs.connector(principal.tenantId, name)
-      return { name, connector, operations: [...describeOperations(active.connector)] }
+      reply.header('etag', etagOf(config.version))
+      return { name, connector, operations: describeOperations(config.connector(name).connector) }
     },
   )
 
@@ -107,17 +115,13 @@ export function connectorsControl(
         response: { 200: Changed },
       },
     },
-    async ({ principal, call, params: { name }, body, headers }) => {
-      const target = { tenantId: principal.tenantId, ifMatch: versionOf(headers['if-match']) }
+    async (request, reply) => {
+      const { principal, call, params, body } = request
       const change = { actor: principal.subject, reason: body.reason, call }
-      const edit = await editConfig(
-        deps,
-        target,
-        `connector:${name}`,
-        (document) => ({ ...document, connectors: { ...document.connectors, [name]: body.connector } }),
-        change,
-      )
-      return { name, connector: body.connector, config_version: edit.version }
+      const edit = withMember('connectors', params.name, body.connector)
+      const { version } = await editConfig(deps, targetOf(request), `connector:${params.name}`, edit, change)
+      reply.header('etag', etagOf(version))
+      return { name: params.name, connector: body.connector, config_version: version }
     },
   )
 
@@ -135,21 +139,12 @@ export function connectorsControl(
         response: { 204: Type.Null() },
       },
     },
-    async ({ principal, call, params: { name }, query, headers }, reply) => {
-      const target = { tenantId: principal.tenantId, ifMatch: versionOf(headers['if-match']) }
+    async (request, reply) => {
+      const { principal, call, params, query } = request
       const change = { actor: principal.subject, reason: query.reason, call }
-      await editConfig(
-        deps,
-        target,
-        `connector:${name}`,
-        (document) => {
-          if (!Object.hasOwn(document.connectors, name)) throw absent()
-          const { [name]: _removed, ...connectors } = document.connectors
-          return { ...document, connectors }
-        },
-        change,
-      )
-      return reply.code(204).send(null)
+      const edit = withoutMember('connectors', params.name, absent)
+      const { version } = await editConfig(deps, targetOf(request), `connector:${params.name}`, edit, change)
+      return reply.code(204).header('etag', etagOf(version)).send(null)
     },
   )
 }

@@ -21,6 +21,7 @@ import { compileSchema } from './json-schema.ts'
 import { findKind, KINDS } from './registry.ts'
 import { scrubbing } from './scrub.ts'
 
+export { CallFields, ConnectorName, Metadata } from './call-fields.ts'
 export { checkConnector } from './check-connector.ts'
 export { ConnectorConfig, KindDescription, OperationDescription } from './connectors.schema.ts'
 export type { InvokeResult } from './define-connector.ts'
@@ -118,10 +119,17 @@ function inputInvalid(details: readonly ProblemDetail[]): Problem {
   return new Problem('input_invalid', `${first?.path} ${first?.message}${more}.`, { details })
 }
 
-/** Errors: `operation_not_found`. */
-export function findOperation(connector: Connector, name: string): ConnectorOperation {
+/** Errors: `operation_not_found`, with `path` (where the name stands) in its details. */
+export function findOperation(
+  connector: Connector,
+  name: string,
+  path = '/body/operation',
+): ConnectorOperation {
   const operation = connector.operations.get(name)
-  if (!operation) throw new Problem('operation_not_found', 'The connector has no such operation.')
+  if (!operation)
+    throw new Problem('operation_not_found', 'The connector has no such operation.', {
+      details: [{ path, message: 'is not an operation of the connector' }],
+    })
   return operation
 }
 

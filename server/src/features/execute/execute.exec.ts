@@ -1,10 +1,10 @@
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { idempotencyKeyOf } from '../../platform/http/idempotency-key.ts'
 import { ExecuteBody, ExecuteHeaders, ExecuteResult } from './execute.schema.ts'
-import { type ExecuteDeps, execute } from './execute.ts'
+import type { Executor } from './execute.ts'
 
 /** `POST /execute` for products. */
-export function executeExec(app: HttpServer, deps: ExecuteDeps): void {
+export function executeExec(app: HttpServer, executor: Pick<Executor, 'execute'>): void {
   app.post(
     '/execute',
     {
@@ -20,7 +20,7 @@ export function executeExec(app: HttpServer, deps: ExecuteDeps): void {
     },
     async (request) => {
       const { body, principal, call } = request
-      const result = await execute(deps, {
+      const result = await executor.execute({
         principal,
         call,
         connector: body.connector,

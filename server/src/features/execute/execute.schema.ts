@@ -1,13 +1,9 @@
 import { Type } from 'typebox'
-
-export const Name = (description: string) =>
-  Type.String({ pattern: '^[a-z0-9]+([._-][a-z0-9]+)*$', maxLength: 63, description })
+import { CallFields, Metadata } from '../connectors/connectors.ts'
 
 export const ExecuteBody = Type.Object(
   {
-    connector: Name('Connector of the active config.'),
-    operation: Name('Operation of the connector.'),
-    input: Type.Unknown({ description: "Fits the operation's input schema." }),
+    ...CallFields,
     options: Type.Optional(
       Type.Object(
         {
@@ -19,14 +15,12 @@ export const ExecuteBody = Type.Object(
             }),
           ),
           dry_run: Type.Optional(
-            Type.Boolean({ description: 'Check everything up to the call and send nothing upstream.' }),
-          ),
-          metadata: Type.Optional(
-            Type.Record(Type.String({ maxLength: 40 }), Type.String({ maxLength: 500 }), {
-              maxProperties: 20,
-              description: 'Kept with the request log.',
+            Type.Boolean({
+              description:
+                'Check connector, operation, input, policy and secrets, and send nothing upstream.',
             }),
           ),
+          metadata: Type.Optional(Metadata('Kept with the request log.')),
         },
         { additionalProperties: false, description: 'How this one call is made.' },
       ),

@@ -30,11 +30,6 @@ export interface ExecuteDeps {
   readonly dial: Dial
   readonly resolveSecret: (tenantId: string, refName: string) => Promise<Secret>
   readonly requestLog: RequestLog
-  /**
-   * Aborted when the process can wait no longer. A caller that hangs up aborts nothing: a call that is under way
-   * is better finished and logged than left with an unknown outcome.
-   */
-  readonly stopSignal: AbortSignal
 }
 
 export interface Execution {
@@ -62,11 +57,42 @@ interface Progress {
   readonly failures: FailedAttempt[]
 }
 
+export interface Executor {
+  execute(execution: Execution): Promise<ExecutionResult>
+  /** For a process that can wait no longer: gives up what runs, and resolves when all of it is recorded. */
+  stop(): Promise<void>
+}
+
+/**
+ * Runs executions. Nothing but `stop` gives one up, and a caller that hangs up neither: a call that is under way is
+ * better finished and logged than left with an unknown outcome.
+ */
+export function createExecutor(deps: ExecuteDeps): Executor {
+  const stopping = new AbortController()
+  const running = new Set<Promise<ExecutionResult>>()
+  return {
+    execute: (execution) => {
+      const one = execute(deps, execution, stopping.signal).finally(() => running.delete(one))
+      running.add(one)
+      return one
+    },
+    stop: async () => {
+      stopping.abort(new Error('the process is stopping'))
+      await Promise.allSettled(running)
+    },
+  }
+}
+
 /**
  * Runs one execution. Errors: `connector_not_found`, `operation_not_found`, `input_invalid`, `policy_violation`,
- * `secret_unresolved`, `target_forbidden`, `upstream_error`, `upstream_rejected`, `upstream_timeout`.
+ * `secret_unresolved`, `target_forbidden`, `upstream_error`, `upstream_rejected`, `upstream_timeout`,
+ * `shutting_down`, `database_unavailable`.
  */
-export async function execute(deps: ExecuteDeps, execution: Execution): Promise<ExecutionResult> {
+async function execute(
+  deps: ExecuteDeps,
+  execution: Execution,
+  stopSignal: AbortSignal,
+): Promise<ExecutionResult> {
   const { clock } = deps.platform
   const startedAt = clock.monotonic()
   const { tenantId } = execution.principal
@@ -88,11 +114,12 @@ export async function execute(deps: ExecuteDeps, execution: Execution): Promise<
     return latencyMs
   }
   try {
-    const result = await call(deps, execution, active, idempotencyKey, progress)
+    const result = await call(deps, execution, { active, idempotencyKey, progress, stopSignal })
     const latencyMs = finish('ok', result.httpStatus, succeeded(execution, progress))
     return { ...result, attempts: progress.attempts, latencyMs, idempotencyKey }
   } catch (error) {
-    const problem = asAnswer(error, progress.attempts)
+    const failures = progress.failures.map(({ failure }) => failure)
+    const problem = asAnswer(error, { attempts: progress.attempts, failures, idempotencyKey })
     const httpStatus = progress.failures.at(-1)?.failure.httpStatus ?? null
     if (problem instanceof Problem) finish(problem.code, httpStatus, failed(problem, progress))
     else finish('internal_error', httpStatus, 'An unexpected failure inside the hub.')
@@ -100,12 +127,17 @@ export async function execute(deps: ExecuteDeps, execution: Execution): Promise<
   }
 }
 
+interface Started {
+  readonly active: ActiveConnector
+  readonly idempotencyKey: string
+  readonly progress: Progress
+  readonly stopSignal: AbortSignal
+}
+
 async function call(
   deps: ExecuteDeps,
   execution: Execution,
-  active: ActiveConnector,
-  idempotencyKey: string,
-  progress: Progress,
+  { active, idempotencyKey, progress, stopSignal }: Started,
 ): Promise<{ output: unknown; httpStatus: number | null }> {
   const { clock, random } = deps.platform
   const { tenantId } = execution.principal
@@ -114,7 +146,10 @@ async function call(
   const { policy } = active.policy(
     execution.timeoutMs === undefined ? undefined : { timeout_ms: execution.timeoutMs },
   )
-  if (execution.dryRun) return { output: null, httpStatus: null }
+  if (execution.dryRun) {
+    await Promise.all(Object.values(connector.secretRefs).map((name) => deps.resolveSecret(tenantId, name)))
+    return { output: null, httpStatus: null }
+  }
 
   // DESIGN §8, outer to inner; the stages that are not here yet have their place between these.
   const stages = [
@@ -127,7 +162,7 @@ async function call(
     }),
     attemptTimeout({ attemptMs: policy.timeouts.attempt_ms, clock }),
   ]
-  return runPipeline(stages, outermost(deps.stopSignal), (scope) => {
+  return runPipeline(stages, outermost(stopSignal), (scope) => {
     progress.attempts = scope.attempt
     return invokeOperation(
       { dial: deps.dial, clock, resolveSecret: (name) => deps.resolveSecret(tenantId, name) },

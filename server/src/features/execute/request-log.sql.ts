@@ -23,24 +23,31 @@ export interface RequestLogRow {
   readonly metadata: Readonly<Record<string, string>>
 }
 
-/** Writes log rows and the events that tell of them: one statement, so both are there or neither. */
+/**
+ * Writes log rows, each with the event that tells of it: one statement, so both are there or neither. A row that
+ * is there already (the answer to its commit was lost) is left alone, and its event is not told again.
+ */
 export const insertRequestLog = run<{
-  readonly rows: readonly RequestLogRow[]
-  readonly events: readonly EventRecord[]
+  readonly entries: readonly (RequestLogRow & { readonly event: EventRecord })[]
 }>(
   'execute.insert_request_log',
-  `with logged as (
+  `with entry as materialized (
+     select * from json_to_recordset($1::json) as r (
+       tenant_id uuid, id uuid, at timestamptz, connector text, operation text, subject text, outcome text,
+       http_status int, attempts int, latency_ms int, dry_run boolean, config_version int, idempotency_key text,
+       request_id text, correlation_id text, trace_id text, metadata json, event json
+     )
+   ),
+   logged as (
      insert into request_log (tenant_id, id, at, connector, operation, subject, outcome, http_status, attempts,
                               latency_ms, dry_run, config_version, idempotency_key, request_id, correlation_id,
                               trace_id, metadata)
      select tenant_id, id, at, connector, operation, subject, outcome, http_status, attempts,
             latency_ms, dry_run, config_version, idempotency_key, request_id, correlation_id, trace_id, metadata
-     from json_to_recordset($1::json) as r (
-       tenant_id uuid, id uuid, at timestamptz, connector text, operation text, subject text, outcome text,
-       http_status int, attempts int, latency_ms int, dry_run boolean, config_version int, idempotency_key text,
-       request_id text, correlation_id text, trace_id text, metadata json
-     )
+     from entry
+     on conflict (tenant_id, id) do nothing
+     returning id
    )
-   select append_events($2::json)`,
-  ({ rows, events }) => [JSON.stringify(rows), JSON.stringify(events)],
+   select append_events(json_agg(event order by id)) from entry where id in (select id from logged)`,
+  ({ entries }) => [JSON.stringify(entries)],
 )

@@ -1,3 +1,4 @@
+import type { Clock } from '../../platform/clock.ts'
 import type { Tx } from '../../platform/db/statement.ts'
 import { appendEvents, type EventRecord } from '../../platform/event-log.ts'
 import { newId } from '../../platform/ids.ts'
@@ -33,9 +34,9 @@ function completionEvent(ended: EndedJob): EventRecord[] {
 }
 
 /** What the callback tells the product about its job. */
-const callbackInput = ({ job, state, result, reason, error, why }: EndedJob) => ({
+const callbackInput = ({ job, state, result, reason, error, why }: EndedJob, nowMs: number) => ({
   type: `job.${state}`,
-  timestamp: new Date().toISOString(),
+  timestamp: new Date(nowMs).toISOString(),
   data: {
     job_id: job.id,
     state,
@@ -45,7 +46,7 @@ const callbackInput = ({ job, state, result, reason, error, why }: EndedJob) => 
     result: result ?? null,
     why,
     dead_reason: reason,
-    error,
+    error: error && { class: error.class, message: error.message, http_status: error.httpStatus ?? null },
     metadata: job.metadata,
     correlation_id: job.call.correlationId,
     trace_id: job.call.traceId,
@@ -56,12 +57,18 @@ const callbackInput = ({ job, state, result, reason, error, why }: EndedJob) => 
  * What happens in the transaction that ends a job: its event is appended and its callback becomes a job of its
  * own. A callback whose connector is gone is told in the timeline; the job itself has ended all the same.
  */
-export function createFollowUps({ activeConfigs }: { readonly activeConfigs: ActiveConfigs }): FollowUps {
+export function createFollowUps({
+  activeConfigs,
+  clock,
+}: {
+  readonly activeConfigs: ActiveConfigs
+  readonly clock: Clock
+}): FollowUps {
   const callbackOf = async (ended: EndedJob): Promise<NewJob | EventRecord | undefined> => {
     const { job } = ended
     const name = job.completion?.callback?.connector
     if (name === undefined) return undefined
-    const target = (await activeConfigs.get(job.tenantId)).connectors.get(name)
+    const target = (await activeConfigs.get(job.tenantId, [name])).connectors.get(name)
     if (target?.connector.kind !== 'callback')
       return {
         ...idsOf(ended),
@@ -77,7 +84,7 @@ export function createFollowUps({ activeConfigs }: { readonly activeConfigs: Act
       lane: target.connector.lane,
       connector: name,
       operation: 'deliver',
-      input: callbackInput(ended),
+      input: callbackInput(ended, clock.now()),
       metadata: { callback_of: job.id },
       configVersion: target.configVersion,
       createdBy: HUB,

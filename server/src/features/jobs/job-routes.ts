@@ -10,6 +10,9 @@ import { JobDetail, JobPage, JobParams, JobsQuery } from './jobs.schema.ts'
 
 const iso = (date: Date | null): string | null => date?.toISOString() ?? null
 
+/** The database writes another ISO form than the rest of the answer has. */
+const utc = (text: string): string => new Date(text).toISOString()
+
 const WAITING = new Set(['scheduled', 'retrying'])
 
 const view = (job: JobView) => ({
@@ -34,14 +37,14 @@ const attemptView = (attempt: AttemptRecord) => ({
   attempt: attempt.attempt,
   outcome: attempt.outcome,
   why: attempt.why,
-  started_at: attempt.started_at,
-  ended_at: attempt.ended_at,
+  started_at: utc(attempt.started_at),
+  ended_at: utc(attempt.ended_at),
   http_status: attempt.http_status,
   error:
     attempt.error_class === null
       ? null
       : { class: attempt.error_class, message: attempt.error_message ?? attempt.error_class },
-  next_run_at: attempt.next_run_at,
+  next_run_at: attempt.next_run_at && utc(attempt.next_run_at),
 })
 
 const isJobKey = (parts: readonly unknown[]): parts is readonly [string] =>
@@ -101,6 +104,10 @@ export function addJobReadRoutes(app: HttpServer, db: Queryable, scope: string):
           ...view(found.job),
           input: stored.input,
           metadata: found.job.metadata,
+          idempotency_key: found.job.idempotencyKey,
+          request_id: found.job.requestId,
+          started_at: iso(found.job.startedAt),
+          cancel_requested_at: iso(found.job.cancelRequestedAt),
           result: found.job.result ?? null,
           dead_reason: found.job.deadReason,
         },

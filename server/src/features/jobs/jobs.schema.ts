@@ -1,9 +1,15 @@
 import { type Static, Type } from 'typebox'
 import { Page, PageQuery } from '../../platform/http/page.ts'
-import { DEFAULT_PRIORITY, JOB_STATES, PRIORITIES, QUEUES, type QueueName } from '../../queue/job.ts'
+import {
+  ATTEMPT_OUTCOMES,
+  DEFAULT_PRIORITY,
+  JOB_STATES,
+  PRIORITIES,
+  QUEUES,
+  type QueueName,
+} from '../../queue/job.ts'
+import { CallFields, ConnectorName, Metadata } from '../connectors/connectors.ts'
 
-const Name = (description: string) =>
-  Type.String({ pattern: '^[a-z0-9]+([._-][a-z0-9]+)*$', maxLength: 63, description })
 const Time = (description: string) => Type.String({ format: 'date-time', description })
 const OrNull = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) =>
   Type.Union([schema, Type.Null()])
@@ -12,9 +18,7 @@ const QUEUE_NAMES = Object.keys(QUEUES) as QueueName[]
 
 export const NewJobBody = Type.Object(
   {
-    connector: Name('Connector of the active config.'),
-    operation: Name('Operation of the connector.'),
-    input: Type.Unknown({ description: "Fits the operation's input schema." }),
+    ...CallFields,
     queue: Type.Optional(
       Type.Enum(QUEUE_NAMES, {
         default: 'default',
@@ -32,19 +36,14 @@ export const NewJobBody = Type.Object(
     run_at: Type.Optional(Time('Not before this moment, at most 30 days ahead. Absent or past: now.')),
     callback: Type.Optional(
       Type.Object(
-        { connector: Name('Connector of kind `callback`.') },
+        { connector: { ...ConnectorName, description: 'Connector of kind `callback`.' } },
         {
           additionalProperties: false,
           description: 'Tell a product when the job has ended, in whatever way.',
         },
       ),
     ),
-    metadata: Type.Optional(
-      Type.Record(Type.String({ maxLength: 40 }), Type.String({ maxLength: 500 }), {
-        maxProperties: 20,
-        description: 'Kept with the job and sent with its callback.',
-      }),
-    ),
+    metadata: Type.Optional(Metadata('Kept with the job and sent with its callback.')),
   },
   { additionalProperties: false },
 )
@@ -102,7 +101,9 @@ export const JobView = Type.Object({
 
 export const AttemptView = Type.Object({
   attempt: Type.Integer(),
-  outcome: Type.String({ description: 'done, retry, snoozed, dead, cancelled, returned or lost.' }),
+  outcome: Type.Enum(ATTEMPT_OUTCOMES, {
+    description: '`snoozed` and `returned` spend no attempt; `lost` is one whose worker died.',
+  }),
   why: Type.String({ description: 'One sentence.' }),
   started_at: Time('Start of the attempt.'),
   ended_at: Time('End of the attempt.'),
@@ -116,6 +117,10 @@ export const JobDetail = Type.Object({
     ...JobView.properties,
     input: Type.Unknown(),
     metadata: Type.Record(Type.String(), Type.Unknown()),
+    idempotency_key: Type.String({ description: 'The key that goes upstream with every attempt.' }),
+    request_id: Type.String({ description: 'The request that made the job.' }),
+    started_at: OrNull(Time('Start of the attempt that runs now.')),
+    cancel_requested_at: OrNull(Time('When a running job was told to stop.')),
     result: Type.Unknown({ description: 'What the operation answered; null until the job is done.' }),
     dead_reason: OrNull(Type.String({ description: 'Why it became a dead letter.' })),
   }),
@@ -129,7 +134,7 @@ export const JobsQuery = Type.Object(
     ...PageQuery,
     state: Type.Optional(Type.Enum(JOB_STATES, { description: 'Only jobs in this state.' })),
     queue: Type.Optional(Type.Enum(QUEUE_NAMES, { description: 'Only jobs of this queue.' })),
-    connector: Type.Optional(Name('Only jobs of this connector.')),
+    connector: Type.Optional({ ...ConnectorName, description: 'Only jobs of this connector.' }),
   },
   { additionalProperties: false },
 )

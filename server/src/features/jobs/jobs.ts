@@ -17,12 +17,11 @@ import { enqueueJobs } from '../../queue/enqueue.ts'
 import type { Enqueuer } from '../../queue/enqueuer.ts'
 import type { EnqueuedJob, FollowUps, NewJob, Priority } from '../../queue/job.ts'
 import type { WakeUp } from '../../queue/wake-up.ts'
-import type { ActiveConfigs } from '../configs/configs.ts'
+import type { ActiveConfig, ActiveConfigs } from '../configs/configs.ts'
 import { findOperation } from '../connectors/connectors.ts'
+import type { NewJobBody } from './jobs.schema.ts'
 
 export { createFollowUps } from './follow-ups.ts'
-
-import type { NewJobBody } from './jobs.schema.ts'
 
 /** History is kept by the day: a job further ahead would hold its day's partition open for too long. */
 const HORIZON_DAYS = 30
@@ -51,25 +50,27 @@ export async function submitJob(
   body: NewJobBody,
   dedupe?: NewJob['dedupe'],
 ): Promise<EnqueuedJob> {
-  const job = await newJob(deps, caller, body, '/body')
+  const config = await deps.activeConfigs.get(caller.principal.tenantId, namesIn([body]))
+  const job = newJob(config, deps.clock, caller, body, '/body')
   return deps.enqueuer.enqueue(dedupe ? { ...job, dedupe } : job)
 }
 
 /**
- * Accepts all jobs or none, in one transaction. Errors: `validation_error` that names every fault of every
- * item; `database_unavailable`.
+ * Accepts all jobs or none, in one transaction, all of them by one config. Errors: `validation_error` that names
+ * every item at fault; `database_unavailable`.
  */
 export async function submitBatch(
   deps: JobDeps,
   caller: Caller,
   bodies: readonly NewJobBody[],
 ): Promise<EnqueuedJob[]> {
+  const config = await deps.activeConfigs.get(caller.principal.tenantId, namesIn(bodies))
   const details: ProblemDetail[] = []
   const jobs: NewJob[] = []
   for (const [at, body] of bodies.entries()) {
     const path = `/body/jobs/${at}`
     try {
-      jobs.push(await newJob(deps, caller, body, path))
+      jobs.push(newJob(config, deps.clock, caller, body, path))
     } catch (error) {
       if (!(error instanceof Problem) || error.status >= 500) throw error
       details.push(...(error.extra.details ?? [{ path, message: error.message }]))
@@ -84,20 +85,24 @@ export async function submitBatch(
   return enqueued
 }
 
-async function newJob(
-  deps: JobDeps,
+/** The connectors that the jobs need. */
+const namesIn = (bodies: readonly NewJobBody[]): string[] =>
+  bodies.flatMap(({ connector, callback }) => (callback ? [connector, callback.connector] : [connector]))
+
+function newJob(
+  config: ActiveConfig,
+  clock: Clock,
   { principal, call }: Caller,
   body: NewJobBody,
   path: string,
-): Promise<NewJob> {
-  const { tenantId } = principal
-  const { connector, configVersion } = await deps.activeConfigs.connector(tenantId, body.connector)
-  findOperation(connector, body.operation).validateInput(body.input, `${path}/input`)
-  if (body.callback) await requireCallback(deps, tenantId, body.callback.connector, path)
-  const runAt = body.run_at === undefined ? undefined : startTime(deps.clock, body.run_at, path)
+): NewJob {
+  const { connector, configVersion } = config.connector(body.connector, `${path}/connector`)
+  findOperation(connector, body.operation, `${path}/operation`).validateInput(body.input, `${path}/input`)
+  if (body.callback) requireCallback(config, body.callback.connector, `${path}/callback/connector`)
+  const runAt = body.run_at === undefined ? undefined : startTime(clock, body.run_at, `${path}/run_at`)
   return {
     id: newId(),
-    tenantId,
+    tenantId: principal.tenantId,
     queue: body.queue ?? 'default',
     lane: connector.lane,
     connector: connector.name,
@@ -114,24 +119,23 @@ async function newJob(
   }
 }
 
-async function requireCallback(deps: JobDeps, tenantId: string, name: string, path: string): Promise<void> {
-  const { connectors } = await deps.activeConfigs.get(tenantId)
-  const kind = connectors.get(name)?.connector.kind
-  if (kind === 'callback') return
-  const message =
-    kind === undefined ? 'is not a connector of the active config' : 'is not a connector of kind callback'
-  throw new Problem('validation_error', `${path}/callback/connector ${message}.`, {
-    details: [{ path: `${path}/callback/connector`, message }],
-  })
+const fault = (path: string, message: string): Problem =>
+  new Problem('validation_error', `${path} ${message}.`, { details: [{ path, message }] })
+
+function requireCallback(config: ActiveConfig, name: string, path: string): void {
+  const kind = config.connectors.get(name)?.connector.kind
+  if (kind === undefined) throw fault(path, 'is not a connector of the active config')
+  if (kind !== 'callback') throw fault(path, 'is not a connector of kind callback')
 }
 
-function startTime(clock: Clock, text: string, path: string): Date {
+/** Undefined for a moment that has passed: the job runs at once. */
+function startTime(clock: Clock, text: string, path: string): Date | undefined {
   const runAt = new Date(text)
-  if (runAt.getTime() - clock.now() <= HORIZON_DAYS * DAY_MS) return runAt
-  const message = `must be at most ${HORIZON_DAYS} days ahead`
-  throw new Problem('validation_error', `${path}/run_at ${message}.`, {
-    details: [{ path: `${path}/run_at`, message }],
-  })
+  const aheadMs = runAt.getTime() - clock.now()
+  // The schema's format takes some texts that name no moment here, leap seconds for one.
+  if (Number.isNaN(aheadMs)) throw fault(path, 'is not a moment that the hub can read')
+  if (aheadMs > HORIZON_DAYS * DAY_MS) throw fault(path, `must be at most ${HORIZON_DAYS} days ahead`)
+  return aheadMs > 0 ? runAt : undefined
 }
 
 export interface CancelDeps {

@@ -22,7 +22,9 @@ export interface JobHandlerDeps {
 }
 
 /** How long a job waits for the hub's own troubles; they spend no attempt. */
-const OWN_TROUBLE_MS = 5_000
+const DATABASE_PAUSE_MS = 5_000
+/** A connector that this hub cannot use waits for an operator or for a newer hub. */
+const UNUSABLE_PAUSE_MS = 60_000
 
 /**
  * Makes the function that runs one attempt of a claimed job and says how it ended; it never throws for what an
@@ -41,7 +43,9 @@ export function createJobHandler(
 function logOutcome({ platform }: JobHandlerDeps, job: ClaimedJob, outcome: Outcome): void {
   platform.log.info(
     {
+      tenant_id: job.tenantId,
       job_id: job.id,
+      connector: job.connector,
       attempt: job.attempt,
       outcome: outcome.kind,
       request_id: job.call.requestId,
@@ -55,8 +59,8 @@ function logOutcome({ platform }: JobHandlerDeps, job: ClaimedJob, outcome: Outc
 async function attempt(deps: JobHandlerDeps, job: ClaimedJob, signal: AbortSignal): Promise<Outcome> {
   let active: ActiveConnector
   try {
-    active = await deps.activeConfigs.connector(job.tenantId, job.connector)
-    findOperation(active.connector, job.operation).validateInput(job.input, '/input')
+    active = await deps.activeConfigs.connector(job.tenantId, job.connector, '/connector')
+    findOperation(active.connector, job.operation, '/operation').validateInput(job.input, '/input')
   } catch (error) {
     return refused(error)
   }
@@ -73,11 +77,13 @@ async function attempt(deps: JobHandlerDeps, job: ClaimedJob, signal: AbortSigna
   }
 }
 
-/** The config has changed since the job was accepted, or cannot be read now. */
+/** What no attempt can mend: the config has changed since the job was accepted, or the hub is in trouble itself. */
 function refused(error: unknown): Outcome {
   if (!(error instanceof Problem)) throw error
   if (error.status >= 500)
-    return { kind: 'snooze', delayMs: OWN_TROUBLE_MS, why: `The config cannot be read now: ${error.message}` }
+    return { kind: 'snooze', delayMs: DATABASE_PAUSE_MS, why: `The attempt has to wait: ${error.message}` }
+  if (error.code === 'config_invalid')
+    return { kind: 'snooze', delayMs: UNUSABLE_PAUSE_MS, why: `The attempt has to wait: ${error.message}` }
   const detail = error.extra.details?.map(({ path, message }) => `${path} ${message}`).join('; ')
   const message = detail ? `${error.message} ${detail}` : error.message
   return { kind: 'dead', reason: error.code, error: { class: error.code, message }, why: message }
@@ -106,7 +112,8 @@ function call(deps: JobHandlerDeps, job: ClaimedJob, active: ActiveConnector, si
 }
 
 function failed(deps: JobHandlerDeps, job: ClaimedJob, active: ActiveConnector, error: unknown): Outcome {
-  const failure = error instanceof CallFailure ? error : secretMissing(error)
+  const failure = asCallFailure(error)
+  if (!failure) return refused(error)
   const facts: AttemptError = {
     class: failure.kind,
     message: failure.message,
@@ -123,9 +130,10 @@ function failed(deps: JobHandlerDeps, job: ClaimedJob, active: ActiveConnector, 
   return { kind: 'dead', reason: deadReason(failure), error: facts, why }
 }
 
-/** A secret can be put where its ref points while the job waits, so it counts as never sent. Anything else is a bug. */
-function secretMissing(error: unknown): CallFailure {
-  if (!(error instanceof Problem)) throw error
+/** A secret can be put where its ref points while the job waits, so its absence counts as a call that was never sent. */
+function asCallFailure(error: unknown): CallFailure | undefined {
+  if (error instanceof CallFailure) return error
+  if (!(error instanceof Problem) || error.code !== 'secret_unresolved') return undefined
   return new CallFailure({ class: 'never_sent', kind: error.code, message: error.message, cause: error })
 }
 

@@ -1,15 +1,21 @@
 import { Type } from 'typebox'
 import type { HttpServer } from '../../platform/http/http-server.ts'
+import { Page, PageQuery } from '../../platform/http/page.ts'
 import { Problem } from '../../problems.ts'
 import { Reason } from '../audit/audit.ts'
 import {
-  type ActiveConfigs,
-  activeDocument,
   type ConfigDeps,
   DEFAULT_POLICY,
   editConfig,
+  etagOf,
   IfMatchHeaders,
-  versionOf,
+  loadActiveConfig,
+  memberOf,
+  pageOfMembers,
+  readActive,
+  targetOf,
+  withMember,
+  withoutMember,
 } from '../configs/configs.ts'
 import { effectivePolicy, PolicyDocument } from './policies.ts'
 
@@ -30,6 +36,11 @@ const Changed = Type.Object({
 })
 const PutBody = Type.Object({ policy: PolicyDocument, reason: Reason }, { additionalProperties: false })
 const ReasonQuery = Type.Object({ reason: Reason }, { additionalProperties: false })
+const ListQuery = Type.Object(PageQuery, { additionalProperties: false })
+const PolicyPage = Type.Object({
+  ...Page(NamedPolicy).properties,
+  system: Type.Unknown({ description: 'What applies where no policy says otherwise.' }),
+})
 const EffectiveQuery = Type.Object(
   { connector: Type.String({ maxLength: 63, description: 'Connector of the active config.' }) },
   { additionalProperties: false },
@@ -46,10 +57,7 @@ const Effective = Type.Object({
 const absent = () => new Problem('not_found', 'The active config has no such policy.')
 
 /** Policies of the active config. Every write makes a new config version and activates it. */
-export function policiesControl(
-  app: HttpServer,
-  deps: ConfigDeps & { readonly activeConfigs: ActiveConfigs },
-): void {
+export function policiesControl(app: HttpServer, deps: ConfigDeps): void {
   app.get(
     '/policies',
     {
@@ -57,19 +65,17 @@ export function policiesControl(
       schema: {
         operationId: 'listPolicies',
         tags,
-        summary: 'List the policies of the active config, by name',
-        response: {
-          200: Type.Object({
-            data: Type.Array(NamedPolicy),
-            system: Type.Unknown({ description: 'What applies where no policy says otherwise.' }),
-          }),
-        },
+        summary: 'List the policies of the active config, by name; its version is the ETag',
+        querystring: ListQuery,
+        response: { 200: PolicyPage },
       },
     },
-    async ({ principal }) => {
-      const { policies } = await activeDocument(deps.db, principal.tenantId)
-      const data = Object.entries(policies).map(([name, policy]) => ({ name, policy }))
-      return { data, system: effectivePolicy({}).policy }
+    async ({ principal, query }, reply) => {
+      const { version, document } = await readActive(deps.db, principal.tenantId)
+      const page = { cursor: query.cursor, limit: query.limit ?? 50 }
+      const policies = pageOfMembers(document, 'policies', page, (name, policy) => ({ name, policy }))
+      reply.header('etag', etagOf(version))
+      return { ...policies, system: effectivePolicy({}).policy }
     },
   )
 
@@ -86,7 +92,8 @@ export function policiesControl(
       },
     },
     async ({ principal, query }) => {
-      const active = await deps.activeConfigs.connector(principal.tenantId, query.connector)
+      const config = await loadActiveConfig(deps.db, principal.tenantId)
+      const active = config.connector(query.connector, '/query/connector')
       return { connector: query.connector, config_version: active.configVersion, ...active.policy() }
     },
   )
@@ -98,14 +105,16 @@ export function policiesControl(
       schema: {
         operationId: 'getPolicy',
         tags,
-        summary: 'Read one policy',
+        summary: 'Read one policy; the version of the config is the ETag',
         params: Params,
         response: { 200: NamedPolicy },
       },
     },
-    async ({ principal, params: { name } }) => {
-      const policy = (await activeDocument(deps.db, principal.tenantId)).policies[name]
+    async ({ principal, params: { name } }, reply) => {
+      const { version, document } = await readActive(deps.db, principal.tenantId)
+      const policy = memberOf(document, 'policies', name)
       if (!policy) throw absent()
+      reply.header('etag', etagOf(version))
       return { name, policy }
     },
   )
@@ -124,17 +133,13 @@ export function policiesControl(
         response: { 200: Changed },
       },
     },
-    async ({ principal, call, params: { name }, body, headers }) => {
-      const target = { tenantId: principal.tenantId, ifMatch: versionOf(headers['if-match']) }
+    async (request, reply) => {
+      const { principal, call, params, body } = request
       const change = { actor: principal.subject, reason: body.reason, call }
-      const edit = await editConfig(
-        deps,
-        target,
-        `policy:${name}`,
-        (document) => ({ ...document, policies: { ...document.policies, [name]: body.policy } }),
-        change,
-      )
-      return { name, policy: body.policy, config_version: edit.version }
+      const edit = withMember('policies', params.name, body.policy)
+      const { version } = await editConfig(deps, targetOf(request), `policy:${params.name}`, edit, change)
+      reply.header('etag', etagOf(version))
+      return { name: params.name, policy: body.policy, config_version: version }
     },
   )
 
@@ -152,21 +157,12 @@ export function policiesControl(
         response: { 204: Type.Null() },
       },
     },
-    async ({ principal, call, params: { name }, query, headers }, reply) => {
-      const target = { tenantId: principal.tenantId, ifMatch: versionOf(headers['if-match']) }
+    async (request, reply) => {
+      const { principal, call, params, query } = request
       const change = { actor: principal.subject, reason: query.reason, call }
-      await editConfig(
-        deps,
-        target,
-        `policy:${name}`,
-        (document) => {
-          if (!Object.hasOwn(document.policies, name)) throw absent()
-          const { [name]: _removed, ...policies } = document.policies
-          return { ...document, policies }
-        },
-        change,
-      )
-      return reply.code(204).send(null)
+      const edit = withoutMember('policies', params.name, absent)
+      const { version } = await editConfig(deps, targetOf(request), `policy:${params.name}`, edit, change)
+      return reply.code(204).header('etag', etagOf(version)).send(null)
     },
   )
 }

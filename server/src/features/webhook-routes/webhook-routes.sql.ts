@@ -89,6 +89,12 @@ export const idsBySecret = many<
   ({ tenantId, name }) => [tenantId, name],
 )
 
+export const targets = many<{ readonly tenantId: string }, Pick<RouteRow, 'id' | 'connector'>>(
+  'webhook_routes.targets',
+  'select id, connector from webhook_route where tenant_id = $1 order by id',
+  ({ tenantId }) => [tenantId],
+)
+
 /** Over all workspaces: ingress finds out whose event it is. */
 export const allRoutes = many<Record<string, never>, RouteRow>(
   'webhook_routes.all',

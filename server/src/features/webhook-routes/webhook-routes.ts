@@ -191,3 +191,10 @@ export const createRouteDirectory = (deps: {
 /** What a secret ref is needed for, as `webhook_route:<id>`: such a ref cannot be deleted. */
 export const routesOfSecret = async (on: Queryable, tenantId: string, name: string): Promise<string[]> =>
   (await sql.idsBySecret(on, { tenantId, name })).map(({ id }) => `webhook_route:${id}`)
+
+/** The callback connectors that the workspace's routes deliver to: such a connector must stay. */
+export const routeDeliveries = async (
+  on: Queryable,
+  tenantId: string,
+): Promise<{ readonly connector: string; readonly by: string }[]> =>
+  (await sql.targets(on, { tenantId })).map(({ id, connector }) => ({ connector, by: `webhook_route:${id}` }))
