@@ -27,6 +27,25 @@ describe('loadConfig', () => {
 
   test('two processes cannot have the same port', () => {
     expect(() => loadConfig({ EXEC_PORT: '4000' })).toThrow(/EXEC_PORT is the same as CONTROL_PORT/)
+    expect(() => loadConfig({ DEMO_PRODUCT_PORT: '4004' })).toThrow(
+      /DEMO_PRODUCT_PORT is the same as WORKER_PORT/,
+    )
+  })
+
+  test('a password with a bare # makes no URL, and the message does not repeat it', () => {
+    const load = () => loadConfig({ DATABASE_URL: 'postgres://hub:ge#heim@db:5432/hub' })
+    expect(load).toThrow(/DATABASE_URL must be a URL/)
+    expect(load).not.toThrow(/heim/)
+  })
+
+  test.each([
+    ['127.0.0.1', 'http://127.0.0.1:4000'],
+    ['192.0.2.7', 'http://192.0.2.7:4000'],
+    ['0.0.0.0', 'http://127.0.0.1:4000'],
+    ['::', 'http://127.0.0.1:4000'],
+    ['::1', 'http://[::1]:4000'],
+  ])('listening on %s, the processes find each other', (HOST, control) => {
+    expect(loadConfig({ HOST }).urls.control).toBe(control)
   })
 
   test('an empty variable is an unset one', () => {

@@ -18,7 +18,7 @@ const url = (name: string, description: string) =>
   Type.Optional(
     Type.String({
       pattern: '^https?://',
-      description: `${description} Absent: \`http://127.0.0.1:<${name.toUpperCase()}_PORT>\`.`,
+      description: `${description} Absent: \`http://<HOST>:<${name.toUpperCase()}_PORT>\`.`,
     }),
   )
 
@@ -224,9 +224,11 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>> = p
         ({ instancePath, message, params }) =>
           `${instancePath.slice(1)} ${message}${'allowedValues' in params ? `: ${params.allowedValues.join(', ')}` : ''}`,
       )
+  if (typeof settings.DATABASE_URL === 'string' && !URL.canParse(settings.DATABASE_URL))
+    faults.push('DATABASE_URL must be a URL: special characters of the password are percent-encoded')
   if (faults.length > 0) throw new ConfigError(faults)
   const config = assemble(settings as Settings, env)
-  const ports = Object.entries(config.ports)
+  const ports = [...Object.entries(config.ports), ['demo_product', config.demoProductPort] as const]
   for (const [at, [name, value]] of ports.entries()) {
     const other = ports.slice(0, at).find(([, taken]) => taken === value)
     if (other)
@@ -234,6 +236,12 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>> = p
   }
   if (faults.length > 0) throw new ConfigError(faults)
   return Object.freeze(config)
+}
+
+/** The base URL of a server of this machine that listens on `host`, also when that means every address. */
+export function localUrl(host: string, portNumber: number): string {
+  const address = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host
+  return `http://${address.includes(':') ? `[${address}]` : address}:${portNumber}`
 }
 
 function assemble(settings: Settings, env: Readonly<Record<string, string | undefined>>): Config {
@@ -255,10 +263,10 @@ function assemble(settings: Settings, env: Readonly<Record<string, string | unde
       worker: settings.WORKER_PORT,
     },
     urls: {
-      control: settings.CONTROL_URL ?? `http://127.0.0.1:${settings.CONTROL_PORT}`,
-      exec: settings.EXEC_URL ?? `http://127.0.0.1:${settings.EXEC_PORT}`,
-      ingress: settings.INGRESS_URL ?? `http://127.0.0.1:${settings.INGRESS_PORT}`,
-      worker: settings.WORKER_URL ?? `http://127.0.0.1:${settings.WORKER_PORT}`,
+      control: settings.CONTROL_URL ?? localUrl(settings.HOST, settings.CONTROL_PORT),
+      exec: settings.EXEC_URL ?? localUrl(settings.HOST, settings.EXEC_PORT),
+      ingress: settings.INGRESS_URL ?? localUrl(settings.HOST, settings.INGRESS_PORT),
+      worker: settings.WORKER_URL ?? localUrl(settings.HOST, settings.WORKER_PORT),
     },
     trustedProxies: list(settings.TRUSTED_PROXIES),
     apiBodyLimitBytes: settings.API_BODY_LIMIT_BYTES,

@@ -42,7 +42,9 @@ async function main([name, ...args]: readonly string[]): Promise<number> {
 function explain(error: unknown): string {
   if (error instanceof StartRefused || error instanceof ConfigError) return error.message
   if (error instanceof Problem) return `${error.message} (${error.code})`
-  const { code } = (error ?? {}) as { code?: unknown }
+  const { code, syscall, path } = (error ?? {}) as NodeJS.ErrnoException
+  if (error instanceof Error && syscall !== undefined && path !== undefined)
+    return `A file or folder cannot be used: ${error.message}. DATA_DIR, KEYS_DIR, SECRETS_DIR and LOG_FILE say where they are.`
   if (error instanceof TypeError && typeof code === 'string' && code.startsWith('ERR_PARSE_ARGS'))
     return `${error.message}\n\n${usage()}`
   return error instanceof Error ? (error.stack ?? error.message) : String(error)
@@ -52,5 +54,6 @@ try {
   process.exitCode = await main(process.argv.slice(2))
 } catch (error) {
   printError(explain(error))
-  process.exitCode = 1
+  // A start that failed half-way may hold connections and timers; they must not keep this process.
+  process.exit(1)
 }

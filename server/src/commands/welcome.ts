@@ -1,6 +1,8 @@
 import type { Config } from '../config.ts'
+import { StartRefused } from '../platform/start-refused.ts'
 import type { Hub } from '../processes/all.ts'
 import { issueOperatorToken } from '../processes/operator-token.ts'
+import { ApiError } from './api.ts'
 import { box } from './command.ts'
 import { setUpDemoWorkspace } from './demo/workspace-setup.ts'
 
@@ -34,7 +36,13 @@ async function thingsToTry(config: Config, hub: Hub): Promise<string[]> {
   const target = { config, controlUrl: hub.urls.control }
   const [first] = await Promise.all(
     DEMO_WORKSPACES.map(([slug, name]) => setUpDemoWorkspace(target, slug, name)),
-  )
+  ).catch((error: unknown) => {
+    if (!(error instanceof ApiError)) throw error
+    throw new StartRefused(
+      `The demo workspaces cannot be made (${error.message}). DEMO_WORKSPACES=false starts without them.`,
+      { cause: error },
+    )
+  })
   if (!first) throw new Error('no demo workspace')
   const tokenFor = (plane: 'exec' | 'control') =>
     issueOperatorToken(config, { plane, tenantId: first.id, lifetimeSeconds: TOKEN_SECONDS })

@@ -3,6 +3,7 @@ import { checkSchema } from '../platform/db/migrate.ts'
 import type { Log } from '../platform/log.ts'
 import { StartRefused } from '../platform/start-refused.ts'
 import { startTracing } from '../platform/telemetry/tracing.ts'
+import { Problem } from '../problems.ts'
 import { buildConsole } from './console.ts'
 import { buildControl } from './control.ts'
 import { buildExec } from './exec.ts'
@@ -55,7 +56,21 @@ async function requireSchema(environment: Environment): Promise<void> {
   const platform = createPlatform('start', environment)
   try {
     await checkSchema(platform)
+  } catch (error) {
+    throw error instanceof StartRefused ? error : unusable(environment.databaseUrl, error)
   } finally {
     await platform.close()
   }
+}
+
+/** Names host, port and database only: the URL holds the password. */
+function unusable(databaseUrl: string, error: unknown): StartRefused {
+  const { host, pathname } = new URL(databaseUrl)
+  const cause = error instanceof Problem ? (error.extra.cause ?? error) : error
+  // Node's error for several addresses has no message.
+  const { message, code } = cause as { message: string; code?: string }
+  return new StartRefused(
+    `The database at ${host}${pathname} cannot be used: ${message || code}. Is DATABASE_URL right, and does the server run?`,
+    { cause: error },
+  )
 }

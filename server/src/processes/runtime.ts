@@ -1,7 +1,7 @@
 /**
  * What every process is made of: a platform, a server, an order in which they stop. Wiring only.
  */
-import type { Config } from '../config.ts'
+import { type Config, localUrl } from '../config.ts'
 import { systemClock, systemRandom } from '../platform/clock.ts'
 import { createDb, type Db } from '../platform/db/db.ts'
 import { createNotifications } from '../platform/db/notifications.ts'
@@ -123,8 +123,7 @@ export async function listen(app: HttpServer, name: ProcessName, config: Config)
       )
     throw error
   }
-  const host = config.host === '0.0.0.0' || config.host === '::' ? '127.0.0.1' : config.host
-  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`
+  return localUrl(config.host, port)
 }
 
 export type StopStep = readonly [what: string, stop: () => unknown]

@@ -4,6 +4,7 @@ import { dirname } from 'node:path'
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import type { Clock } from '../clock.ts'
+import { StartRefused } from '../start-refused.ts'
 import { type KeySet, SIGNING_ALGORITHM } from './key-set.ts'
 
 /** The file: a JWK Set (RFC 7517) with private parts and our times beside them. */
@@ -39,7 +40,10 @@ function parseKeyFile(text: string, path: string): KeySet {
   } catch {
     // JSON.parse quotes the text in its message, and the text is a private key: the sentence below says enough.
   }
-  if (!file) throw new Error(`the key file ${path} is not a set of signing keys: restore it or move it away`)
+  if (!file)
+    throw new StartRefused(
+      `The key file ${path} is not a set of signing keys: bring it back from a backup, or move it away. Then new keys are made, and living tokens end.`,
+    )
   return file.keys.map(({ kid, x, d, created_at, signs_from, retires_at }) => ({
     kid,
     x,
