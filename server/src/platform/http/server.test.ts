@@ -284,6 +284,27 @@ test('a published schema lists problems and who may call', async () => {
   expect((await app.inject('/docs')).body).toContain('swagger-ui')
 })
 
+test('a request in flight does not keep a stopping server, although its client keeps connections', async () => {
+  const stopping = await server()
+  const [arrived, go, stopped] = [0, 1, 2].map(() => Promise.withResolvers<void>())
+  stopping.addHook('preClose', async () => stopped?.resolve())
+  stopping.get('/wait', { config: { access: 'public' } }, async () => {
+    arrived?.resolve()
+    await go?.promise
+    return { done: true }
+  })
+  await stopping.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = stopping.server.address() as { port: number }
+  const answer = fetch(`http://127.0.0.1:${port}/wait`)
+  await arrived?.promise
+  const closing = stopping.close()
+  await stopped?.promise
+  go?.resolve()
+  expect(await (await answer).json()).toEqual({ done: true })
+  // Longer than any test may take without the `connection: close` of the answer.
+  await closing
+})
+
 test('a stopping server says so to requests that were on their way', async () => {
   const stopping = await server()
   const stopped = Promise.withResolvers<void>()

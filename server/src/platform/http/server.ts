@@ -76,6 +76,13 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   app.addHook('preClose', async () => {
     stopping = true
   })
+  // `close` waits for every connection, and one whose last answer is sent later would stay open until it idles out.
+  app.addHook('onSend', async (_request, reply) => {
+    if (stopping) reply.header('connection', 'close')
+  })
+  app.addHook('onResponse', async () => {
+    if (stopping) setImmediate(() => app.server.closeIdleConnections())
+  })
   app.addHook('onRequest', async (request, reply) => {
     if (stopping && request.routeOptions.url !== '/ready') {
       reply.header('connection', 'close')
