@@ -76,10 +76,8 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   app.addHook('preClose', async () => {
     stopping = true
   })
-  // `close` waits for every connection, and one whose last answer is sent later would stay open until it idles out.
-  app.addHook('onSend', async (_request, reply) => {
-    if (stopping) reply.header('connection', 'close')
-  })
+  // `close` ends the connections that are idle at that moment and waits for the others. One whose answer had begun
+  // is kept alive by it, and would hold up the stop until it times out.
   app.addHook('onResponse', async () => {
     if (stopping) setImmediate(() => app.server.closeIdleConnections())
   })
