@@ -41,7 +41,8 @@ export const finishCancelled = maybeOne<JobRef, JobRow & { readonly attempts: nu
   `update job j
    set state = 'cancelled', finished_at = clock_timestamp(),
        attempts = (select count(*) from job_attempt a
-                   where a.tenant_id = $1 and a.job_id = $2 and a.outcome in ('retry', 'lost'))
+                   where a.tenant_id = $1 and a.job_id = $2 and a.lease_id > coalesce(j.earlier_leases, 0)
+                     and a.outcome in ('retry', 'lost'))
    from job_payload p
    where j.tenant_id = $1 and j.id = $2 and j.state = 'queued' and p.tenant_id = $1 and p.job_id = $2
    returning j.attempts, ${JOB_COLUMNS}`,

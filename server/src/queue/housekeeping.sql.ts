@@ -67,6 +67,6 @@ export const measureDepth = many<undefined, DepthRow>(
 
 export const measureDeferred = one<undefined, { readonly deferred: number; readonly dead: number }>(
   'queue.depth_deferred',
-  `select (select count(*) from job_deferred) as deferred, (select count(*) from job_dead) as dead`,
+  `select (select count(*) from job_deferred) as deferred, (select count(*) from job_dead where not binned) as dead`,
   () => [],
 )

@@ -3,15 +3,19 @@
  *
  * Where a job lives is its state:
  *
- *   enqueue ──► ready ──claim──► run ──settle──► done | dead | cancelled      (final: `job.state`)
+ *   enqueue ──► ready ──claim──► run ──settle──► done | cancelled | dead      (`job.state`)
  *      │          ▲               │
  *      │       promote            ├─ retry, snooze, rescue ──► deferred
  *      └──► deferred ◄────────────┘  hand-back ──► ready
  *
+ *   dead ──replay──► ready                     (a new life; only an operator asks for it)
+ *
  * Invariants, each held by a test:
  * 1. An unfinished job has exactly one row in `job_ready`, `job_run` and `job_deferred` together. A finished one
  *    has none, but for a row in `job_ready` that a cancel left behind and that the next claim drops.
- * 2. A job is finished once. Every change of a held job names its lease; a stale lease changes nothing.
+ * 2. A job is finished once per life; done and cancelled are for good, and only a dead letter can live again.
+ *    A replay takes the letter and makes the job ready in one statement; attempts of earlier lives do not count.
+ *    Every change of a held job names its lease; a stale lease changes nothing.
  * 3. A claim takes the tenant's lock first and counts in the next statement, so caps are exact over all nodes.
  *    A cancel takes the same lock, so a job cancelled while it waited never starts.
  * 4. Snooze, hand-back, blocked and paused lanes spend no attempt; a retry and a lost worker spend one.
@@ -46,6 +50,8 @@ export const QUEUE_SESSION = {
   enable_bitmapscan: 'off',
   enable_hashjoin: 'off',
   enable_mergejoin: 'off',
+  // Before Postgres 18 what is off costs 10^10 instead: enough for every plan to be worth compiling.
+  jit: 'off',
 } as const
 
 export interface RunnerOptions {

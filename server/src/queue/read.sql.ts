@@ -47,7 +47,7 @@ const COLUMNS = `j.id, j.queue, j.priority, j.connector, j.operation, j.config_v
        when r.job_id is not null then r.attempt
        when d.job_id is not null then d.attempt - 1
        else (select count(*)::int from job_attempt a where a.tenant_id = j.tenant_id and a.job_id = j.id
-             and a.outcome in ('retry', 'lost')) end as attempts`
+             and a.lease_id > coalesce(j.earlier_leases, 0) and a.outcome in ('retry', 'lost')) end as attempts`
 
 const JOINS = `left join job_run r on r.tenant_id = j.tenant_id and r.job_id = j.id
   left join job_deferred d on d.tenant_id = j.tenant_id and d.job_id = j.id`

@@ -47,8 +47,13 @@ export const rescueLost = many<
             clock_timestamp() + k.kills * (0.5 + random()) * interval '1 second' as next_run_at
      from gone g
      cross join lateral (
+       select coalesce(max(earlier_leases), 0) as earlier from job j
+       where j.tenant_id = g.tenant_id and j.id = g.job_id
+     ) as l
+     cross join lateral (
        select 1 + count(*) as kills from job_attempt a
        where a.tenant_id = g.tenant_id and a.job_id = g.job_id and a.outcome = 'lost'
+         and a.lease_id > l.earlier
      ) as k
    ),
    attempts as (
