@@ -2,6 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import { parse } from 'secure-json-parse'
 import { Problem } from '../../problems.ts'
 import type { HttpServer } from './http-server.ts'
+import { iJsonFaults } from './i-json.ts'
 
 /**
  * `JSON.parse` takes any depth but `JSON.stringify` and `structuredClone` die at some thousands: a poison
@@ -34,20 +35,18 @@ export function nestsDeeperThan(bytes: Uint8Array, limit: number): boolean {
   return false
 }
 
-/**
- * Parses untrusted JSON bytes. Errors: `malformed_body` for broken UTF-8, broken JSON, too deep nesting and
- * keys that would poison a prototype (`__proto__`, `constructor.prototype`).
- */
-export function parseJson(bytes: Buffer): unknown {
+function decode(bytes: Buffer): string {
   if (bytes.length === 0) throw new Problem('malformed_body', 'The body is empty; JSON was expected.')
   if (nestsDeeperThan(bytes, MAX_JSON_DEPTH))
     throw new Problem('malformed_body', `The JSON nests deeper than ${MAX_JSON_DEPTH} levels.`)
-  let text: string
   try {
-    text = utf8.decode(bytes)
+    return utf8.decode(bytes)
   } catch (cause) {
     throw new Problem('malformed_body', 'The body is not valid UTF-8.', { cause })
   }
+}
+
+function parseText(text: string): unknown {
   try {
     return parse(text, undefined, { protoAction: 'error', constructorAction: 'error' })
   } catch (cause) {
@@ -58,20 +57,20 @@ export function parseJson(bytes: Buffer): unknown {
   }
 }
 
-/** True when a string or a key anywhere in the value holds U+0000. */
-function holdsNul(value: unknown): boolean {
-  if (typeof value === 'string') return value.includes('\0')
-  if (typeof value !== 'object' || value === null) return false
-  return Object.entries(value).some(([key, member]) => key.includes('\0') || holdsNul(member))
-}
-
 /**
- * Refuses U+0000 in a parsed body: Postgres text cannot hold it, and a request must not fail in the middle
- * because of it. The bytes are searched first, so that ordinary bodies are not walked.
+ * Parses untrusted JSON bytes. Errors: `malformed_body` for broken UTF-8, broken JSON, too deep nesting and
+ * keys that would poison a prototype (`__proto__`, `constructor.prototype`).
  */
-function refuseNul(bytes: Buffer, value: unknown): void {
-  if (bytes.includes('\\u0000') && holdsNul(value))
-    throw new Problem('malformed_body', 'The body holds the character U+0000, which cannot be stored.')
+export const parseJson = (bytes: Buffer): unknown => parseText(decode(bytes))
+
+/** The same for a body whose values the hub keeps: errors also name every field that it could not give back as it was sent. */
+function parseKeepableJson(bytes: Buffer): unknown {
+  const text = decode(bytes)
+  const value = parseText(text)
+  const details = iJsonFaults(text, value, '/body')
+  const first = details[0]
+  if (first) throw new Problem('malformed_body', `${first.path} ${first.message}.`, { details })
+  return value
 }
 
 /** Refuses encoded bodies: a gzip bomb is never unpacked because nothing is. */
@@ -99,9 +98,7 @@ export function addJsonParser(app: HttpServer): void {
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
     try {
       request.rawBody = body as Buffer
-      const value = parseJson(request.rawBody)
-      refuseNul(request.rawBody, value)
-      done(null, value)
+      done(null, parseKeepableJson(request.rawBody))
     } catch (error) {
       done(error as Error)
     }

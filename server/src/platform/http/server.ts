@@ -89,8 +89,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     // Proxies and the hub could disagree on which Host counts (research: two were accepted by Node).
     if (request.raw.rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === 'host').length > 1)
       throw new Problem('malformed_request', 'The request has more than one Host header.')
-    if (request.raw.url?.includes('%00'))
-      throw new Problem('malformed_request', 'The URL holds the character U+0000, which is not accepted.')
+    refuseBrokenUrl(request.raw.url ?? '')
     refuseEncodedBody(request)
   })
   addAccessControl(app, options.authenticate)
@@ -111,6 +110,18 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   })
   addProblemPages(app)
   return app
+}
+
+/** The router refuses paths that are not percent-encoded UTF-8; queries it would read as whatever comes out. */
+function refuseBrokenUrl(url: string): void {
+  if (!url.includes('%')) return
+  if (url.includes('%00'))
+    throw new Problem('malformed_request', 'The URL holds the character U+0000, which is not accepted.')
+  try {
+    decodeURIComponent(url)
+  } catch (cause) {
+    throw new Problem('malformed_request', 'The URL is not validly encoded.', { cause })
+  }
 }
 
 /** `type` of a problem document is a path on the same server: here is what it leads to. */

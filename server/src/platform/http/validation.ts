@@ -1,4 +1,4 @@
-import { Ajv, type ErrorObject } from 'ajv'
+import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv'
 import addFormats from 'ajv-formats'
 import type { FastifySchemaValidationError } from 'fastify'
 import { Problem, type ProblemDetail } from '../../problems.ts'
@@ -97,8 +97,47 @@ export function validationProblem(errors: readonly FastifySchemaValidationError[
   )
 }
 
+interface TextCheck {
+  (value: unknown): boolean
+  errors?: FastifySchemaValidationError[] | null
+}
+
+/** ajv reads `1e400` as Infinity and then holds no limit against it. */
+function refusingInfinity(check: ValidateFunction): TextCheck {
+  const strict: TextCheck = (value) => {
+    if (!check(value)) {
+      strict.errors = (check.errors ?? null) as FastifySchemaValidationError[] | null
+      return false
+    }
+    const endless = Object.entries(value as object).filter(
+      ([, member]) => member === Infinity || member === -Infinity,
+    )
+    strict.errors = endless.map(([name]) => ({
+      keyword: 'type',
+      instancePath: `/${pointer(name)}`,
+      schemaPath: '',
+      params: {},
+      message: 'must be a finite number',
+    }))
+    return endless.length === 0
+  }
+  return strict
+}
+
+const NO_PARAMETERS = { type: 'object', properties: {}, additionalProperties: false } as const
+
+/**
+ * Holds every part of a request against its schema. A route with a token takes no query parameter that it does not
+ * declare: a filter with a typing error must not be answered as if it were none. Public routes are called by
+ * machines that add parameters of their own.
+ */
 export function addValidation(app: HttpServer): void {
   app.setValidatorCompiler(({ schema, httpPart }) =>
-    (httpPart === 'body' ? body : text).compile(schema as object),
+    httpPart === 'body' ? body.compile(schema as object) : refusingInfinity(text.compile(schema as object)),
   )
+  app.addHook('onRoute', (route) => {
+    const access = route.config?.access
+    if (access === undefined || access === 'public' || route.schema?.querystring !== undefined) return
+    route.schema = { ...route.schema, querystring: NO_PARAMETERS }
+  })
 }

@@ -1,0 +1,46 @@
+import type { ProblemDetail } from '../../problems.ts'
+
+const MAX_DETAILS = 50
+const pointer = (name: string): string => name.replaceAll('~', '~0').replaceAll('/', '~1')
+
+/** Postgres text cannot hold U+0000, UTF-8 cannot hold half a surrogate pair: it would come back as something else. */
+const isKeepable = (text: string): boolean => !text.includes('\0') && text.isWellFormed()
+
+const TEXT_FAULT = 'holds U+0000 or half a surrogate pair, which cannot be kept'
+const KEY_FAULT = 'has a field whose name holds U+0000 or half a surrogate pair'
+const NUMBER_FAULT = 'is a number that cannot be kept exactly; send it as a text'
+
+/** Stands where a number was that JavaScript has rounded. */
+const ROUNDED = Symbol('rounded')
+
+/** An integer beyond 2^53 is rounded, a number beyond 10^308 becomes Infinity and then null: neither is what was sent. */
+function isRounded(source: string): boolean {
+  const number = Number(source)
+  return !Number.isFinite(number) || (/^-?\d+$/.test(source) && !Number.isSafeInteger(number))
+}
+
+const markRounded = (_key: string, value: unknown, context?: { readonly source?: string }): unknown =>
+  typeof value === 'number' && isRounded(context?.source ?? '') ? ROUNDED : value
+
+function collect(value: unknown, path: string, faults: ProblemDetail[]): void {
+  if (faults.length === MAX_DETAILS) return
+  if (value === ROUNDED) faults.push({ path, message: NUMBER_FAULT })
+  if (typeof value === 'string' && !isKeepable(value)) faults.push({ path, message: TEXT_FAULT })
+  if (typeof value !== 'object' || value === null) return
+  for (const [key, member] of Object.entries(value))
+    if (isKeepable(key)) collect(member, `${path}/${pointer(key)}`, faults)
+    else faults.push({ path, message: KEY_FAULT })
+}
+
+/**
+ * What a JSON text holds beyond I-JSON (RFC 7493 §2.1, §2.2), each with its place below `path`: texts that cannot
+ * be stored and numbers that parsing has rounded. `value` is the parsed text. Ordinary texts are searched once and
+ * not walked.
+ */
+export function iJsonFaults(text: string, value: unknown, path: string): ProblemDetail[] {
+  const mayBeRounded = /\d{16}|\d[eE]\+?\d{3}/.test(text)
+  if (!mayBeRounded && !text.includes('\\u')) return []
+  const faults: ProblemDetail[] = []
+  collect(mayBeRounded ? JSON.parse(text, markRounded) : value, path, faults)
+  return faults
+}
