@@ -221,7 +221,7 @@ export const PROBLEMS = {
 
 export type ProblemCode = keyof typeof PROBLEMS
 
-/** One fault of the input: `path` is a JSON pointer into what was sent, e.g. `/body/input/amount`. */
+/** One fault of the input: `path` is a JSON pointer into the request, e.g. `/body/input/amount`. */
 export interface ProblemDetail {
   readonly path: string
   readonly message: string

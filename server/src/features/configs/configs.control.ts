@@ -24,6 +24,7 @@ import {
   type StoredVersion,
   storeConfig,
   type VersionSummary,
+  withFaultPlaces,
 } from './configs.ts'
 
 const summary = (stored: VersionSummary) => ({
@@ -79,7 +80,9 @@ export function configsControl(app: HttpServer, deps: ConfigDeps): void {
     async (request, reply) => {
       const { principal, call, body } = request
       const change = { actor: principal.subject, reason: body.reason, call }
-      const stored = await storeConfig(deps, targetOf(request), body.document, change)
+      const stored = await withFaultPlaces({ '': '/body/document' }, () =>
+        storeConfig(deps, targetOf(request), body.document, change),
+      )
       return reply.code(201).header('location', `/configs/${stored.version}`).send(whole(stored))
     },
   )
@@ -118,7 +121,9 @@ export function configsControl(app: HttpServer, deps: ConfigDeps): void {
     async (request, reply) => {
       const { principal, call, body } = request
       const change = { actor: principal.subject, reason: body.reason, call }
-      const active = await activateConfig(deps, targetOf(request), body.version, change)
+      const active = await withFaultPlaces({}, () =>
+        activateConfig(deps, targetOf(request), body.version, change),
+      )
       return reply.header('etag', etagOf(active.version)).send(whole(active))
     },
   )

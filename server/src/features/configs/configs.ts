@@ -25,6 +25,7 @@ import { activeVersion, configVersion, type StoredVersion } from './versions.ts'
 export { type ActiveConfigs, createActiveConfigs } from './active-configs.ts'
 export { etagOf, IfMatchHeaders, targetOf } from './configs.schema.ts'
 export { ConfigDocument, DEFAULT_POLICY, type Delivery } from './document.ts'
+export { withFaultPlaces } from './fault-places.ts'
 export { type ActiveConfig, type ActiveConnector, loadActiveConfig } from './load-config.ts'
 export { memberOf, pageOfMembers, withMember, withoutMember } from './members.ts'
 export {

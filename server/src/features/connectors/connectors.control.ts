@@ -13,6 +13,7 @@ import {
   pageOfMembers,
   readActive,
   targetOf,
+  withFaultPlaces,
   withMember,
   withoutMember,
 } from '../configs/configs.ts'
@@ -119,7 +120,9 @@ export function connectorsControl(app: HttpServer, deps: ConfigDeps): void {
       const { principal, call, params, body } = request
       const change = { actor: principal.subject, reason: body.reason, call }
       const edit = withMember('connectors', params.name, body.connector)
-      const { version } = await editConfig(deps, targetOf(request), `connector:${params.name}`, edit, change)
+      const { version } = await withFaultPlaces({ [`/connectors/${params.name}`]: '/body/connector' }, () =>
+        editConfig(deps, targetOf(request), `connector:${params.name}`, edit, change),
+      )
       reply.header('etag', etagOf(version))
       return { name: params.name, connector: body.connector, config_version: version }
     },
@@ -143,7 +146,9 @@ export function connectorsControl(app: HttpServer, deps: ConfigDeps): void {
       const { principal, call, params, query } = request
       const change = { actor: principal.subject, reason: query.reason, call }
       const edit = withoutMember('connectors', params.name, absent)
-      const { version } = await editConfig(deps, targetOf(request), `connector:${params.name}`, edit, change)
+      const { version } = await withFaultPlaces({}, () =>
+        editConfig(deps, targetOf(request), `connector:${params.name}`, edit, change),
+      )
       return reply.code(204).header('etag', etagOf(version)).send(null)
     },
   )

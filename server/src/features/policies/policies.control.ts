@@ -14,6 +14,7 @@ import {
   pageOfMembers,
   readActive,
   targetOf,
+  withFaultPlaces,
   withMember,
   withoutMember,
 } from '../configs/configs.ts'
@@ -137,7 +138,9 @@ export function policiesControl(app: HttpServer, deps: ConfigDeps): void {
       const { principal, call, params, body } = request
       const change = { actor: principal.subject, reason: body.reason, call }
       const edit = withMember('policies', params.name, body.policy)
-      const { version } = await editConfig(deps, targetOf(request), `policy:${params.name}`, edit, change)
+      const { version } = await withFaultPlaces({ [`/policies/${params.name}`]: '/body/policy' }, () =>
+        editConfig(deps, targetOf(request), `policy:${params.name}`, edit, change),
+      )
       reply.header('etag', etagOf(version))
       return { name: params.name, policy: body.policy, config_version: version }
     },
@@ -161,7 +164,9 @@ export function policiesControl(app: HttpServer, deps: ConfigDeps): void {
       const { principal, call, params, query } = request
       const change = { actor: principal.subject, reason: query.reason, call }
       const edit = withoutMember('policies', params.name, absent)
-      const { version } = await editConfig(deps, targetOf(request), `policy:${params.name}`, edit, change)
+      const { version } = await withFaultPlaces({}, () =>
+        editConfig(deps, targetOf(request), `policy:${params.name}`, edit, change),
+      )
       return reply.code(204).header('etag', etagOf(version)).send(null)
     },
   )

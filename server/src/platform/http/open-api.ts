@@ -22,7 +22,10 @@ const ProblemSchema = Type.Object({
   details: Type.Optional(
     Type.Array(
       Type.Object({
-        path: Type.String({ description: 'JSON pointer to the field.' }),
+        path: Type.String({
+          description:
+            'JSON pointer (RFC 6901) to the field: below `/body`, `/query`, `/path` or `/headers` of the request, or below `/document` for a config that is not in it.',
+        }),
         message: Type.String(),
       }),
     ),
