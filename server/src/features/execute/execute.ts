@@ -2,8 +2,8 @@
  * The door of the execute feature: one operation of a connector, now, through the pipeline of DESIGN §8.
  *
  * Invariants. Nothing goes upstream before connector, operation, input and policy have been checked. Every attempt
- * of one execution carries the same idempotency key. Every execution that got as far as its connector leaves a
- * row in the request log and an event, whatever came of it.
+ * of one execution carries the same idempotency key. Every execution that passed these checks leaves a row in the
+ * request log and an event, whatever came of it; of a request that did not pass them nothing is stored.
  */
 import { context } from '@opentelemetry/api'
 import type { Principal } from '../../platform/auth/principal.ts'
@@ -18,7 +18,7 @@ import { outermost, runPipeline } from '../../resilience/pipeline.ts'
 import { type FailedAttempt, retry } from '../../resilience/retry.ts'
 import type { ActiveConfigs, ActiveConnector } from '../configs/configs.ts'
 import { findOperation, invokeOperation } from '../connectors/connectors.ts'
-import { callSchedule } from '../policies/policies.ts'
+import { callSchedule, type Policy } from '../policies/policies.ts'
 import { asAnswer } from './failure-answers.ts'
 import type { RequestLog } from './request-log.ts'
 
@@ -97,6 +97,7 @@ async function execute(
   const startedAt = clock.monotonic()
   const { tenantId } = execution.principal
   const active = await deps.activeConfigs.connector(tenantId, execution.connector)
+  const policy = checked(execution, active)
   const id = newId()
   const idempotencyKey = execution.idempotencyKey ?? `orch-${id}`
   const progress: Progress = { attempts: 0, failures: [] }
@@ -114,7 +115,7 @@ async function execute(
     return latencyMs
   }
   try {
-    const result = await call(deps, execution, { active, idempotencyKey, progress, stopSignal })
+    const result = await call(deps, execution, { active, policy, idempotencyKey, progress, stopSignal })
     const latencyMs = finish('ok', result.httpStatus, succeeded(execution, progress))
     return { ...result, attempts: progress.attempts, latencyMs, idempotencyKey }
   } catch (error) {
@@ -127,8 +128,15 @@ async function execute(
   }
 }
 
+/** The policy in force for a request without faults. Errors: `operation_not_found`, `input_invalid`, `policy_violation`. */
+function checked({ operation, input, timeoutMs }: Execution, { connector, policy }: ActiveConnector): Policy {
+  findOperation(connector, operation).validateInput(input)
+  return policy(timeoutMs === undefined ? undefined : { timeout_ms: timeoutMs }).policy
+}
+
 interface Started {
   readonly active: ActiveConnector
+  readonly policy: Policy
   readonly idempotencyKey: string
   readonly progress: Progress
   readonly stopSignal: AbortSignal
@@ -137,15 +145,11 @@ interface Started {
 async function call(
   deps: ExecuteDeps,
   execution: Execution,
-  { active, idempotencyKey, progress, stopSignal }: Started,
+  { active, policy, idempotencyKey, progress, stopSignal }: Started,
 ): Promise<{ output: unknown; httpStatus: number | null }> {
   const { clock, random } = deps.platform
   const { tenantId } = execution.principal
   const { connector } = active
-  findOperation(connector, execution.operation).validateInput(execution.input)
-  const { policy } = active.policy(
-    execution.timeoutMs === undefined ? undefined : { timeout_ms: execution.timeoutMs },
-  )
   if (execution.dryRun) {
     await Promise.all(Object.values(connector.secretRefs).map((name) => deps.resolveSecret(tenantId, name)))
     return { output: null, httpStatus: null }
