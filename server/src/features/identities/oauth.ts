@@ -91,18 +91,22 @@ function addTokenRoute(app: HttpServer, plane: Plane, deps: TokenEndpointDeps): 
   )
 }
 
-const invalid = (detail: string, path?: string): Problem =>
+const invalid = (detail: string, path: string): Problem =>
   oauthProblem('validation_error', 'invalid_request', detail, path)
 
 /** Errors: a parameter that comes twice (RFC 6749 §3.2). One without a value counts as absent. */
 function parseForm(text: string): Record<string, string> {
   const form = new Map<string, string>()
   for (const [name, value] of new URLSearchParams(text)) {
-    if (form.has(name)) throw invalid('A parameter of the form is repeated.')
+    if (form.has(name)) throw invalid('A parameter of the form is repeated.', repeatedPath(name))
     if (value !== '') form.set(name, value)
   }
   return Object.fromEntries(form)
 }
+
+/** Only a known name is repeated: people paste secrets into the wrong field. */
+const repeatedPath = (name: string): string =>
+  Object.hasOwn(TokenRequest.properties, name) ? `/body/${name}` : '/body'
 
 /** Client credentials from one of the two places that RFC 6749 §2.3.1 allows, never from both. */
 function readCredentials(authorization: string | undefined, form: TokenRequest): ClientCredentials {
@@ -133,7 +137,11 @@ function readBasic(authorization: string): { clientId: string; clientSecret: Sec
   const encoded = /^basic +([A-Za-z0-9+/=_-]{1,1000})$/i.exec(authorization)?.[1]
   const text = encoded === undefined ? '' : Buffer.from(encoded, 'base64').toString('utf8')
   const colon = text.indexOf(':')
-  if (colon < 1) throw invalid('The Authorization header is not HTTP Basic with client id and secret.')
+  if (colon < 1)
+    throw invalid(
+      'The Authorization header is not HTTP Basic with client id and secret.',
+      '/headers/authorization',
+    )
   return {
     clientId: formDecoded(text.slice(0, colon)),
     clientSecret: new Secret(formDecoded(text.slice(colon + 1))),
