@@ -5,6 +5,7 @@ import type { ProblemDetail } from '../../problems.ts'
 import { ConnectorConfig, NAME_PATTERN } from './connectors.schema.ts'
 import type { ConnectorKind } from './define-connector.ts'
 import { findKind, KINDS } from './registry.ts'
+import { pointerPart } from './schema-rules.ts'
 
 const NAME = new RegExp(NAME_PATTERN)
 /** Taken by paths of the API below /connectors. */
@@ -58,7 +59,10 @@ export function checkConnector(
 function secretFaults(kind: ConnectorKind, names: readonly string[]): ProblemDetail[] {
   const unknown = names
     .filter((name) => !Object.hasOwn(kind.secrets, name))
-    .map((name) => ({ path: `/secrets/${name}`, message: `is not a secret of the kind ${kind.kind}` }))
+    .map((name) => ({
+      path: `/secrets/${pointerPart(name)}`,
+      message: `is not a secret of the kind ${kind.kind}`,
+    }))
   const missing = Object.entries(kind.secrets)
     .filter(([name, { required }]) => required && !names.includes(name))
     .map(([name]) => ({ path: `/secrets/${name}`, message: 'is missing' }))

@@ -1,0 +1,109 @@
+import {
+  type ActiveConfigs,
+  type ConfigDeps,
+  type ConfigDocument,
+  createActiveConfigs,
+  editConfig,
+} from '../src/features/configs/configs.ts'
+import {
+  createSecretResolver,
+  openSecretStores,
+  putSecretRef,
+  type ResolveSecret,
+  secretNames,
+} from '../src/features/secrets/secrets.ts'
+import { createDial, type Dial } from '../src/platform/dial/dial.ts'
+import type { HttpServer } from '../src/platform/http/server.ts'
+import { type CallServer, checkedAnswers } from './checked-answers.ts'
+import { type QueueFixture, queueFixture } from './queue-fixture.ts'
+import { CHANGE, type TenantAccess, tenantAccess } from './tenant-access.ts'
+import { startUpstream, type Upstream } from './upstream.ts'
+
+export const KEY = 'sk_test_a_value_that_must_not_come_out'
+export const SIGNING_SECRET = `whsec_${Buffer.alloc(32, 7).toString('base64')}`
+const VARIABLES = new Map([
+  ['ORCH_SECRET__SHOP_DEV__KEY', KEY],
+  ['ORCH_SECRET__SHOP_DEV__SIGNING', SIGNING_SECRET],
+])
+
+/** Everything that configs, executions and jobs are made of, on a real database and with a real upstream. */
+export interface CallingHub {
+  readonly database: QueueFixture
+  readonly access: TenantAccess
+  readonly upstream: Upstream
+  readonly dial: Dial
+  readonly activeConfigs: ActiveConfigs
+  readonly resolveSecret: ResolveSecret
+  readonly configDeps: ConfigDeps
+  /** The workspace of the tests. It has the secret refs `key`, `signing`, and `nowhere`, which has no value. */
+  readonly tenantId: string
+  /** Another workspace, with nothing in it. */
+  readonly otherId: string
+  /** Makes a document the active config of the workspace; gives its version. */
+  configure(document: ConfigDocument): Promise<number>
+  /** A server of the plane whose answers are checked; `addRoutes` gets it before it is ready. */
+  serve(addRoutes: (app: HttpServer) => void): Promise<CallServer>
+  query<Row extends object>(text: string, values?: readonly unknown[]): Promise<Row[]>
+  close(): Promise<void>
+}
+
+export async function callingHub(audience: string): Promise<CallingHub> {
+  const database = await queueFixture()
+  const { db, platform } = database
+  const access = await tenantAccess(database, { audience })
+  const [{ id: tenantId }, { id: otherId }] = [
+    await access.workspace('shop-dev'),
+    await access.workspace('other-dev'),
+  ]
+  for (const [name, ref] of [
+    ['key', 'env://KEY'],
+    ['signing', 'env://SIGNING'],
+    ['nowhere', 'env://NOWHERE'],
+  ] as const)
+    await putSecretRef(db, { tenantId, name, ref }, CHANGE)
+  const upstream = await startUpstream()
+  const dial = createDial({
+    allowCidrs: ['127.0.0.1/32'],
+    metrics: platform.metrics,
+    log: platform.log,
+  })
+  const activeConfigs = createActiveConfigs(platform)
+  const configDeps = { db, secretNames, deliveries: async () => [], refusal: dial.refusal }
+  return {
+    database,
+    access,
+    upstream,
+    dial,
+    activeConfigs,
+    configDeps,
+    tenantId,
+    otherId,
+    resolveSecret: createSecretResolver({
+      db,
+      clock: platform.clock,
+      directory: access.directory,
+      readRef: openSecretStores({ variables: VARIABLES, folder: '/nowhere' }),
+      ttlMs: 0,
+    }),
+    configure: async (document) => {
+      const { version } = await editConfig(configDeps, { tenantId }, 'config', () => document, CHANGE)
+      return version
+    },
+    serve: async (addRoutes) => {
+      const app = await access.server()
+      const call = checkedAnswers(app)
+      addRoutes(app)
+      await app.ready()
+      return call
+    },
+    query: async <Row extends object>(text: string, values: readonly unknown[] = []) =>
+      (await db.execute<Row>({ name: '', text }, values)).rows,
+    close: async () => {
+      await access.close()
+      activeConfigs.close()
+      await dial.close()
+      await upstream.close()
+      await database.drop()
+    },
+  }
+}
