@@ -23,7 +23,7 @@ export const PROBLEMS = {
     status: 400,
     title: 'The body cannot be read',
     retryable: false,
-    next: 'Send valid UTF-8 JSON, at most 64 levels deep, with `content-type: application/json`.',
+    next: 'Send valid UTF-8 JSON, at most 64 levels deep; `details`, where they are, name the values that cannot be kept.',
   },
   malformed_request: {
     status: 400,

@@ -2,21 +2,20 @@
 import { Type } from 'typebox'
 import type { Config } from '../config.ts'
 import type { HttpServer } from '../platform/http/http-server.ts'
+import { ReadinessChecks } from '../platform/http/probes.ts'
 import { VERSION } from './version.ts'
 
 const Process = Type.Object({
-  name: Type.String(),
-  url: Type.String(),
-  ready: Type.Boolean(),
-  checks: Type.Array(
-    Type.Object({ name: Type.String(), ok: Type.Boolean(), detail: Type.Optional(Type.String()) }),
-  ),
+  name: Type.String({ description: 'Name of the process.' }),
+  url: Type.String({ description: 'Where control asked it.' }),
+  ready: Type.Boolean({ description: 'Whether it answered and can do its work.' }),
+  checks: ReadinessChecks,
 })
 
 export const HubStatus = Type.Object({
-  version: Type.String(),
-  environment: Type.String(),
-  processes: Type.Array(Process),
+  version: Type.String({ description: 'Version of the hub.' }),
+  environment: Type.String({ description: '`dev` or `prod`.' }),
+  processes: Type.Array(Process, { description: 'Each process by name.' }),
 })
 
 interface ProcessStatus {

@@ -13,9 +13,9 @@ export const VersionSummary = Type.Object({
   version: VersionNumber,
   active: Type.Boolean({ description: 'Whether executions and jobs use this version now.' }),
   sha256: Type.String({ description: 'Hash of the document in canonical JSON, lower-case hex.' }),
-  author: Type.String(),
-  reason: Type.String(),
-  created_at: Type.String({ format: 'date-time' }),
+  author: Type.String({ description: 'Subject of the token that stored it.' }),
+  reason: Type.String({ description: 'Why, in the words of its author.' }),
+  created_at: Type.String({ format: 'date-time', description: 'When it was stored.' }),
 })
 
 export const Version = Type.Object({ ...VersionSummary.properties, document: ConfigDocument })
@@ -48,9 +48,10 @@ export const Diff = Type.Object({
   differences: Type.Array(
     Type.Object({
       path: Type.String({ description: 'JSON pointer into the document.' }),
-      before: Type.Optional(Type.Unknown()),
-      after: Type.Optional(Type.Unknown()),
+      before: Type.Optional(Type.Unknown({ description: 'In `from`; absent: it is not there.' })),
+      after: Type.Optional(Type.Unknown({ description: 'In `to`; absent: it is not there.' })),
     }),
+    { description: 'Every place that differs.' },
   ),
 })
 

@@ -33,7 +33,7 @@ const Params = Type.Object({ name: ConnectorName })
 const NamedConnector = Type.Object({ name: ConnectorName, connector: ConnectorConfig })
 const WithOperations = Type.Object({
   ...NamedConnector.properties,
-  operations: Type.Array(OperationDescription),
+  operations: Type.Array(OperationDescription, { description: 'What the connector can do.' }),
 })
 const Changed = Type.Object({
   ...NamedConnector.properties,
@@ -75,7 +75,7 @@ export function connectorsControl(app: HttpServer, deps: ConfigDeps): void {
         operationId: 'listConnectorKinds',
         tags,
         summary: 'The connector kinds of this hub, with the schemas of their settings and secrets',
-        response: { 200: Type.Object({ data: Type.Array(KindDescription) }) },
+        response: { 200: Type.Object({ data: Type.Array(KindDescription, { description: 'By name.' }) }) },
       },
     },
     async () => ({ data: [...listKinds()] }),

@@ -65,7 +65,7 @@ export const EventItem = Type.Object({
   }),
   at: Type.String({ format: 'date-time', description: 'When it was written.' }),
   type: Type.String({ description: 'What happened.' }),
-  severity: Type.Enum([...SEVERITIES]),
+  severity: Type.Enum([...SEVERITIES], { description: 'How much it matters.' }),
   message: Type.String({ description: 'One sentence for people.' }),
   connector: nullable('The connector that it is about.'),
   job_id: nullable('The job that it is about.'),

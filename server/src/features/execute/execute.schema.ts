@@ -39,15 +39,25 @@ export const ExecuteHeaders = Type.Object({
 })
 
 export const ExecuteResult = Type.Object({
-  status: Type.Literal('ok'),
+  status: Type.Literal('ok', { description: 'Failures are problem documents.' }),
   output: Type.Unknown({ description: "Fits the operation's output schema; null for a dry run." }),
-  upstream: Type.Object({ http_status: Type.Union([Type.Integer(), Type.Null()]) }),
+  upstream: Type.Object(
+    {
+      http_status: Type.Union([Type.Integer(), Type.Null()], {
+        description: 'Status of the last attempt; null for a dry run.',
+      }),
+    },
+    { description: 'What the upstream answered.' },
+  ),
   attempts: Type.Integer({ description: '0 for a dry run.' }),
-  latency_ms: Type.Integer(),
-  idempotency: Type.Object({
-    key: Type.String({ description: 'The key that went upstream.' }),
-    replayed: Type.Boolean(),
-  }),
-  request_id: Type.String(),
-  trace_id: Type.String(),
+  latency_ms: Type.Integer({ description: 'The whole execution, waits included. Milliseconds.' }),
+  idempotency: Type.Object(
+    {
+      key: Type.String({ description: 'The key that went upstream.' }),
+      replayed: Type.Boolean({ description: 'True when this is the stored answer of an earlier execution.' }),
+    },
+    { description: 'How the execution is known again.' },
+  ),
+  request_id: Type.String({ description: 'Id of this request.' }),
+  trace_id: Type.String({ description: 'The trace that this request began or went on with.' }),
 })

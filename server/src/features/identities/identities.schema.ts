@@ -46,10 +46,10 @@ const MaybeTime = (description: string) => Type.Union([Type.String(time), Type.N
 
 export const IdentityView = Type.Object({
   id: Type.String({ format: 'uuid', description: 'Also the OAuth client id.' }),
-  name: Type.String(),
-  scopes: Type.Array(Type.String()),
-  status: Type.Enum(['active', 'revoked']),
-  created_at: Type.String(time),
+  name: Type.String({ description: 'Subject of its tokens.' }),
+  scopes: Type.Array(Type.String(), { description: 'What its tokens may do, on both planes.' }),
+  status: Type.Enum(['active', 'revoked'], { description: 'A revoked one gets no tokens.' }),
+  created_at: Type.String({ ...time, description: 'When it was made.' }),
   last_used_at: MaybeTime('When it last asked for a token, to the minute.'),
   previous_secret_until: MaybeTime('Until then the secret before the present one is accepted too.'),
   revoked_at: MaybeTime('Since when it gets no tokens.'),

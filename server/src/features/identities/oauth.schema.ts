@@ -23,7 +23,7 @@ export type TokenRequest = Static<typeof TokenRequest>
 
 export const TokenAnswer = Type.Object({
   access_token: Type.String({ description: 'Send it as `Authorization: Bearer <access_token>`.' }),
-  token_type: Type.Literal('Bearer'),
+  token_type: Type.Literal('Bearer', { description: 'RFC 6750.' }),
   expires_in: Type.Integer({ description: 'Seconds.' }),
   scope: Type.String({ description: 'The scopes that the token has.' }),
 })
@@ -31,12 +31,13 @@ export const TokenAnswer = Type.Object({
 export const Jwks = Type.Object({
   keys: Type.Array(
     Type.Object({
-      kty: Type.String(),
-      crv: Type.String(),
-      x: Type.String(),
-      kid: Type.String(),
-      alg: Type.String(),
-      use: Type.String(),
+      kty: Type.String({ description: 'Key type: `OKP`.' }),
+      crv: Type.String({ description: 'Curve: `Ed25519`.' }),
+      x: Type.String({ description: 'The public key, base64url.' }),
+      kid: Type.String({ description: 'Id of the key, as in the header of the tokens that it signed.' }),
+      alg: Type.String({ description: 'Algorithm: `EdDSA`.' }),
+      use: Type.String({ description: 'Always `sig`.' }),
     }),
+    { description: 'The keys in use; several during a rotation.' },
   ),
 })

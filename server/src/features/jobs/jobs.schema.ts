@@ -11,8 +11,9 @@ import {
 import { CallFields, ConnectorName, Metadata } from '../connectors/connectors.ts'
 
 const Time = (description: string) => Type.String({ format: 'date-time', description })
+const described = ({ description }: { description?: string }) => (description ? { description } : {})
 const OrNull = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) =>
-  Type.Union([schema, Type.Null()])
+  Type.Union([schema, Type.Null()], described(schema))
 
 const QUEUE_NAMES = Object.keys(QUEUES) as QueueName[]
 
@@ -72,58 +73,75 @@ export const JobHeaders = Type.Object({
 })
 
 const accepted = {
-  job_id: Type.String({ format: 'uuid' }),
+  job_id: Type.String({ format: 'uuid', description: 'Id of the job.' }),
   status: Type.Enum(['queued'], { description: 'The work is committed; `GET /jobs/:id` tells how it goes.' }),
   queued_at: Time('When it was committed.'),
 }
-const ids = { request_id: Type.String(), trace_id: Type.String() }
+const ids = {
+  request_id: Type.String({ description: 'Id of this request.' }),
+  trace_id: Type.String({ description: 'The trace that this request began or went on with.' }),
+}
 
 export const JobAccepted = Type.Object({ ...accepted, ...ids })
-export const BatchAccepted = Type.Object({ jobs: Type.Array(Type.Object(accepted)), ...ids })
+export const BatchAccepted = Type.Object({
+  jobs: Type.Array(Type.Object(accepted), { description: 'In the order of the request.' }),
+  ...ids,
+})
 
 export const JobView = Type.Object({
-  id: Type.String({ format: 'uuid' }),
-  state: Type.Enum(JOB_STATES),
-  queue: Type.Enum(QUEUE_NAMES),
-  priority: Type.Integer(),
-  connector: Type.String(),
-  operation: Type.String(),
+  id: Type.String({ format: 'uuid', description: 'Id of the job.' }),
+  state: Type.Enum(JOB_STATES, { description: 'Where the job stands; done, cancelled and dead are final.' }),
+  queue: Type.Enum(QUEUE_NAMES, { description: 'The queue that it waits in.' }),
+  priority: Type.Integer({ description: '1 runs first, 4 last.' }),
+  connector: Type.String({ description: 'The connector that it calls.' }),
+  operation: Type.String({ description: 'The operation of the connector.' }),
   attempts: Type.Integer({ description: 'Attempts spent so far.' }),
   next_run_at: OrNull(Time('When the next attempt is due.')),
   created_at: Time('When it was accepted.'),
   finished_at: OrNull(Time('When it ended.')),
-  created_by: Type.String(),
+  created_by: Type.String({ description: 'Subject of the token, or the webhook route, that made it.' }),
   config_version: Type.Integer({ description: 'The config version that was active when it was accepted.' }),
   inbox_id: OrNull(Type.String({ description: 'The webhook that caused it.' })),
-  correlation_id: Type.String(),
-  trace_id: Type.String(),
+  correlation_id: Type.String({ description: 'What the caller named the whole undertaking.' }),
+  trace_id: Type.String({ description: 'The trace that leads from the first request to the last callback.' }),
 })
 
 export const AttemptView = Type.Object({
-  attempt: Type.Integer(),
+  attempt: Type.Integer({ description: 'Its number, from 1.' }),
   outcome: Type.Enum(ATTEMPT_OUTCOMES, {
     description: '`snoozed` and `returned` spend no attempt; `lost` is one whose worker died.',
   }),
   why: Type.String({ description: 'One sentence.' }),
   started_at: Time('Start of the attempt.'),
   ended_at: Time('End of the attempt.'),
-  http_status: OrNull(Type.Integer()),
-  error: OrNull(Type.Object({ class: Type.String(), message: Type.String() })),
+  http_status: OrNull(Type.Integer({ description: 'What the upstream answered, if it did.' })),
+  error: OrNull(
+    Type.Object(
+      {
+        class: Type.String({ description: 'The kind of failure.' }),
+        message: Type.String({ description: 'One sentence.' }),
+      },
+      { description: 'Why the attempt failed.' },
+    ),
+  ),
   next_run_at: OrNull(Time('When the next attempt was set to.')),
 })
 
 export const JobDetail = Type.Object({
-  job: Type.Object({
-    ...JobView.properties,
-    input: Type.Unknown(),
-    metadata: Type.Record(Type.String(), Type.Unknown()),
-    idempotency_key: Type.String({ description: 'The key that goes upstream with every attempt.' }),
-    request_id: Type.String({ description: 'The request that made the job.' }),
-    started_at: OrNull(Time('Start of the attempt that runs now.')),
-    cancel_requested_at: OrNull(Time('When a running job was told to stop.')),
-    result: Type.Unknown({ description: 'What the operation answered; null until the job is done.' }),
-    dead_reason: OrNull(Type.String({ description: 'Why it became a dead letter.' })),
-  }),
+  job: Type.Object(
+    {
+      ...JobView.properties,
+      input: Type.Unknown({ description: 'As it was sent.' }),
+      metadata: Type.Record(Type.String(), Type.Unknown(), { description: 'As it was sent.' }),
+      idempotency_key: Type.String({ description: 'The key that goes upstream with every attempt.' }),
+      request_id: Type.String({ description: 'The request that made the job.' }),
+      started_at: OrNull(Time('Start of the attempt that runs now.')),
+      cancel_requested_at: OrNull(Time('When a running job was told to stop.')),
+      result: Type.Unknown({ description: 'What the operation answered; null until the job is done.' }),
+      dead_reason: OrNull(Type.String({ description: 'Why it became a dead letter.' })),
+    },
+    { description: 'The job.' },
+  ),
   attempts: Type.Array(AttemptView, { description: 'Oldest first.' }),
 })
 
@@ -151,7 +169,7 @@ export const CancelBody = Type.Object(
 )
 
 export const CancelResult = Type.Object({
-  job_id: Type.String({ format: 'uuid' }),
+  job_id: Type.String({ format: 'uuid', description: 'Id of the job.' }),
   status: Type.Enum(['cancelled', 'cancelling'], {
     description: '`cancelling`: an attempt is running and has been told to stop.',
   }),

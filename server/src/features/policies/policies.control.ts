@@ -47,8 +47,8 @@ const EffectiveQuery = Type.Object(
   { additionalProperties: false },
 )
 const Effective = Type.Object({
-  connector: Type.String(),
-  config_version: Type.Integer(),
+  connector: Type.String({ description: 'The connector that was asked about.' }),
+  config_version: Type.Integer({ description: 'The active config version.' }),
   policy: Type.Unknown({ description: 'The policy with every value decided.' }),
   sources: Type.Record(Type.String(), Type.String(), {
     description: 'Where each value came from: system, kind, workspace, connector.',

@@ -30,17 +30,17 @@ export const SecretRefsQuery = Type.Object(PageQuery, { additionalProperties: fa
 export const SecretRefGone = Type.Null({ description: 'Deleted.' })
 
 export const SecretRefView = Type.Object({
-  name: Type.String(),
+  name: Type.String({ description: 'Name of the secret ref.' }),
   ref: Type.String({ description: 'Where the value is.' }),
-  created_at: Type.String({ format: 'date-time' }),
-  updated_at: Type.String({ format: 'date-time' }),
+  created_at: Type.String({ format: 'date-time', description: 'When it was made.' }),
+  updated_at: Type.String({ format: 'date-time', description: 'When it was last pointed elsewhere.' }),
 })
 export type SecretRefView = Static<typeof SecretRefView>
 export const SecretRefPage = Page(SecretRefView)
 
 export const SecretHealthView = Type.Object({
-  name: Type.String(),
-  ref: Type.String(),
+  name: Type.String({ description: 'Name of the secret ref.' }),
+  ref: Type.String({ description: 'Where the value is.' }),
   resolves: Type.Boolean({ description: 'True when this process finds a usable value there now.' }),
   why: Type.Optional(Type.String({ description: 'Why not.' })),
 })

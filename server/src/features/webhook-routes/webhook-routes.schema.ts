@@ -65,17 +65,19 @@ export const NewRouteBody = Type.Object(
 export type NewRouteBody = Static<typeof NewRouteBody>
 
 export const RouteView = Type.Object({
-  id: Type.String(),
+  id: Type.String({ format: 'uuid', description: 'Id of the webhook route.' }),
   ...settings,
-  account: Type.Union([Type.String(), Type.Null()]),
-  queue: Type.String(),
-  event_types: Type.Array(Type.String()),
-  emit_on_delivery: Type.Array(EmitRule),
+  account: Type.Union([Type.String(), Type.Null()], {
+    description: 'Account of the provider; null: events without an account.',
+  }),
+  queue: Type.String({ description: 'Queue of the deliveries.' }),
+  event_types: Type.Array(Type.String(), { description: 'Which types are delivered.' }),
+  emit_on_delivery: Type.Array(EmitRule, { description: 'Events to append when a delivery is done.' }),
   paths: Type.Array(Type.String(), {
     description: 'Where the provider may send to, on the ingress process.',
   }),
-  created_at: Type.String({ format: 'date-time' }),
-  created_by: Type.String(),
+  created_at: Type.String({ format: 'date-time', description: 'When it was made.' }),
+  created_by: Type.String({ description: 'Subject of the token that made it.' }),
 })
 export type RouteView = Static<typeof RouteView>
 

@@ -12,7 +12,7 @@ export const ProviderRouteParams = Type.Object({
 })
 
 export const WebhookAccepted = Type.Object({
-  received: Type.Literal(true),
+  received: Type.Literal(true, { description: 'The event is committed.' }),
   inbox_id: Type.String({ description: 'The inbox row; of the first copy when this is a duplicate.' }),
   duplicate: Type.Boolean({ description: 'The event was taken before; nothing is delivered again.' }),
 })
@@ -38,26 +38,28 @@ export const InboxParams = Type.Object({
 })
 
 const entry = {
-  id: Type.String(),
+  id: Type.String({ format: 'uuid', description: 'Id of the inbox row.' }),
   status: Type.Enum([...INBOX_STATUSES], {
     description:
       'State of the delivery job; `ignored` when no filter of the route takes the type, `archived` when the job is over and no longer kept.',
   }),
-  route_id: Type.String(),
-  provider: Type.String(),
-  account: Type.Union([Type.String(), Type.Null()]),
-  livemode: Type.Boolean(),
-  event_id: Type.String(),
-  event_type: Type.String(),
+  route_id: Type.String({ format: 'uuid', description: 'The webhook route that took it.' }),
+  provider: Type.String({ description: 'The webhook provider that sent it.' }),
+  account: Type.Union([Type.String(), Type.Null()], {
+    description: 'Account of the provider, if the event names one.',
+  }),
+  livemode: Type.Boolean({ description: 'Whether it is about live data.' }),
+  event_id: Type.String({ description: 'The id that the provider gave it.' }),
+  event_type: Type.String({ description: 'Its type, in the words of the provider.' }),
   occurred_at: Type.String({ format: 'date-time', description: 'As the provider says.' }),
-  received_at: Type.String({ format: 'date-time' }),
-  connector: Type.String(),
+  received_at: Type.String({ format: 'date-time', description: 'When the first copy was taken.' }),
+  connector: Type.String({ description: 'The connector that it is delivered to.' }),
   duplicates: Type.Integer({ description: 'How many further copies came.' }),
   size: Type.Integer({ description: 'Bytes of the body.' }),
   job_ids: Type.Array(Type.String(), { description: 'Delivery jobs, oldest first.' }),
-  request_id: Type.String(),
-  correlation_id: Type.String(),
-  trace_id: Type.String(),
+  request_id: Type.String({ description: 'The request that brought it.' }),
+  correlation_id: Type.String({ description: 'What the whole undertaking is named.' }),
+  trace_id: Type.String({ description: 'The trace that leads from here to the last callback.' }),
 }
 
 export const InboxEntry = Type.Object(entry)

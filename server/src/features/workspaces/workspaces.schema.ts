@@ -28,12 +28,12 @@ export const StatusBody = Type.Object({ reason: Reason }, { additionalProperties
 export const WorkspacesQuery = Type.Object(PageQuery, { additionalProperties: false })
 
 export const WorkspaceView = Type.Object({
-  id: Type.String({ format: 'uuid' }),
-  slug: Type.String(),
-  name: Type.String(),
-  environment: Type.Enum(['dev', 'prod']),
-  status: Type.Enum(['active', 'suspended']),
-  created_at: Type.String({ format: 'date-time' }),
+  id: Type.String({ format: 'uuid', description: 'Id of the workspace: `tid` of its tokens.' }),
+  slug: Type.String({ description: 'Short name that never changes.' }),
+  name: Type.String({ description: 'Name for people.' }),
+  environment: Type.Enum(['dev', 'prod'], { description: 'The environment that its slug ends in.' }),
+  status: Type.Enum(['active', 'suspended'], { description: 'Every call of a suspended one is refused.' }),
+  created_at: Type.String({ format: 'date-time', description: 'When it was made.' }),
 })
 export type WorkspaceView = Static<typeof WorkspaceView>
 export const WorkspacePage = Page(WorkspaceView)

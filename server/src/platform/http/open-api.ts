@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import { Type } from 'typebox'
@@ -14,8 +15,8 @@ export interface OpenApiInfo {
 
 const ProblemSchema = Type.Object({
   type: Type.String({ description: 'Path of the description of this kind of problem.' }),
-  title: Type.String(),
-  status: Type.Integer(),
+  title: Type.String({ description: 'The kind of problem in a few words.' }),
+  status: Type.Integer({ description: 'The HTTP status of the answer.' }),
   detail: Type.String({ description: 'What went wrong with this request.' }),
   instance: Type.String({ description: '`urn:request:<request id>`.' }),
   code: Type.Enum(Object.keys(PROBLEMS), { description: 'Stable name of the kind of problem.' }),
@@ -26,15 +27,25 @@ const ProblemSchema = Type.Object({
           description:
             'JSON pointer (RFC 6901) to the field: below `/body`, `/query`, `/path` or `/headers` of the request, or below `/document` for a config that is not in it.',
         }),
-        message: Type.String(),
+        message: Type.String({ description: 'What is wrong with it.' }),
       }),
+      { description: 'Every field at fault.' },
     ),
   ),
   next: Type.String({ description: 'What to do next.' }),
-  request_id: Type.String(),
-  trace_id: Type.String(),
+  request_id: Type.String({ description: 'Also in the header `x-request-id` and in the log.' }),
+  trace_id: Type.String({ description: 'The trace that the request began or went on with.' }),
   retryable: Type.Boolean({ description: 'True when the same request may succeed later.' }),
 })
+
+/** Answers that do not say what they are get the name of their status. */
+const described = (responses: unknown): object =>
+  Object.fromEntries(
+    Object.entries((responses ?? {}) as Record<string, object>).map(([status, schema]) => [
+      status,
+      { description: STATUS_CODES[status], ...schema },
+    ]),
+  )
 
 /** Publishes OpenAPI 3.1 at `/openapi.json` and a readable page at `/docs`; both need no token. */
 export async function addOpenApi(app: HttpServer, info: OpenApiInfo): Promise<void> {
@@ -67,7 +78,7 @@ export async function addOpenApi(app: HttpServer, info: OpenApiInfo): Promise<vo
           ...schema,
           ...(needs && { description: [schema?.description, needs].filter(Boolean).join('\n\n') }),
           ...(secured && { security: [{ bearer: [] }] }),
-          response: { ...(schema?.response as object), default: problem },
+          response: { ...described(schema?.response), default: problem },
         },
       }
     },

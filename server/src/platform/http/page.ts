@@ -16,7 +16,7 @@ export const PageQuery = {
 /** The answer of every list. */
 export const Page = <Item extends TSchema>(item: Item) =>
   Type.Object({
-    data: Type.Array(item),
+    data: Type.Array(item, { description: 'This page, in the order of the list.' }),
     next_cursor: Type.Union([Type.String(), Type.Null()], {
       description: 'Send it as `cursor` for the next page; null at the end.',
     }),

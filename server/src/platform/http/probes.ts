@@ -9,11 +9,18 @@ export interface ReadinessCheck {
 
 const CHECK_TIMEOUT_MS = 1_000
 
+export const ReadinessChecks = Type.Array(
+  Type.Object({
+    name: Type.String({ description: 'What was asked.' }),
+    ok: Type.Boolean({ description: 'Whether it is usable.' }),
+    detail: Type.Optional(Type.String({ description: 'Why it is not.' })),
+  }),
+  { description: 'Each dependency by name.' },
+)
+
 const Readiness = Type.Object({
-  ready: Type.Boolean(),
-  checks: Type.Array(
-    Type.Object({ name: Type.String(), ok: Type.Boolean(), detail: Type.Optional(Type.String()) }),
-  ),
+  ready: Type.Boolean({ description: 'Whether every check is good.' }),
+  checks: ReadinessChecks,
 })
 
 /** The result of one check within its time limit. The cause of a failure stays in the log. */
@@ -56,7 +63,9 @@ export function addProbes(
         operationId: 'getHealth',
         tags: ['operations'],
         summary: 'Is the process alive',
-        response: { 200: Type.Object({ status: Type.Literal('ok') }) },
+        response: {
+          200: Type.Object({ status: Type.Literal('ok', { description: 'It answers, so it lives.' }) }),
+        },
       },
     },
     async () => ({ status: 'ok' as const }),
@@ -89,6 +98,9 @@ export function addProbes(
         operationId: 'getMetrics',
         tags: ['operations'],
         summary: 'Metrics in the Prometheus text format',
+        response: {
+          200: { description: 'The metrics', content: { 'text/plain': { schema: Type.String() } } },
+        },
       },
     },
     async (_request, reply) => reply.type(options.metricsType).send(await options.metricsText()),
