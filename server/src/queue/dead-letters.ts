@@ -1,6 +1,6 @@
 import type { Queryable, Tx } from '../platform/db/statement.ts'
 import * as sql from './dead-letters.sql.ts'
-import { type AttemptError, type LaneKey, QUEUES, type QueueName, queueName } from './job.ts'
+import { type AttemptError, type JobState, type LaneKey, QUEUES, type QueueName, queueName } from './job.ts'
 import { jobStates } from './read.ts'
 
 export type { LetterFilter, LetterKey } from './dead-letters.sql.ts'
@@ -133,12 +133,14 @@ export const pickNamedLetters = async (
   args: LetterScope & { readonly ids: readonly string[] },
 ): Promise<PickedLetter[]> => (await sql.pickNamed(tx, stored(args))).map(toPicked)
 
-/** What a named job is: a dead letter, in the bin, or something else, in words for people. */
+/**
+ * What has become of a job: `dead_letter`, `bin`, `removed` (its letter has left the bin for good), or else the
+ * state of the job, e.g. `running`.
+ */
 export interface Whereabouts {
   readonly queue: QueueName
-  readonly place: 'dead_letter' | 'bin' | 'elsewhere'
-  /** The state of a job that is no dead letter, e.g. `running`; `removed` when its letter has left the bin. */
-  readonly state: string
+  readonly place: 'dead_letter' | 'bin' | 'removed' | Exclude<JobState, 'dead'>
+  /** Of a letter. */
   readonly deadAt: Date | null
 }
 
@@ -149,21 +151,15 @@ export async function whereaboutsOf(
   ids: readonly string[],
 ): Promise<ReadonlyMap<string, Whereabouts>> {
   const rows = await sql.whereLettersAre(on, { tenantId, ids })
-  const elsewhere = rows.filter(({ binned }) => binned === null).map(({ id }) => id)
-  const states = elsewhere.length > 0 ? await jobStates(on, tenantId, elsewhere) : undefined
+  const others = rows.filter(({ binned }) => binned === null).map(({ id }) => id)
+  const states = others.length > 0 ? await jobStates(on, tenantId, others) : new Map<string, JobState>()
+  const placeOf = ({ id, binned }: sql.WhereaboutsRow): Whereabouts['place'] => {
+    if (binned !== null) return binned ? 'bin' : 'dead_letter'
+    const state = states.get(id) ?? 'dead'
+    return state === 'dead' ? 'removed' : state
+  }
   return new Map(
-    rows.map(({ id, queue, binned, dead_at }) => {
-      const state = states?.get(id)
-      return [
-        id,
-        {
-          queue: queueName(queue),
-          place: binned === null ? 'elsewhere' : binned ? 'bin' : 'dead_letter',
-          state: state === undefined || state === 'dead' ? 'removed' : state,
-          deadAt: dead_at,
-        },
-      ]
-    }),
+    rows.map((row) => [row.id, { queue: queueName(row.queue), place: placeOf(row), deadAt: row.dead_at }]),
   )
 }
 

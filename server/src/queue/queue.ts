@@ -12,7 +12,8 @@
  *
  * Invariants, each held by a test:
  * 1. An unfinished job has exactly one row in `job_ready`, `job_run` and `job_deferred` together. A finished one
- *    has none, but for a row in `job_ready` that a cancel left behind and that the next claim drops.
+ *    has none, but for a row in `job_ready` that a cancel left behind and that the next claim drops. A dead one has
+ *    its row in `job_dead` until it is replayed or the bin is emptied; no other job has one.
  * 2. A job is finished once per life; done and cancelled are for good, and only a dead letter can live again.
  *    A replay takes the letter and makes the job ready in one statement; attempts of earlier lives do not count.
  *    Every change of a held job names its lease; a stale lease changes nothing.
@@ -21,8 +22,8 @@
  * 4. Snooze, hand-back, blocked and paused lanes spend no attempt; a retry and a lost worker spend one.
  * 5. What must happen with the end of a job (`FollowUps`) commits with it.
  *
- * `enqueue.ts` and `enqueuer.ts` put jobs in, `cancel.ts` takes them out, `read.ts` shows them, `lane-policy.ts`
- * steers lanes; this file builds the runner of a worker process.
+ * `enqueue.ts` and `enqueuer.ts` put jobs in, `cancel.ts` takes them out, `dead-letters.ts` brings them back,
+ * `read.ts` shows them, `lane-policy.ts` steers lanes; this file builds the runner of a worker process.
  */
 import { hostname } from 'node:os'
 import type { Db } from '../platform/db/db.ts'
