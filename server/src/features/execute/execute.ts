@@ -6,8 +6,7 @@
  * request log and an event, whatever came of it; of a request that did not pass them nothing is stored.
  */
 import { context } from '@opentelemetry/api'
-import type { Principal } from '../../platform/auth/principal.ts'
-import { type CallContext, traceparentOf } from '../../platform/call-context.ts'
+import { traceparentOf } from '../../platform/call-context.ts'
 import type { Dial } from '../../platform/dial/dial.ts'
 import { newId } from '../../platform/ids.ts'
 import type { Platform } from '../../platform/platform.ts'
@@ -19,9 +18,12 @@ import { type FailedAttempt, retry } from '../../resilience/retry.ts'
 import type { ActiveConfigs, ActiveConnector } from '../configs/configs.ts'
 import { findOperation, invokeOperation } from '../connectors/connectors.ts'
 import { callSchedule, type Policy } from '../policies/policies.ts'
+import { entryOf } from './entry.ts'
+import type { Execution, ExecutionResult } from './execution.ts'
 import { asAnswer } from './failure-answers.ts'
 import type { RequestLog } from './request-log.ts'
 
+export type { Execution, ExecutionResult } from './execution.ts'
 export { createRequestLog, type RequestLog } from './request-log.ts'
 
 export interface ExecuteDeps {
@@ -30,26 +32,6 @@ export interface ExecuteDeps {
   readonly dial: Dial
   readonly resolveSecret: (tenantId: string, refName: string) => Promise<Secret>
   readonly requestLog: RequestLog
-}
-
-export interface Execution {
-  readonly principal: Principal
-  readonly call: CallContext
-  readonly connector: string
-  readonly operation: string
-  readonly input: unknown
-  readonly timeoutMs?: number | undefined
-  readonly dryRun?: boolean | undefined
-  readonly metadata?: Readonly<Record<string, string>> | undefined
-  readonly idempotencyKey?: string | undefined
-}
-
-export interface ExecutionResult {
-  readonly output: unknown
-  readonly httpStatus: number | null
-  readonly attempts: number
-  readonly latencyMs: number
-  readonly idempotencyKey: string
 }
 
 interface Progress {
@@ -103,15 +85,9 @@ async function execute(
   const progress: Progress = { attempts: 0, failures: [] }
   const finish = (outcome: string, httpStatus: number | null, message: string): number => {
     const latencyMs = Math.round(clock.monotonic() - startedAt)
-    record(deps, execution, active, {
-      id,
-      idempotencyKey,
-      outcome,
-      httpStatus,
-      message,
-      latencyMs,
-      ...progress,
-    })
+    const at = new Date(clock.now())
+    const ended = { id, idempotencyKey, outcome, httpStatus, message, latencyMs, ...progress }
+    deps.requestLog.record(entryOf(execution, active.configVersion, ended, at))
     return latencyMs
   }
   try {
@@ -191,59 +167,4 @@ const succeeded = (execution: Execution, { attempts }: Progress): string =>
 const failed = (problem: Problem, { attempts, failures }: Progress): string => {
   const why = failures.at(-1)?.decision.why
   return `${problem.message}${attempts > 0 ? ` Attempt ${attempts}${why ? `, ${why}` : ''}.` : ''}`
-}
-
-interface Outcome extends Progress {
-  readonly id: string
-  readonly idempotencyKey: string
-  readonly outcome: string
-  readonly httpStatus: number | null
-  readonly message: string
-  readonly latencyMs: number
-}
-
-function record(deps: ExecuteDeps, execution: Execution, active: ActiveConnector, outcome: Outcome): void {
-  const { principal, call: ids, connector, operation, metadata } = execution
-  const names = {
-    tenant_id: principal.tenantId,
-    connector,
-    request_id: ids.requestId,
-    correlation_id: ids.correlationId,
-    trace_id: ids.traceId,
-  }
-  deps.requestLog.record({
-    row: {
-      ...names,
-      id: outcome.id,
-      at: new Date(deps.platform.clock.now()).toISOString(),
-      operation,
-      subject: principal.subject,
-      outcome: outcome.outcome,
-      http_status: outcome.httpStatus,
-      attempts: outcome.attempts,
-      latency_ms: outcome.latencyMs,
-      dry_run: execution.dryRun ?? false,
-      config_version: active.configVersion,
-      idempotency_key: outcome.idempotencyKey,
-      metadata: metadata ?? {},
-    },
-    event: {
-      ...names,
-      type: outcome.outcome === 'ok' ? 'execution.succeeded' : 'execution.failed',
-      severity: outcome.outcome === 'ok' ? 'info' : 'warning',
-      message: outcome.message,
-      data: {
-        execution_id: outcome.id,
-        operation,
-        outcome: outcome.outcome,
-        attempts: outcome.attempts,
-        latency_ms: outcome.latencyMs,
-        retries: outcome.failures.map(({ attempt, failure, decision }) => ({
-          attempt,
-          kind: failure.kind,
-          why: decision.why,
-        })),
-      },
-    },
-  })
 }

@@ -5,7 +5,7 @@ import type { Log } from '../../platform/log.ts'
 import type { Metrics } from '../../platform/metrics.ts'
 import { insertRequestLog, type RequestLogRow } from './request-log.sql.ts'
 
-interface Entry {
+export interface Entry {
   readonly row: RequestLogRow
   readonly event: EventRecord
 }
