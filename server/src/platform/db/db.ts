@@ -44,6 +44,8 @@ export function createDb(options: DbOptions): Db {
     statement_timeout: '30000',
     idle_in_transaction_session_timeout: '30000',
     timezone: 'UTC',
+    // Our statements take milliseconds; compiling one with many partitions takes longer than running it.
+    jit: 'off',
     ...options.session,
   }
   const pool = new Pool({
