@@ -4,6 +4,7 @@ import type { Log } from '../platform/log.ts'
 import { StartRefused } from '../platform/start-refused.ts'
 import { startTracing } from '../platform/telemetry/tracing.ts'
 import { Problem } from '../problems.ts'
+import { ensurePartitions } from '../queue/housekeeping.ts'
 import { buildConsole } from './console.ts'
 import { buildControl } from './control.ts'
 import { buildExec } from './exec.ts'
@@ -56,6 +57,8 @@ async function requireSchema(environment: Environment): Promise<void> {
   const platform = createPlatform('start', environment)
   try {
     await checkSchema(platform)
+    // After a week without a worker nobody has made today's partitions.
+    await ensurePartitions(platform.db, platform.log)
   } catch (error) {
     throw error instanceof StartRefused ? error : unusable(environment.databaseUrl, error)
   } finally {
