@@ -60,6 +60,8 @@ export interface RunningHub extends RunningCommand {
   readonly urls: HubHome['urls']
   /** From the box, for `buildos-dev`; throws when the hub was started without demo workspaces. */
   readonly tokens: Readonly<Record<'exec' | 'control', string>>
+  /** From the box: what its curl commands send. */
+  readonly commands: Readonly<Record<'execute' | 'jobs', { readonly url: string; readonly body: unknown }>>
 }
 
 /** Ports below those that the kernel gives to outgoing connections: a stopped hub finds its own free again. */
@@ -172,6 +174,9 @@ export async function startHub(home: HubHome, program?: readonly string[]): Prom
     get tokens() {
       return { exec: exported(command, 'EXEC_TOKEN'), control: exported(command, 'CONTROL_TOKEN') }
     },
+    get commands() {
+      return { execute: curlOf(command, 'execute'), jobs: curlOf(command, 'jobs') }
+    },
   }
 }
 
@@ -211,4 +216,11 @@ function exported(command: RunningCommand, variable: string): string {
   const value = new RegExp(`^export ${variable}=(\\S+)$`, 'm').exec(command.stdout())?.[1]
   if (value === undefined) throw new Error(`the box has no ${variable}`)
   return value
+}
+
+function curlOf(command: RunningCommand, path: string): { url: string; body: unknown } {
+  const pattern = new RegExp(`^curl -s (\\S+/${path}) .* -d '(.*)'$`, 'm')
+  const [, url, body] = pattern.exec(command.stdout()) ?? []
+  if (url === undefined || body === undefined) throw new Error(`the box has no curl for ${path}`)
+  return { url, body: JSON.parse(body) }
 }

@@ -18,9 +18,7 @@ beforeAll(async () => {
 afterAll(() => home.remove())
 
 const lines = (text: string): string[] => text.split('\n')
-const commandOf = (word: string): string =>
-  lines(hub.stdout()).find((line) => line.startsWith(`${word} `)) ?? ''
-const curls = (): string[] => lines(hub.stdout()).filter((line) => line.startsWith('curl '))
+const triggerCommand = (): string => lines(hub.stdout()).find((line) => line.startsWith('npx ')) ?? ''
 
 /** Runs lines of the box in a shell, with its exports before them. */
 async function inShell(script: string): Promise<string> {
@@ -31,12 +29,13 @@ async function inShell(script: string): Promise<string> {
   return stdout
 }
 
-/** The command as printed; where there is no curl, its URL and body by fetch. */
-async function runCurl(line: string): Promise<Record<string, unknown>> {
+/** A curl of the box as printed; on a machine without curl the same by fetch. */
+async function runCurl(name: 'execute' | 'jobs'): Promise<Record<string, unknown>> {
+  const line = lines(hub.stdout()).find((text) => text.startsWith('curl ') && text.includes(`/${name} `))
   const hasCurl = (await inShell('command -v curl || true')) !== ''
-  if (hasCurl) return JSON.parse(await inShell(line)) as Record<string, unknown>
-  const [, url = '', body = ''] = /^curl -s (\S+) .* -d '(.*)'$/.exec(line) ?? []
-  return (await call(url, { token: hub.tokens.exec, body: JSON.parse(body) })).body
+  if (line !== undefined && hasCurl) return JSON.parse(await inShell(line)) as Record<string, unknown>
+  const { url, body } = hub.commands[name]
+  return (await call(url, { token: hub.tokens.exec, body })).body
 }
 
 async function workspaces(): Promise<string[]> {
@@ -91,12 +90,11 @@ describe('the first start', () => {
   })
 
   test('the three commands do what they say', async () => {
-    const [execute = '', submit = ''] = curls()
-    expect(await runCurl(execute)).toMatchObject({ status: 'ok', output: { status: 'ok' }, attempts: 1 })
-    const { job_id } = await runCurl(submit)
+    expect(await runCurl('execute')).toMatchObject({ status: 'ok', output: { status: 'ok' }, attempts: 1 })
+    const { job_id } = await runCurl('jobs')
     await jobIsDone(job_id)
     firstJob = String(job_id)
-    const story = await inShell(commandOf('npx'))
+    const story = await inShell(triggerCommand())
     expect(story).toContain('billing_state_updated')
     expect(story).toMatch(/The product on port \d+ took .*; its signature is valid\./)
   })
@@ -132,9 +130,8 @@ describe('the next start on the same folder', () => {
     const { DATA_DIR: _, ...ports } = other.env
     home = home.with(ports)
     hub = await startHub(home)
-    const [execute = ''] = curls()
-    expect(await runCurl(execute)).toMatchObject({ status: 'ok' })
-    expect(await inShell(commandOf('npx'))).toContain('its signature is valid')
+    expect(await runCurl('execute')).toMatchObject({ status: 'ok' })
+    expect(await inShell(triggerCommand())).toContain('its signature is valid')
   })
 })
 
@@ -154,10 +151,9 @@ describe('kill -9', () => {
   test('of its database: the hub brings it back and works on', async () => {
     const killed = await postmasterOf(home.dataDir)
     process.kill(killed, 'SIGKILL')
-    const [, submit = ''] = curls()
     const jobId = await vi.waitFor(async () => {
       expect(await postmasterOf(home.dataDir)).not.toBe(killed)
-      const { job_id } = await runCurl(submit)
+      const { job_id } = await runCurl('jobs')
       expect(job_id).toBeTypeOf('string')
       return job_id
     }, WITHIN)
