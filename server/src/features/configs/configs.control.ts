@@ -1,4 +1,3 @@
-import { Type } from 'typebox'
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { Problem } from '../../problems.ts'
 import {
@@ -154,7 +153,7 @@ export function configsControl(app: HttpServer, deps: ConfigDeps): void {
         operationId: 'getConfig',
         tags,
         summary: 'Read one config version',
-        params: Type.Object({ ...VersionParams.properties }),
+        params: VersionParams,
         response: { 200: Version },
       },
     },

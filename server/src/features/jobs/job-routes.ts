@@ -1,4 +1,3 @@
-import { Type } from 'typebox'
 import type { Queryable } from '../../platform/db/statement.ts'
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { decodeCursor, encodeCursor } from '../../platform/http/page.ts'
@@ -90,7 +89,7 @@ export function addJobReadRoutes(app: HttpServer, db: Queryable, scope: string):
         operationId: 'getJob',
         tags,
         summary: 'Read a job with its attempts',
-        params: Type.Object({ ...JobParams.properties }),
+        params: JobParams,
         response: { 200: JobDetail },
       },
     },

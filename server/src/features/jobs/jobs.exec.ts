@@ -1,3 +1,4 @@
+import { Type } from 'typebox'
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { fingerprintOf, idempotencyKeyOf } from '../../platform/http/idempotency-key.ts'
 import { addJobReadRoutes } from './job-routes.ts'
@@ -84,11 +85,12 @@ export function jobsExec(app: HttpServer, deps: JobDeps & CancelDeps): void {
         tags,
         summary: 'Cancel a job; a running attempt is told to stop',
         params: JobParams,
-        body: CancelBody,
+        // Without a body, too: there is nothing that it must say.
+        body: Type.Union([CancelBody, Type.Null()]),
         response: { 200: CancelResult },
       },
     },
-    async ({ principal, params, body }) => cancel(deps, principal, params.id, body.reason),
+    async ({ principal, params, body }) => cancel(deps, principal, params.id, body?.reason),
   )
 
   addJobReadRoutes(app, deps.db, 'orchestrator.jobs.read')

@@ -13,9 +13,10 @@ import { decideRetry } from '../../resilience/retry.ts'
 import type { ActiveConfigs, ActiveConnector } from '../configs/configs.ts'
 import { findOperation, invokeOperation } from '../connectors/connectors.ts'
 import { jobSchedule } from '../policies/policies.ts'
+import { askedToWait, holdLaneBack, waitsForUpstream } from './busy-upstream.ts'
 
 export interface JobHandlerDeps {
-  readonly platform: Pick<Platform, 'clock' | 'random' | 'log'>
+  readonly platform: Pick<Platform, 'clock' | 'random' | 'log' | 'db'>
   readonly activeConfigs: ActiveConfigs
   readonly dial: Dial
   readonly resolveSecret: (tenantId: string, refName: string) => Promise<Secret>
@@ -111,9 +112,19 @@ function call(deps: JobHandlerDeps, job: ClaimedJob, active: ActiveConnector, si
   )
 }
 
-function failed(deps: JobHandlerDeps, job: ClaimedJob, active: ActiveConnector, error: unknown): Outcome {
+async function failed(
+  deps: JobHandlerDeps,
+  job: ClaimedJob,
+  active: ActiveConnector,
+  error: unknown,
+): Promise<Outcome> {
   const failure = asCallFailure(error)
   if (!failure) return refused(error)
+  const waitMs = askedToWait(failure)
+  if (waitMs !== undefined) {
+    await holdLaneBack(deps.platform, job, failure, waitMs)
+    if (failure.httpStatus === 429) return waitsForUpstream(waitMs)
+  }
   const facts: AttemptError = {
     class: failure.kind,
     message: failure.message,

@@ -1,0 +1,44 @@
+import type { Platform } from '../../platform/platform.ts'
+import type { ClaimedJob, Outcome } from '../../queue/job.ts'
+import { blockLane } from '../../queue/lane-policy.ts'
+import type { CallFailure } from '../../resilience/failure.ts'
+
+/** An upstream that asks for more than a day is believed a day; then it is asked again. */
+const LONGEST_BLOCK_MS = 24 * 3_600_000
+
+/**
+ * The wait in ms that an upstream asks all callers for: a Retry-After of 429 (RFC 6585 §4) or of 503
+ * (RFC 9110 §15.6.4). With other answers it speaks of the one request only.
+ */
+export function askedToWait({ httpStatus, retryAfterMs }: CallFailure): number | undefined {
+  if ((httpStatus !== 429 && httpStatus !== 503) || !retryAfterMs) return undefined
+  return Math.min(retryAfterMs, LONGEST_BLOCK_MS)
+}
+
+/**
+ * Stops the lane of the job for as long as the upstream asks, so that the jobs behind it wait instead of spending
+ * attempts on the same answer. Never rejects: without the block they only hear the answer themselves.
+ */
+export async function holdLaneBack(
+  { db, log }: Pick<Platform, 'db' | 'log'>,
+  job: ClaimedJob,
+  failure: CallFailure,
+  forMs: number,
+): Promise<void> {
+  const { tenantId, lane, connector, call } = job
+  const { requestId, correlationId, traceId } = call
+  const why = `HTTP ${failure.httpStatus}: Retry-After ${seconds(forMs)} honoured; jobs of ${connector} wait without spending attempts.`
+  const by = { connector, jobId: job.id, requestId, correlationId, traceId }
+  await blockLane(db, { tenantId, lane, forMs, why, by }).catch((err: unknown) =>
+    log.warn({ err, tenant_id: tenantId, job_id: job.id }, 'a lane could not be blocked'),
+  )
+}
+
+/** 429 says that the request was not carried out and when to come again: no attempt is spent, no schedule asked. */
+export const waitsForUpstream = (waitMs: number): Outcome => ({
+  kind: 'snooze',
+  delayMs: waitMs,
+  why: `HTTP 429: Retry-After ${seconds(waitMs)} honoured, no attempt spent.`,
+})
+
+const seconds = (ms: number): string => `${Math.ceil(ms / 1_000)} s`
