@@ -152,6 +152,8 @@ describe('claimJobs', () => {
     })
   })
 
+  const by = { connector: 'crm', jobId: newId(), requestId: 'r', correlationId: 'c', traceId: 't' }
+
   test('skips paused and blocked lanes: nothing moves and no attempt is spent', async () => {
     const tenantId = newId()
     const [job] = await enqueue(1, { tenantId })
@@ -170,9 +172,9 @@ describe('claimJobs', () => {
     expect(verdictOf((await look()).claim)).toEqual(['paused'])
     await pauseTenant(fixture.db, { tenantId, paused: false })
 
-    await blockLane(fixture.db, { tenantId, lane: 1, forMs: 60_000, why: 'Retry-After' })
+    await blockLane(fixture.db, { tenantId, lane: 1, forMs: 60_000, why: 'Retry-After', by })
     // A shorter block does not end a longer one early.
-    await blockLane(fixture.db, { tenantId, lane: 1, forMs: 1, why: 'Retry-After' })
+    await blockLane(fixture.db, { tenantId, lane: 1, forMs: 1, why: 'Retry-After', by })
     const blocked = await look()
     expect([verdictOf(blocked.claim), blocked.discovered]).toEqual([['blocked'], false])
     expect(blocked.claim.answers[0]?.wait_ms).toBeGreaterThan(50_000)

@@ -13,18 +13,53 @@ export const setLaneCap = run<LaneRef & { readonly maxRunning: number | null }>(
   ({ tenantId, lane, maxRunning }) => [tenantId, lane, maxRunning],
 )
 
+/** Who met the block, for the event that tells it. */
+export interface BlockedBy {
+  readonly connector: string
+  readonly jobId: string
+  readonly requestId: string
+  readonly correlationId: string
+  readonly traceId: string
+}
+
 /**
  * Stops claims from a lane for a time (429 with Retry-After, open breaker): its jobs wait and spend no attempt.
- * A longer block that is already set stays.
+ * A longer block that is already set stays. Writes the event `lane.blocked` with it; the many answers of one
+ * moment, which hardly move the end, are not told again.
  */
-export const blockLane = run<LaneRef & { readonly forMs: number; readonly why: string }>(
+export const blockLane = run<
+  LaneRef & { readonly forMs: number; readonly why: string; readonly by: BlockedBy }
+>(
   'queue.block_lane',
-  `insert into lane_policy as p (tenant_id, lane, blocked_until, blocked_why)
-   values ($1, $2, clock_timestamp() + $3 * interval '1 millisecond', $4)
-   on conflict (tenant_id, lane) do update
-     set blocked_until = excluded.blocked_until, blocked_why = excluded.blocked_why
-     where coalesce(p.blocked_until < excluded.blocked_until, true)`,
-  ({ tenantId, lane, forMs, why }) => [tenantId, lane, forMs, why],
+  `with before as materialized (
+     select (select blocked_until from lane_policy where tenant_id = $1 and lane = $2) as until
+   ),
+   blocked as (
+     insert into lane_policy as p (tenant_id, lane, blocked_until, blocked_why)
+     select $1, $2, clock_timestamp() + $3 * interval '1 millisecond', $4 from before
+     on conflict (tenant_id, lane) do update
+       set blocked_until = excluded.blocked_until, blocked_why = excluded.blocked_why
+       where coalesce(p.blocked_until < excluded.blocked_until, true)
+     returning p.blocked_until
+   )
+   select append_events(json_build_array(json_build_object(
+     'tenant_id', $1::uuid, 'type', 'lane.blocked', 'severity', 'warning', 'message', $4::text,
+     'connector', $5::text, 'job_id', $6::uuid, 'request_id', $7::text, 'correlation_id', $8::text,
+     'trace_id', $9::text, 'data', json_build_object('blocked_until', blocked.blocked_until)
+   )))
+   from blocked, before
+   where coalesce(before.until + interval '1 second' < blocked.blocked_until, true)`,
+  ({ tenantId, lane, forMs, why, by }) => [
+    tenantId,
+    lane,
+    forMs,
+    why,
+    by.connector,
+    by.jobId,
+    by.requestId,
+    by.correlationId,
+    by.traceId,
+  ],
 )
 
 /** Pauses or resumes a lane until somebody says otherwise. */
