@@ -114,6 +114,12 @@ export const ConfigSchema = Type.Object({
     default: 50,
     description: 'Jobs that one worker process runs at the same time.',
   }),
+  DEAD_LETTER_BIN_DAYS: Type.Integer({
+    minimum: 1,
+    maximum: 365,
+    default: 14,
+    description: 'How long purged dead letters can be restored before the bin is emptied of them.',
+  }),
   DB_POOL_SIZE: Type.Integer({
     minimum: 2,
     maximum: 100,
@@ -178,6 +184,7 @@ export interface Config {
   readonly tokenTtlSeconds: number
   readonly outboundAllowCidrs: readonly string[]
   readonly workerConcurrency: number
+  readonly deadLetterBinDays: number
   readonly dbPoolSize: number
   readonly slowQueryMs: number
   readonly stopGraceMs: number
@@ -277,6 +284,7 @@ function assemble(settings: Settings, env: Readonly<Record<string, string | unde
       settings.OUTBOUND_ALLOW_CIDRS ?? (environment === 'dev' ? '127.0.0.0/8,::1/128' : ''),
     ),
     workerConcurrency: settings.WORKER_CONCURRENCY,
+    deadLetterBinDays: settings.DEAD_LETTER_BIN_DAYS,
     dbPoolSize: settings.DB_POOL_SIZE,
     slowQueryMs: settings.SLOW_QUERY_MS,
     stopGraceMs: settings.STOP_GRACE_MS,

@@ -3,6 +3,7 @@ import { auditControl } from '../features/audit/audit.control.ts'
 import { configsControl } from '../features/configs/configs.control.ts'
 import { activeDocument, createActiveConfigs } from '../features/configs/configs.ts'
 import { connectorsControl } from '../features/connectors/connectors.control.ts'
+import { deadLettersControl } from '../features/dead-letters/dead-letters.control.ts'
 import { eventsControl } from '../features/events/events.control.ts'
 import { identitiesControl } from '../features/identities/identities.control.ts'
 import { oauthControl } from '../features/identities/oauth.control.ts'
@@ -59,6 +60,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
         'webhook routes',
         'webhook inbox',
         'jobs',
+        'dead letters',
         'events',
         'identities',
         'tokens',
@@ -92,6 +94,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
   })
   webhooksControl(app, { db, jobStates: (tenantId, ids) => jobStates(db, tenantId, ids) })
   jobsControl(app, { db, wakeUp, followUps: createFollowUps({ activeConfigs, clock }) })
+  deadLettersControl(app, { db })
   eventsControl(app, platform)
   auditControl(app, { db })
 

@@ -1,5 +1,6 @@
 /** The worker process: claims and runs jobs, promotes, rescues, keeps partitions ahead. Wiring only. */
 import { createActiveConfigs } from '../features/configs/configs.ts'
+import { createDeadLetterWork } from '../features/dead-letters/dead-letters.worker.ts'
 import { createFollowUps } from '../features/jobs/jobs.ts'
 import { createJobHandler } from '../features/jobs/jobs.worker.ts'
 import { createInboxCare } from '../features/webhooks/webhooks.worker.ts'
@@ -46,6 +47,12 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
     followUps: createFollowUps({ activeConfigs, clock: platform.clock }),
   })
 
+  const deadLetterWork = createDeadLetterWork({
+    platform,
+    activeConfigs,
+    wakeUp,
+    binDays: config.deadLetterBinDays,
+  })
   const inboxCare = createInboxCare(platform)
 
   const app = await createProcessServer(environment, platform, {
@@ -58,9 +65,11 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
     begin: async () => {
       await runner.start()
       inboxCare.start()
+      deadLetterWork.start()
     },
     stopSteps: [
       ['inbox care', () => inboxCare.stop()],
+      ['dead letters', () => deadLetterWork.stop()],
       ['running jobs', () => runner.stop(config.stopGraceMs)],
       ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
       ['connections', () => dial.close()],

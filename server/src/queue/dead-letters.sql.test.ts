@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { deadJob as buried, SHOP_DOWN } from '../../testing/dead-letters.ts'
 import {
   claimLane,
   eventsOf,
@@ -28,7 +29,7 @@ import {
   whereaboutsOf,
 } from './dead-letters.ts'
 import { enqueueJobs } from './enqueue.ts'
-import type { AttemptError, ClaimedJob, NewJob } from './job.ts'
+import type { ClaimedJob, NewJob } from './job.ts'
 import { findJob } from './read.ts'
 import { RESCUE_LIMITS, rescue } from './rescue.ts'
 import { settleJobs } from './settle.ts'
@@ -41,7 +42,7 @@ beforeAll(async () => {
 })
 afterAll(() => fixture.drop())
 
-const FAILED = { class: 'http_5xx', message: 'The shop answered 503.', httpStatus: 503 }
+const FAILED = SHOP_DOWN
 
 async function claimOne(job: NewJob | ClaimedJob, node = nodeId): Promise<ClaimedJob> {
   const { jobs } = await claimLane(fixture.claimDb, node, job, 1)
@@ -50,21 +51,16 @@ async function claimOne(job: NewJob | ClaimedJob, node = nodeId): Promise<Claime
   return first.job
 }
 
-const settleDead = (job: ClaimedJob, error: AttemptError = FAILED, reason = 'attempts_spent') =>
-  settleJobs(fixture.claimDb, [{ job, outcome: { kind: 'dead', reason, error, why: 'It was given up.' } }])
+const settleDead = (job: ClaimedJob) =>
+  settleJobs(fixture.claimDb, [
+    { job, outcome: { kind: 'dead', reason: 'attempts_spent', error: FAILED, why: 'It was given up.' } },
+  ])
 
-/** A job that died at its first attempt. */
-async function deadJob(
+const deadJob = (
   job: Partial<NewJob> & { readonly tenantId: string },
-  error?: AttemptError,
-  reason?: string,
-): Promise<ClaimedJob> {
-  const fresh = sampleJob(job)
-  await enqueueJobs(fixture.db, [fresh])
-  const claimed = await claimOne(fresh)
-  await settleDead(claimed, error, reason)
-  return claimed
-}
+  error = FAILED,
+  reason = 'attempts_spent',
+) => buried(fixture, job, { error, reason })
 
 const actionOn = (tenantId: string, ...ids: string[]): LetterAction => ({
   tenantId,

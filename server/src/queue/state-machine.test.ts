@@ -13,6 +13,7 @@ import {
 } from '../../testing/queue-fixture.ts'
 import { newId } from '../platform/ids.ts'
 import { cancelJob } from './cancel.ts'
+import { purgeLetters, replayLetters } from './dead-letters.ts'
 import { enqueueJobs } from './enqueue.ts'
 import type { ClaimedJob, NewJob } from './job.ts'
 import { createPromoter } from './promote.ts'
@@ -31,9 +32,11 @@ interface Model {
   readonly job: NewJob
   place: 'ready' | 'run' | 'deferred' | 'ended'
   state: 'queued' | 'done' | 'dead' | 'cancelled'
-  /** Attempts that were spent. */
+  /** Attempts that were spent in this life. */
   spent: number
   lost: number
+  /** A dead one that was purged. */
+  binned: boolean
   cancelRequested: boolean
   lease: ClaimedJob | undefined
   /** Leases that were given up. */
@@ -79,6 +82,7 @@ const enqueue =
       state: 'queued',
       spent: 0,
       lost: 0,
+      binned: false,
       cancelRequested: false,
       lease: undefined,
       stale: [],
@@ -148,6 +152,39 @@ const cancel =
     }
   }
 
+const actOn = ({ tenantId }: World, { job }: Model) => ({
+  tenantId,
+  ids: [job.id],
+  actor: 'ada',
+  why: 'a test',
+  planId: newId(),
+})
+
+const replay =
+  (pick: number): Step =>
+  async (world) => {
+    const model = world.models[pick % Math.max(1, world.models.length)]
+    if (!model) return
+    const lives = await fixture.db.transaction((tx) =>
+      replayLetters(tx, { ...actOn(world, model), newEffect: false }),
+    )
+    const can = model.state === 'dead' && !model.binned
+    expect(lives.map(({ id }) => id)).toEqual(can ? [model.job.id] : [])
+    if (can)
+      Object.assign(model, { place: 'ready', state: 'queued', spent: 0, lost: 0, cancelRequested: false })
+  }
+
+const purge =
+  (pick: number): Step =>
+  async (world) => {
+    const model = world.models[pick % Math.max(1, world.models.length)]
+    if (!model) return
+    const moved = await fixture.db.transaction((tx) => purgeLetters(tx, actOn(world, model)))
+    const can = model.state === 'dead' && !model.binned
+    expect(moved).toEqual(can ? [model.job.id] : [])
+    if (can) model.binned = true
+  }
+
 const promote: Step = async (world) => {
   await makeDue(fixture.db, { tenantId: world.tenantId })
   await createPromoter(fixture.claimDb, () => undefined)()
@@ -189,6 +226,8 @@ const steps: fc.Arbitrary<[string, Step]> = fc.oneof(
     arbitrary: fc.tuple(pick, kind).map(([n, k]): [string, Step] => [`stale ${n} ${k}`, settleStale(n, k)]),
   },
   { weight: 2, arbitrary: pick.map((n): [string, Step] => [`cancel ${n}`, cancel(n)]) },
+  { weight: 3, arbitrary: pick.map((n): [string, Step] => [`replay ${n}`, replay(n)]) },
+  { weight: 1, arbitrary: pick.map((n): [string, Step] => [`purge ${n}`, purge(n)]) },
   { weight: 3, arbitrary: fc.constant<[string, Step]>(['promote', promote]) },
   { weight: 2, arbitrary: fc.constant<[string, Step]>(['lose the worker', loseTheWorker]) },
 )
@@ -211,7 +250,7 @@ async function compare(world: World): Promise<void> {
   }
 }
 
-test('any history of enqueue, claim, settle, cancel, promote and lost workers follows the model', async () => {
+test('any history of enqueue, claim, settle, cancel, replay, purge, promote and lost workers follows the model', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(steps, { minLength: 5, maxLength: 40 }), async (history) => {
       const world: World = { models: [], tenantId: newId(), nodeId: await registerNode(fixture.db) }

@@ -21,7 +21,7 @@ import { compileSchema } from './json-schema.ts'
 import { findKind, KINDS } from './registry.ts'
 import { scrubbing } from './scrub.ts'
 
-export { CallFields, ConnectorName, Metadata } from './call-fields.ts'
+export { CallFields, ConnectorName, Metadata, OperationName } from './call-fields.ts'
 export { checkConnector } from './check-connector.ts'
 export { ConnectorConfig, KindDescription, OperationDescription } from './connectors.schema.ts'
 export type { InvokeResult } from './define-connector.ts'
