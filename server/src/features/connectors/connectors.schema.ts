@@ -4,6 +4,9 @@ import { type Static, Type } from 'typebox'
 export const NAME_PATTERN = '^[a-z0-9]+(-[a-z0-9]+)*$'
 const name = (description: string) => Type.String({ pattern: NAME_PATTERN, maxLength: 63, description })
 
+/** Records need it as well: a name with a line break in it would not meet the schema of the values. */
+const closed = { additionalProperties: false }
+
 /** A connector as it stands in a workspace's config, under its name. */
 export const ConnectorConfig = Type.Object(
   {
@@ -12,15 +15,17 @@ export const ConnectorConfig = Type.Object(
     description: Type.Optional(Type.String({ maxLength: 1000, description: 'What the connector is for.' })),
     policy: Type.Optional(name('Name of a policy of the same config; absent = the default policy.')),
     settings: Type.Record(Type.String(), Type.Unknown(), {
+      ...closed,
       description: 'Settings of the kind; their schema is at GET /connectors/kinds.',
     }),
     secrets: Type.Optional(
       Type.Record(Type.String(), name('Name of a secret ref of the workspace.'), {
+        ...closed,
         description: 'Which secret ref fills which secret of the kind. Values never stand here.',
       }),
     ),
   },
-  { additionalProperties: false, description: 'A connector.' },
+  { ...closed, description: 'A connector.' },
 )
 export type ConnectorConfig = Static<typeof ConnectorConfig>
 

@@ -1,11 +1,15 @@
 import { type Static, Type } from 'typebox'
 
+/** Records need it as well: a name with a line break in it would not meet the schema of the values. */
 const closed = { additionalProperties: false }
 const text = (maxLength: number, description: string) => Type.String({ minLength: 1, maxLength, description })
 const TEMPLATED = 'Takes values from the input: `{{input.customer.name}}`.'
 const JsonSchemaField = (description: string) =>
   Type.Optional(
-    Type.Record(Type.String(), Type.Unknown(), { description: `${description} JSON Schema, draft 2020-12.` }),
+    Type.Record(Type.String(), Type.Unknown(), {
+      ...closed,
+      description: `${description} JSON Schema, draft 2020-12.`,
+    }),
   )
 
 /** One operation of an `http` connector, as it stands in the config. */
@@ -21,12 +25,14 @@ export const HttpOperation = Type.Object(
     }),
     query: Type.Optional(
       Type.Record(Type.String({ minLength: 1 }), Type.String({ maxLength: 2000 }), {
+        ...closed,
         maxProperties: 100,
         description: `Query parameters. ${TEMPLATED} A missing value drops the parameter, a list repeats it.`,
       }),
     ),
     headers: Type.Optional(
       Type.Record(Type.String({ minLength: 1 }), Type.String({ maxLength: 2000 }), {
+        ...closed,
         maxProperties: 50,
         description: `Headers. ${TEMPLATED} A missing value drops the header. No credentials here: see \`auth\`.`,
       }),
@@ -75,11 +81,13 @@ export const HttpSettings = Type.Object(
     ),
     headers: Type.Optional(
       Type.Record(Type.String({ minLength: 1 }), Type.String({ maxLength: 2000 }), {
+        ...closed,
         maxProperties: 50,
         description: 'Headers that every operation sends, as they stand. No credentials here: see `auth`.',
       }),
     ),
     operations: Type.Record(Type.String(), HttpOperation, {
+      ...closed,
       minProperties: 1,
       maxProperties: 100,
       description: 'The operations by name.',
