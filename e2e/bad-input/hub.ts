@@ -1,0 +1,146 @@
+/** The planes as their processes build them, on real sockets over one test database, with two of every token. */
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { loadConfig } from '../../server/src/config.ts'
+import { issueToken } from '../../server/src/platform/auth/tokens.ts'
+import { systemClock } from '../../server/src/platform/clock.ts'
+import { createLog } from '../../server/src/platform/log.ts'
+import { startTracing } from '../../server/src/platform/telemetry/tracing.ts'
+import { BUILDERS } from '../../server/src/processes/one.ts'
+import {
+  issueOperatorToken,
+  type OperatorToken,
+  openPlaneKeys,
+  type Plane,
+} from '../../server/src/processes/operator-token.ts'
+import { tokenRules } from '../../server/src/processes/plane.ts'
+import { type BuiltProcess, stopInOrder } from '../../server/src/processes/runtime.ts'
+import { type TestDatabase, testDatabase } from '../../server/testing/database.ts'
+import { type Answer, type OpenApi, send, type Wire } from './wire.ts'
+
+/** In an order in which the good requests of all of them succeed: control's remove what the others need. */
+export const SERVERS = ['exec', 'ingress', 'control'] as const
+export type ServerName = (typeof SERVERS)[number]
+
+/** Above the longest lists that the schemas allow, so that one more is a fault of its own. */
+export const BODY_LIMIT = 500_000
+
+const PORTS = ['CONTROL', 'EXEC', 'INGRESS', 'WORKER']
+
+export interface BadInputHub {
+  readonly database: TestDatabase
+  readonly documents: Readonly<Record<ServerName, OpenApi>>
+  /** `METHOD /path` of everything that the router of a server answers, hidden routes included. */
+  readonly routes: Readonly<Record<ServerName, readonly string[]>>
+  readonly urls: Readonly<Record<ServerName, string>>
+  /** Lines that the servers logged at the level error. */
+  readonly errors: readonly string[]
+  /** Texts that no answer may hold: where the hub runs and where its things are. */
+  readonly internals: readonly string[]
+  send(server: ServerName, wire: Wire): Promise<Answer>
+  /** The value of an `Authorization` header. */
+  token(wanted: Omit<OperatorToken, 'lifetimeSeconds'>): Promise<string>
+  /** The same, with the very keys of the plane, for a time that is over. */
+  expiredToken(plane: Plane, tenantId: string, scopes: readonly string[]): Promise<string>
+  writeSecret(slug: string, name: string, value: string): Promise<void>
+  /** Stops the servers as a graceful stop does: what they hold in memory is written. */
+  stop(): Promise<void>
+  /** Stops and removes everything. */
+  end(): Promise<void>
+}
+
+export async function startHub(): Promise<BadInputHub> {
+  const stopTracing = startTracing({ serviceName: 'bad-input' })
+  const database = await testDatabase()
+  const folder = await mkdtemp(join(tmpdir(), 'orchestrator-bad-input-'))
+  const errors: string[] = []
+  const log = createLog('bad-input', 'error', { write: (line) => void errors.push(line) })
+  const config = loadConfig({
+    DATA_DIR: folder,
+    DATABASE_URL: database.url,
+    API_BODY_LIMIT_BYTES: String(BODY_LIMIT),
+    WEBHOOK_BODY_LIMIT_BYTES: String(BODY_LIMIT),
+    // Nobody listens there: the status page must not ask a hub that happens to run on this machine.
+    ...Object.fromEntries(PORTS.map((name) => [`${name}_URL`, 'http://127.0.0.1:1'])),
+  })
+  const environment = { config, databaseUrl: database.url, log }
+  const built = new Map<ServerName, BuiltProcess>()
+  for (const name of SERVERS) built.set(name, await BUILDERS[name](environment))
+
+  const urls = await eachServer(built, async ({ app }) => {
+    await app.listen({ host: '127.0.0.1', port: 0 })
+    return `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`
+  })
+  const routes = await eachServer(built, async ({ app }) =>
+    printedRoutes(app.printRoutes({ commonPrefix: false })),
+  )
+  const ask = (server: ServerName, wire: Wire): Promise<Answer> => send(urls[server], wire)
+  const documents = await eachServer(built, async ({ name }) => {
+    const { text } = await ask(name as ServerName, { method: 'GET', path: '/openapi.json' })
+    return JSON.parse(text) as OpenApi
+  })
+
+  let stopped = false
+  const stop = async (): Promise<void> => {
+    if (stopped) return
+    stopped = true
+    for (const { app, stopSteps } of built.values())
+      await stopInOrder(log, config.stopGraceMs, [['server', () => app.close()], ...stopSteps])
+  }
+  return {
+    database,
+    documents,
+    routes,
+    urls,
+    errors,
+    internals: [folder, database.url, new URL(database.url).pathname.slice(1), import.meta.dirname],
+    send: ask,
+    token: async (wanted) =>
+      `Bearer ${await issueOperatorToken(config, { ...wanted, lifetimeSeconds: 3_600 })}`,
+    expiredToken: async (plane, tenantId, scopes) => {
+      const keys = await openPlaneKeys(config, plane, { clock: systemClock, log })
+      const clock = { ...systemClock, now: () => Date.now() - 120_000 }
+      const wanted = { subject: 'operator:late', tenantId, scopes, lifetimeSeconds: 60 }
+      const { token } = await issueToken({ keys, rules: tokenRules(config, plane), clock }, wanted)
+      keys.close()
+      return `Bearer ${token}`
+    },
+    writeSecret: async (slug, name, value) => {
+      await mkdir(join(config.secretsDir, slug), { recursive: true })
+      await writeFile(join(config.secretsDir, slug, name), value)
+    },
+    stop,
+    end: async () => {
+      await stop()
+      await database.drop()
+      await rm(folder, { recursive: true, force: true })
+      await stopTracing()
+    },
+  }
+}
+
+async function eachServer<T>(
+  built: ReadonlyMap<ServerName, BuiltProcess>,
+  make: (process: BuiltProcess) => Promise<T>,
+): Promise<Record<ServerName, T>> {
+  const made: [ServerName, T][] = []
+  for (const [name, process] of built) made.push([name, await make(process)])
+  return Object.fromEntries(made) as Record<ServerName, T>
+}
+
+/** Reads Fastify's drawing of its routes, one line per path: `└── /jobs/:id (GET, HEAD)`. */
+function printedRoutes(drawing: string): string[] {
+  const above: string[] = []
+  const found: string[] = []
+  for (const line of drawing.split('\n')) {
+    const [, indent = '', part = '', methods = ''] = /^([\s│├└─]*)(.*?)(?: \(([A-Z, ]+)\))?$/.exec(line) ?? []
+    if (part === '') continue
+    const depth = indent.length / 4
+    above.splice(depth - 1, above.length, part)
+    const path = above.join('')
+    for (const method of methods.split(', ').filter((name) => name !== '')) found.push(`${method} ${path}`)
+  }
+  return found
+}

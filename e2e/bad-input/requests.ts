@@ -1,0 +1,215 @@
+/** One good request for every operation of every plane: what the matrix spoils, a fault at a time. */
+import type { ServerName } from './hub.ts'
+import type { Schema } from './wire.ts'
+import {
+  configDocument,
+  fullPolicy,
+  httpConnector,
+  INPUT,
+  REASON,
+  signedEvent,
+  stripe,
+  tabledPolicy,
+  type World,
+} from './world.ts'
+
+export interface GoodRequest {
+  readonly params?: Readonly<Record<string, string>>
+  readonly query?: Readonly<Record<string, string>>
+  readonly headers?: Readonly<Record<string, string>>
+  /** JSON. */
+  readonly body?: unknown
+  /** Instead of `body`: what is no JSON of ours, e.g. the signed bytes of a provider. */
+  readonly bytes?: Buffer
+  /** Another good body, for fields that exclude each other. */
+  readonly otherBody?: unknown
+  /**
+   * By JSON pointer into the body: the schema of a part that the OpenAPI document leaves open, because it depends
+   * on a connector kind or an operation.
+   */
+  readonly refine?: Readonly<Record<string, Schema>>
+  /** Pointers into the body below which anything is good. */
+  readonly open?: readonly string[]
+}
+
+type Requests = Readonly<Record<string, GoodRequest>>
+
+const NOTHING: GoodRequest = {}
+const PAGE: GoodRequest = { query: { limit: '10' } }
+const PROBES: Requests = { getHealth: NOTHING, getReadiness: NOTHING, getMetrics: NOTHING }
+const reason = { reason: REASON }
+const TRACE = 'a'.repeat(32)
+
+/** Filters with a value in each, so that each can be spoilt. */
+const eventFilters = ({ names, jobs }: World) => ({
+  type: 'job.created',
+  connector: names.connector,
+  severity: 'info',
+  trace_id: TRACE,
+  job_id: jobs[0] ?? '',
+})
+
+const jobBody = ({ names }: World) => ({
+  connector: names.connector,
+  operation: 'echo',
+  input: INPUT,
+  queue: 'low',
+  priority: 2,
+  run_at: new Date(Date.now() + 3_600_000).toISOString(),
+  callback: { connector: names.callback },
+  metadata: { order: '17' },
+})
+
+export interface Refinements {
+  /** Input schema of the operation `echo`. */
+  readonly input: Schema
+  /** Settings schemas by connector kind. */
+  readonly settings: Readonly<Record<string, Schema>>
+}
+
+const FREE_IN_OPERATION = ['input', 'output', 'query', 'headers', 'body']
+const openParts = (connector: string): string[] => [
+  `${connector}/settings/headers`,
+  ...FREE_IN_OPERATION.map((part) => `${connector}/settings/operations/echo/${part}`),
+]
+
+/**
+ * By operationId, in an order in which all of them succeed on a fresh world: what deletes comes last. `hubUrl`
+ * is something that connectors may call.
+ */
+export function goodRequests(
+  server: ServerName,
+  world: World,
+  { input, settings }: Refinements,
+  hubUrl: string,
+): Requests {
+  const { names } = world
+  const [firstJob = '', secondJob = ''] = world.jobs
+  const version = String(world.configVersion)
+  const ifMatch = { 'if-match': `"${version}"` }
+  const connector = httpConnector(hubUrl, names.policy, names.secret)
+  const inConfig = `/document/connectors/${names.connector}`
+  if (server === 'ingress') {
+    const { bytes, headers } = signedEvent(stripe.body({ id: `evt_good_${world.slug}` }), world.stripeSecret)
+    return {
+      ...PROBES,
+      receiveWebhook: { params: { provider: 'stripe' }, bytes, headers },
+      receiveWebhookOfRoute: { params: { provider: 'stripe', route_id: world.routeId }, bytes, headers },
+    }
+  }
+  if (server === 'exec')
+    return {
+      ...PROBES,
+      execute: {
+        headers: { 'idempotency-key': 'a-key' },
+        body: {
+          connector: names.connector,
+          operation: 'echo',
+          input: INPUT,
+          options: { timeout_ms: 2_000, dry_run: false, metadata: { order: '17' } },
+        },
+        refine: { '/input': input },
+      },
+      createJob: {
+        headers: { 'idempotency-key': 'a-key' },
+        body: jobBody(world),
+        refine: { '/input': input },
+      },
+      createJobs: { body: { jobs: [jobBody(world)] }, refine: { '/jobs/0/input': input } },
+      listJobs: {
+        query: { ...PAGE.query, state: 'scheduled', queue: 'default', connector: names.connector },
+      },
+      getJob: { params: { id: firstJob } },
+      cancelJob: { params: { id: firstJob }, body: reason },
+      listEvents: { query: { ...PAGE.query, order: 'desc', ...eventFilters(world) } },
+      streamEvents: { query: eventFilters(world) },
+      getJwks: NOTHING,
+      issueToken: NOTHING,
+    }
+  return {
+    ...PROBES,
+    getStatus: NOTHING,
+    createWorkspace: { body: { slug: `fresh-${world.slug}`, name: 'Fresh', ...reason } },
+    listWorkspaces: PAGE,
+    getWorkspace: { params: { id: world.tenantId } },
+    resumeWorkspace: { params: { id: world.suspendedId }, body: reason },
+    suspendWorkspace: { params: { id: world.suspendedId }, body: reason },
+    createIdentity: {
+      body: { name: `svc:fresh-${world.slug}`, scopes: ['orchestrator.execute'], ...reason },
+    },
+    listIdentities: PAGE,
+    getIdentity: { params: { id: world.identityId } },
+    rotateIdentitySecret: { params: { id: world.identityId }, body: { overlap_seconds: 60, ...reason } },
+    issueToken: NOTHING,
+    revokeIdentity: { params: { id: world.identityId }, body: reason },
+    getJwks: NOTHING,
+    listConfigs: PAGE,
+    storeConfig: {
+      headers: ifMatch,
+      body: { document: configDocument(world, hubUrl), ...reason },
+      refine: { [`${inConfig}/settings`]: settings.http ?? {} },
+      open: [
+        ...openParts(inConfig),
+        `/document/connectors/${names.callback}`,
+        `/document/connectors/${names.spare}`,
+      ],
+    },
+    getActiveConfig: NOTHING,
+    activateConfig: { headers: ifMatch, body: { version: world.configVersion, ...reason } },
+    diffConfigs: { query: { from: version, to: version } },
+    getConfig: { params: { version } },
+    listPolicies: NOTHING,
+    getEffectivePolicy: { query: { connector: names.connector } },
+    getPolicy: { params: { name: names.policy } },
+    listConnectors: NOTHING,
+    listConnectorKinds: NOTHING,
+    getConnector: { params: { name: names.connector } },
+    listSecretRefs: PAGE,
+    checkSecretRefs: PAGE,
+    getSecretRef: { params: { name: names.secret } },
+    putSecretRef: { params: { name: names.secret }, body: { ref: `file://${names.secret}`, ...reason } },
+    listWebhookRoutes: { query: { ...PAGE.query, provider: 'stripe' } },
+    getWebhookRoute: { params: { id: world.routeId } },
+    listWebhookInbox: {
+      query: { ...PAGE.query, provider: 'stripe', type: 'a.b', event_id: 'evt_1', trace_id: TRACE },
+    },
+    getWebhookInboxEntry: { params: { id: world.inboxId } },
+    listJobs: { query: { ...PAGE.query, state: 'scheduled', queue: 'default', connector: names.connector } },
+    getJob: { params: { id: secondJob } },
+    cancelJob: { params: { id: secondJob }, body: reason },
+    listEvents: { query: { ...PAGE.query, order: 'desc', ...eventFilters(world) } },
+    streamEvents: { query: eventFilters(world) },
+    listAudit: { query: { ...PAGE.query, actor: 'operator', action: 'a.b', object: 'a:b' } },
+    verifyAudit: NOTHING,
+    createWebhookRoute: {
+      body: {
+        provider: 'stripe',
+        livemode: false,
+        connector: names.callback,
+        secret_refs: [names.spare],
+        account: `acct_of_${world.slug}`,
+        queue: 'low',
+        event_types: ['invoice.*'],
+        emit_on_delivery: [{ event_types: ['invoice.paid'], event: 'billing_state_updated' }],
+        ...reason,
+      },
+    },
+    putPolicy: {
+      params: { name: names.policy },
+      headers: ifMatch,
+      body: { policy: { ...fullPolicy, timeouts: { ...fullPolicy.timeouts, connect_ms: 900 } }, ...reason },
+      otherBody: { policy: tabledPolicy, ...reason },
+    },
+    // From here on the active version is another one: no If-Match.
+    putConnector: {
+      params: { name: names.connector },
+      body: { connector, ...reason },
+      refine: { '/connector/settings': settings.http ?? {} },
+      open: openParts('/connector'),
+    },
+    deleteConnector: { params: { name: names.spare }, query: reason },
+    deletePolicy: { params: { name: names.spare }, query: reason },
+    deleteWebhookRoute: { params: { id: world.routeId }, query: reason },
+    deleteSecretRef: { params: { name: names.unused }, query: reason },
+  }
+}

@@ -1,0 +1,24 @@
+import type { TestDatabase } from '../../server/testing/database.ts'
+
+/** Every table of the hub: how many rows it has and a hash over all of them. */
+export type Snapshot = Readonly<Record<string, string>>
+
+/** Partitions are read through their parents. */
+export async function snapshotOf({ db }: Pick<TestDatabase, 'db'>): Promise<Snapshot> {
+  const tables = await db.execute<{ name: string }>(
+    {
+      name: '',
+      text: `select c.relname as name from pg_class c
+             where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
+             order by 1`,
+    },
+    [],
+  )
+  const found: [string, string][] = []
+  for (const { name } of tables.rows) {
+    const text = `select count(*) || ' rows, ' || coalesce(md5(string_agg(t::text, '|' order by t::text)), 'empty') as state from "${name}" t`
+    const { rows } = await db.execute<{ state: string }>({ name: '', text }, [])
+    found.push([name, rows[0]?.state ?? ''])
+  }
+  return Object.fromEntries(found)
+}

@@ -1,0 +1,205 @@
+/** A workspace with one object of every kind, made through the API like anybody's, and the tokens for it. */
+import { newId } from '../../server/src/platform/ids.ts'
+import type { Plane } from '../../server/src/processes/operator-token.ts'
+import { WEBHOOK_SAMPLES, type WebhookSample } from '../../server/testing/webhook-samples.ts'
+import type { BadInputHub, ServerName } from './hub.ts'
+import type { Answer, Wire } from './wire.ts'
+
+export const REASON = 'the bad-input matrix'
+
+export interface World {
+  readonly slug: string
+  readonly tenantId: string
+  /** Every scope of the plane. */
+  readonly tokens: Readonly<Record<Plane, string>>
+  /** The platform role, for the routes that ask for it. */
+  readonly admin: string
+  /** Names that no other workspace has. */
+  readonly names: Readonly<
+    Record<'connector' | 'callback' | 'policy' | 'secret' | 'spare' | 'unused', string>
+  >
+  readonly configVersion: number
+  readonly routeId: string
+  readonly inboxId: string
+  readonly identityId: string
+  readonly clientSecret: string
+  readonly jobs: readonly string[]
+  readonly stripeSecret: string
+  /** Another workspace, suspended: for the routes of the platform admin. */
+  readonly suspendedId: string
+}
+
+export const stripe = WEBHOOK_SAMPLES.stripe as WebhookSample
+
+/** Everything an operation may hold, so that every field of its schema has a value to spoil. */
+const everyOperationField = {
+  title: 'Echo',
+  description: 'Asks the control process whether it lives.',
+  method: 'GET',
+  path: '/health',
+  query: { note: '{{input.note}}' },
+  headers: { 'x-note': '{{input.note}}' },
+  input: {
+    type: 'object',
+    properties: {
+      note: { type: 'string', maxLength: 100 },
+      amount: { type: 'integer', minimum: 0, maximum: 1_000 },
+      flags: { type: 'array', maxItems: 3, items: { type: 'boolean' } },
+    },
+    required: ['note'],
+    additionalProperties: false,
+  },
+  output: { type: 'object', properties: { status: { type: 'string' } } },
+  safe: true,
+  idempotency_key_header: 'Idempotency-Key',
+}
+
+/** A connector with a value in every field. */
+export const httpConnector = (url: string, policy: string, secret: string) => ({
+  kind: 'http',
+  title: 'The hub itself',
+  description: 'A connector that calls the hub.',
+  policy,
+  settings: {
+    base_url: url,
+    auth: { type: 'header', header: 'x-api-key' },
+    headers: { 'x-from': 'the matrix' },
+    operations: { echo: everyOperationField },
+  },
+  secrets: { token: secret },
+})
+
+export const INPUT = { note: 'hello', amount: 3, flags: [true] }
+
+export const fullPolicy = {
+  timeouts: { connect_ms: 1_000, attempt_ms: 2_000, total_ms: 4_000 },
+  retry: { max_attempts: 2, base_ms: 10, factor: 2, cap_ms: 100 },
+  job_retry: { max_attempts: 3, base_ms: 1_000, factor: 2, cap_ms: 10_000 },
+}
+
+/** The other way to say when a job is tried again; it excludes the fields of the first. */
+export const tabledPolicy = { job_retry: { schedule_ms: [0, 1_000] } }
+
+export const configDocument = (world: Pick<World, 'names'>, url: string) => ({
+  policies: { [world.names.policy]: fullPolicy, [world.names.spare]: tabledPolicy },
+  connectors: {
+    [world.names.connector]: httpConnector(url, world.names.policy, world.names.secret),
+    [world.names.callback]: {
+      kind: 'callback',
+      settings: { url: `${url}/health` },
+      secrets: { signing_secret: world.names.secret },
+    },
+    [world.names.spare]: {
+      kind: 'callback',
+      settings: { url },
+      secrets: { signing_secret: world.names.secret },
+    },
+  },
+})
+
+export const json = (method: string, path: string, authorization: string, body?: unknown): Wire => ({
+  method,
+  path,
+  headers: { authorization, ...(body !== undefined && { 'content-type': 'application/json' }) },
+  ...(body !== undefined && { body: JSON.stringify(body) }),
+})
+
+/** The bytes of a Stripe event and the header that signs them. */
+export function signedEvent(bytes: Buffer, secret: string, atMs = Date.now()) {
+  return { bytes, headers: { [stripe.header]: stripe.sign(bytes, [secret], atMs) } }
+}
+
+function parsed<T>(what: string, { status, text }: Answer): T {
+  if (status < 200 || status > 299) throw new Error(`${what} answered ${status}: ${text}`)
+  return JSON.parse(text) as T
+}
+
+/** `configVersions`: how many versions the config gets before the active one, so that numbers differ by workspace. */
+export async function makeWorld(hub: BadInputHub, name: string, configVersions: number): Promise<World> {
+  const slug = `${name}-dev`
+  const admin = await hub.token({ plane: 'control', platformAdmin: true })
+  const post = async <T>(server: ServerName, path: string, token: string, body: unknown): Promise<T> =>
+    parsed<T>(path, await hub.send(server, json('POST', path, token, body)))
+  const put = async (path: string, token: string, body: unknown): Promise<void> => {
+    parsed(path, await hub.send('control', json('PUT', path, token, body)))
+  }
+  const workspace = (of: string) =>
+    post<{ id: string }>('control', '/workspaces', admin, { slug: of, name: of, reason: REASON })
+
+  const { id: tenantId } = await workspace(slug)
+  const { id: suspendedId } = await workspace(`${name}-asleep-dev`)
+  await post('control', `/workspaces/${suspendedId}/suspend`, admin, { reason: REASON })
+  const tokens = {
+    control: await hub.token({ plane: 'control', tenantId }),
+    exec: await hub.token({ plane: 'exec', tenantId }),
+  }
+  const names = {
+    connector: `api-of-${name}`,
+    callback: `callback-of-${name}`,
+    policy: `policy-of-${name}`,
+    secret: `secret-of-${name}`,
+    spare: `spare-of-${name}`,
+    unused: `unused-of-${name}`,
+  }
+  const stripeSecret = `whsec_${newId()}`
+  for (const secret of [names.secret, names.spare, names.unused]) {
+    await hub.writeSecret(slug, secret, stripeSecret)
+    await put(`/secret-refs/${secret}`, tokens.control, { ref: `file://${secret}`, reason: REASON })
+  }
+  const document = configDocument({ names }, hub.urls.control)
+  let version = 0
+  for (let count = 0; count < configVersions; count += 1)
+    version = (
+      await post<{ version: number }>('control', '/configs', tokens.control, { document, reason: REASON })
+    ).version
+  await post('control', '/configs/activate', tokens.control, { version, reason: REASON })
+  const route = await post<{ id: string }>('control', '/webhook-routes', tokens.control, {
+    provider: 'stripe',
+    livemode: false,
+    connector: names.callback,
+    secret_refs: [names.secret],
+    reason: REASON,
+  })
+  const identity = await post<{ id: string; client_secret: string }>(
+    'control',
+    '/identities',
+    tokens.control,
+    {
+      name: `svc:of-${name}`,
+      scopes: ['orchestrator.control.read', 'orchestrator.execute'],
+      reason: REASON,
+    },
+  )
+  const jobs: string[] = []
+  for (let count = 0; count < 2; count += 1)
+    jobs.push(
+      (
+        await post<{ job_id: string }>('exec', '/jobs', tokens.exec, {
+          connector: names.connector,
+          operation: 'echo',
+          input: INPUT,
+          run_at: new Date(Date.now() + 86_400_000).toISOString(),
+        })
+      ).job_id,
+    )
+  const event = stripe.body({ id: `evt_of_${name}` })
+  const { bytes, headers } = signedEvent(event, stripeSecret)
+  const path = `/webhooks/stripe/${route.id}`
+  const taken = await hub.send('ingress', { method: 'POST', path, headers, body: bytes })
+  const { inbox_id: inboxId } = parsed<{ inbox_id: string }>('webhook', taken)
+  return {
+    slug,
+    tenantId,
+    tokens,
+    admin,
+    names,
+    configVersion: version,
+    routeId: route.id,
+    inboxId,
+    identityId: identity.id,
+    clientSecret: identity.client_secret,
+    jobs,
+    stripeSecret,
+    suspendedId,
+  }
+}
