@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
   test: {
-    include: ['server/**/*.test.ts', 'sdk/**/*.test.ts', 'e2e/**/*.test.ts'],
+    include: ['server/**/*.test.ts', 'sdk/**/*.test.ts', 'e2e/**/*.test.ts', 'torture/**/*.test.ts'],
     globalSetup: ['server/testing/global-setup.ts'],
     // Real servers and real Postgres: a cold machine needs more than the 5 s default, a hang still ends.
     testTimeout: 30_000,

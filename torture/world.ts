@@ -1,0 +1,171 @@
+import { randomBytes } from 'node:crypto'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { loadConfig } from '../server/src/config.ts'
+import { issueOperatorToken } from '../server/src/processes/operator-token.ts'
+import type { Database } from './database.ts'
+
+/** A workspace of the run with its connectors and caps; `undefined` = no cap. */
+interface Plan {
+  readonly slug: string
+  readonly cap?: number
+  readonly weight?: number
+  /** HTTP connectors, with the cap of their lane. */
+  readonly connectors: Readonly<Record<string, number | undefined>>
+}
+
+/** Every kind of cap once: on the workspace, on a connector, on both, on none. */
+export const PLANS: readonly Plan[] = [
+  { slug: 'alpha-dev', cap: 5, connectors: { ledger: 3, mailer: undefined } },
+  { slug: 'beta-dev', connectors: { ledger: undefined, mailer: 2 } },
+  { slug: 'gamma-dev', cap: 4, weight: 3, connectors: { ledger: undefined, mailer: undefined } },
+  { slug: 'delta-dev', connectors: { ledger: undefined, mailer: undefined } },
+]
+
+/** The connector that tells products of the end of their jobs. */
+export const PRODUCT = 'product'
+const SECRET = 'callback-signing-secret'
+const REASON = 'torture'
+const TOKEN_SECONDS = 3_600
+/** Long runs outlive a token. */
+const RENEW_MS = 1_800_000
+
+export interface Tenant {
+  readonly id: string
+  readonly slug: string
+  readonly connectors: readonly string[]
+  /** A token of the exec plane. */
+  token(): Promise<string>
+}
+
+export interface World {
+  readonly tenants: readonly Tenant[]
+}
+
+/** The environment that all hub processes of a run share. */
+export const hubEnvironment = (home: string, databaseUrl: string): Record<string, string> => ({
+  ORCHESTRATOR_ENV: 'dev',
+  DATA_DIR: home,
+  DATABASE_URL: databaseUrl,
+  LOG_FILE: '-',
+  LOG_LEVEL: 'warn',
+  STOP_GRACE_MS: '3000',
+  WORKER_CONCURRENCY: '8',
+  SLOW_QUERY_MS: '60000',
+})
+
+/** Makes workspaces, connectors and secrets through the control API, and caps in the tables of the queue. */
+export async function makeWorld(options: {
+  readonly env: Readonly<Record<string, string>>
+  readonly controlUrl: string
+  readonly database: Database
+  readonly sinkPort: number
+  readonly home: string
+}): Promise<World> {
+  const config = loadConfig(options.env)
+  const tokenOf = (plane: 'control' | 'exec', tenantId?: string) =>
+    issueOperatorToken(config, {
+      plane,
+      tenantId,
+      platformAdmin: plane === 'control',
+      lifetimeSeconds: TOKEN_SECONDS,
+    })
+
+  const post = async <Answer>(
+    token: string,
+    path: string,
+    body: unknown,
+    method = 'POST',
+  ): Promise<Answer> => {
+    const answer = await fetch(`${options.controlUrl}${path}`, {
+      method,
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    })
+    const text = await answer.text()
+    if (!answer.ok) throw new Error(`${method} ${path} answered ${answer.status}: ${text}`)
+    return JSON.parse(text) as Answer
+  }
+
+  const makeTenant = async (plan: Plan): Promise<Tenant> => {
+    const { slug, connectors } = plan
+    const workspace = { slug, name: slug, reason: REASON }
+    const { id } = await post<{ id: string }>(await tokenOf('control'), '/workspaces', workspace)
+    const token = await tokenOf('control', id)
+    const folder = join(options.home, 'secrets', slug)
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    await writeFile(join(folder, SECRET), `whsec_${randomBytes(24).toString('base64')}`, { mode: 0o600 })
+    await post(token, `/secret-refs/${SECRET}`, { ref: `file://${SECRET}`, reason: REASON }, 'PUT')
+    const document = documentOf(`http://127.0.0.1:${options.sinkPort}/${slug}`, Object.keys(connectors))
+    const { version } = await post<{ version: number }>(token, '/configs', { document, reason: REASON })
+    await post(token, '/configs/activate', { version, reason: REASON })
+    await setCaps(options.database, id, plan)
+    return { id, slug, connectors: Object.keys(connectors), token: renewed(() => tokenOf('exec', id)) }
+  }
+
+  const tenants: Tenant[] = []
+  for (const plan of PLANS) tenants.push(await makeTenant(plan))
+  return { tenants }
+}
+
+/** Short waits and many attempts: what was disturbed comes to its end soon after the disturbance. */
+const documentOf = (sink: string, connectors: readonly string[]) => ({
+  policies: {
+    default: {
+      timeouts: { connect_ms: 1_000, attempt_ms: 6_000, total_ms: 10_000 },
+      job_retry: { max_attempts: 40, base_ms: 300, factor: 1.5, cap_ms: 2_000 },
+    },
+  },
+  connectors: {
+    ...Object.fromEntries(connectors.map((name) => [name, httpConnector(`${sink}/${name}`)])),
+    [PRODUCT]: {
+      kind: 'callback',
+      policy: 'default',
+      settings: { url: `${sink}/${PRODUCT}/callback` },
+      secrets: { signing_secret: SECRET },
+    },
+  },
+})
+
+const httpConnector = (baseUrl: string) => ({
+  kind: 'http',
+  settings: {
+    base_url: baseUrl,
+    operations: {
+      effect: {
+        method: 'POST',
+        path: '/effect',
+        body: '{{input}}',
+        idempotency_key_header: 'Idempotency-Key',
+      },
+    },
+  },
+})
+
+async function setCaps(database: Database, id: string, { cap, weight, connectors }: Plan): Promise<void> {
+  await database.query(
+    `insert into tenant_policy (tenant_id, max_running, weight) values ($1, $2, $3)
+     on conflict (tenant_id) do update set max_running = excluded.max_running, weight = excluded.weight`,
+    [id, cap ?? null, weight ?? 1],
+  )
+  for (const [name, max] of Object.entries(connectors))
+    if (max !== undefined)
+      await database.query(
+        `insert into lane_policy (tenant_id, lane, max_running)
+         select tenant_id, lane, $3 from connector_lane where tenant_id = $1 and connector = $2
+         on conflict (tenant_id, lane) do update set max_running = excluded.max_running`,
+        [id, name, max],
+      )
+}
+
+function renewed(make: () => Promise<string>): () => Promise<string> {
+  let token: Promise<string> | undefined
+  let madeAt = 0
+  return () => {
+    if (token === undefined || Date.now() - madeAt > RENEW_MS) {
+      madeAt = Date.now()
+      token = make()
+    }
+    return token
+  }
+}
