@@ -19,6 +19,8 @@ export type Role = (typeof ROLES)[number]
 
 /** A cold machine makes the database first. */
 const START_MS = 60_000
+/** Each of the many processes would compile the same files again: half of the time of a short command. */
+const COMPILED = join(REPOSITORY, 'node_modules/.cache/orchestrator-e2e')
 const RULE = /\n─{100}\n/
 
 /** A place for one hub: a data folder, free ports and the environment that says so. Nothing runs yet. */
@@ -80,7 +82,8 @@ export async function hubHome(env: Readonly<Record<string, string>> = {}): Promi
   const [demoProduct = 0, ...ports] = await freePorts(ROLES.length + 1)
   const { PATH = '', HOME = dataDir, TMPDIR = tmpdir() } = process.env
   return homeOf(dataDir, {
-    ...{ PATH, HOME, TMPDIR, DATA_DIR: dataDir, DEMO_PRODUCT_PORT: String(demoProduct) },
+    ...{ PATH, HOME, TMPDIR, NODE_COMPILE_CACHE: COMPILED },
+    ...{ DATA_DIR: dataDir, DEMO_PRODUCT_PORT: String(demoProduct) },
     ...Object.fromEntries(ROLES.map((role, at) => [variableOf(role), String(ports[at])])),
     ...env,
   })
