@@ -92,7 +92,7 @@ export async function hubHome(env: Readonly<Record<string, string>> = {}): Promi
 export const variableOf = (role: Role): string => `${role.toUpperCase()}_PORT`
 
 function homeOf(dataDir: string, env: Readonly<Record<string, string>>): HubHome {
-  const urlOf = (role: Role) => [role, `http://127.0.0.1:${env[variableOf(role)]}`]
+  const urlOf = (role: Role) => [role, `http://${env.HOST || '127.0.0.1'}:${env[variableOf(role)]}`]
   return {
     dataDir,
     env,

@@ -124,12 +124,14 @@ describe('the next start on the same folder', () => {
     expect(await processesOf(home.dataDir)).toEqual([])
   })
 
-  test('on other ports its commands work as well', async () => {
+  test('on another address and other ports its processes find each other, and its commands work', async () => {
     const other = await hubHome()
     await other.remove()
     const { DATA_DIR: _, ...ports } = other.env
-    home = home.with(ports)
+    home = home.with({ ...ports, HOST: '127.0.0.2' })
     hub = await startHub(home)
+    const status = await call<{ processes: { ready: boolean }[] }>(`${hub.urls.console}/status`)
+    expect(status.body.processes.map(({ ready }) => ready)).toEqual([true, true, true, true])
     expect(await runCurl('execute')).toMatchObject({ status: 'ok' })
     expect(await inShell(triggerCommand())).toContain('its signature is valid')
   })

@@ -67,7 +67,7 @@ interface Target {
 /**
  * Makes a workspace in which everything can be tried at once: a connector to call (the hub itself, because it is
  * surely there), a callback connector and a Stripe route. A workspace that has a config is left as it is, but for
- * our own connectors when the hub has got other ports since.
+ * our own connectors when the hub listens elsewhere since.
  */
 export async function setUpDemoWorkspace(
   target: Target,
@@ -84,7 +84,7 @@ export async function setUpDemoWorkspace(
   }
   const active = await activeConfig(control)
   if (active) {
-    await followPorts(control, active.document.connectors, connectors)
+    await followHub(control, active.document.connectors, connectors)
     return workspace
   }
   for (const secret of [SIGNING_SECRET, STRIPE_SECRET]) {
@@ -117,19 +117,19 @@ async function activeConfig(control: Api): Promise<ActiveConfig | undefined> {
   }
 }
 
-/** Moves connectors that differ from ours in nothing but the port; what an operator has changed stays his. */
-async function followPorts(
+/** Moves connectors that differ from ours in nothing but host and port; what an operator has changed stays his. */
+async function followHub(
   control: Api,
   stored: Readonly<Record<string, unknown>>,
   wanted: Readonly<Record<string, unknown>>,
 ): Promise<void> {
-  const withoutPort = (connector: unknown): unknown =>
-    JSON.parse(JSON.stringify(connector ?? null).replace(/(?<=http:\/\/127\.0\.0\.1):\d+/, ''))
+  const withoutOrigin = (connector: unknown): unknown =>
+    JSON.parse(JSON.stringify(connector ?? null).replace(/http:\/\/[^/"]+/, ''))
   for (const [name, connector] of Object.entries(wanted)) {
     const moved =
       !isDeepStrictEqual(stored[name], connector) &&
-      isDeepStrictEqual(withoutPort(stored[name]), withoutPort(connector))
-    if (moved) await control.put(`/connectors/${name}`, { connector, reason: 'the hub has other ports now' })
+      isDeepStrictEqual(withoutOrigin(stored[name]), withoutOrigin(connector))
+    if (moved) await control.put(`/connectors/${name}`, { connector, reason: 'the hub is elsewhere now' })
   }
 }
 
