@@ -95,7 +95,7 @@ export function workspacesControl(app: HttpServer, deps: WorkspaceDeps): void {
       },
     },
     async ({ principal, params: { id } }) => {
-      if (!seesAll(principal) && id !== principal.tenantId)
+      if (!seesAll(principal) && id.toLowerCase() !== principal.tenantId)
         throw new Problem('not_found', 'There is no such workspace.')
       return view(await getWorkspace(deps, id))
     },

@@ -268,6 +268,18 @@ describe('raw sockets', () => {
     )
   })
 
+  test('a missing Host header is refused, but not of HTTP/1.0', async () => {
+    expect(await raw('GET /health HTTP/1.1\r\nconnection: close\r\n\r\n')).toMatch(
+      /^HTTP\/1.1 400 [\s\S]*"code":"malformed_request"/,
+    )
+    expect(await raw('GET /health HTTP/1.0\r\n\r\n')).toMatch(/^HTTP\/1.1 200 /)
+  })
+
+  test('an expectation that nobody knows is ignored', async () => {
+    const head = 'GET /health HTTP/1.1\r\nhost: a\r\nexpect: nonsense\r\nconnection: close\r\n\r\n'
+    expect(await raw(head)).toMatch(/^HTTP\/1.1 200 /)
+  })
+
   test('headers beyond the limit are refused', async () => {
     expect(await raw(`GET /health HTTP/1.1\r\nhost: a\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`)).toContain(
       'headers_too_large',

@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import helmet from '@fastify/helmet'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { type FastifyBaseLogger, fastify, LogController } from 'fastify'
@@ -51,7 +52,8 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     connectionTimeout: CONNECTION_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
     handlerTimeout: options.handlerTimeoutMs,
-    http: { maxHeaderSize: MAX_HEADER_BYTES },
+    // Node would answer a missing Host with an empty 400; the hook below says what is wrong.
+    http: { maxHeaderSize: MAX_HEADER_BYTES, requireHostHeader: false },
     // Fastify's own 503 is not a problem document; the hook below answers instead.
     return503OnClosing: false,
     forceCloseConnections: 'idle',
@@ -86,9 +88,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
       reply.header('connection', 'close')
       throw new Problem('shutting_down', 'This process is stopping.', { retryAfterSeconds: 1 })
     }
-    // Proxies and the hub could disagree on which Host counts (research: two were accepted by Node).
-    if (request.raw.rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === 'host').length > 1)
-      throw new Problem('malformed_request', 'The request has more than one Host header.')
+    refuseBadHost(request.raw)
     refuseBrokenUrl(request.raw.url ?? '')
     refuseEncodedBody(request)
   })
@@ -109,7 +109,20 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     metricsType: options.metrics.registry.contentType,
   })
   addProblemPages(app)
+  // Node would answer an expectation that it does not know with an empty 417; it may be ignored (RFC 9110 §10.1.1).
+  app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
   return app
+}
+
+/**
+ * Exactly one Host, as RFC 9112 §3.2 demands; HTTP/1.0 may have none. With two, proxies and the hub could disagree
+ * on which one counts (research: Node accepts them).
+ */
+function refuseBadHost({ rawHeaders, httpVersion }: IncomingMessage): void {
+  const count = rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === 'host').length
+  if (count > 1) throw new Problem('malformed_request', 'The request has more than one Host header.')
+  if (count === 0 && httpVersion !== '1.0')
+    throw new Problem('malformed_request', 'The request has no Host header.')
 }
 
 /** The router refuses paths that are not percent-encoded UTF-8; queries it would read as whatever comes out. */
