@@ -25,6 +25,14 @@ describe('loadConfig', () => {
     }
   })
 
+  test('networks are checked here and not when the first call goes out', () => {
+    expect(() => loadConfig({ OUTBOUND_ALLOW_CIDRS: 'zz', TRUSTED_PROXIES: 'nope' })).toThrow(
+      /OUTBOUND_ALLOW_CIDRS holds[\s\S]*TRUSTED_PROXIES holds/,
+    )
+    expect(loadConfig({ TRUSTED_PROXIES: '10.0.0.1, 10.1.0.0/16' }).trustedProxies).toHaveLength(2)
+    expect(loadConfig({ OUTBOUND_ALLOW_CIDRS: 'none' }).outboundAllowCidrs).toEqual([])
+  })
+
   test('two processes cannot have the same port', () => {
     expect(() => loadConfig({ EXEC_PORT: '4000' })).toThrow(/EXEC_PORT is the same as CONTROL_PORT/)
     expect(() => loadConfig({ DEMO_PRODUCT_PORT: '4004' })).toThrow(

@@ -4,166 +4,17 @@
  */
 import { resolve } from 'node:path'
 import { Ajv } from 'ajv'
-import { type Static, Type } from 'typebox'
+import type { Static } from 'typebox'
+import { ConfigSchema } from './config-schema.ts'
+import { isAddressOrNetwork, isNetwork, splitList } from './platform/networks.ts'
 
-const port = (name: string, fallback: number) =>
-  Type.Integer({
-    minimum: 1,
-    maximum: 65_535,
-    default: fallback,
-    description: `Port of the ${name} process.`,
-  })
-
-const url = (name: string, description: string) =>
-  Type.Optional(
-    Type.String({
-      pattern: '^https?://',
-      description: `${description} Absent: \`http://<HOST>:<${name.toUpperCase()}_PORT>\`.`,
-    }),
-  )
-
-export const ConfigSchema = Type.Object({
-  ORCHESTRATOR_ENV: Type.Enum(['dev', 'prod'], {
-    default: 'dev',
-    description: 'Environment of this hub. It serves only workspaces whose slug ends in `-dev` or `-prod`.',
-  }),
-  DATA_DIR: Type.String({
-    minLength: 1,
-    default: '.orchestrator',
-    description: 'Folder for everything that must survive a restart: embedded Postgres, signing keys, logs.',
-  }),
-  DATABASE_URL: Type.Optional(
-    Type.String({
-      pattern: '^postgres(ql)?://',
-      description:
-        'Postgres 15 or newer. Absent: `start all` runs its own embedded Postgres in `DATA_DIR`; every other start needs it.',
-    }),
-  ),
-  HOST: Type.String({
-    minLength: 1,
-    default: '127.0.0.1',
-    description: 'Address to listen on. Behind a proxy or in a container: `0.0.0.0`.',
-  }),
-  CONTROL_PORT: port('control', 4000),
-  EXEC_PORT: port('exec', 4001),
-  CONSOLE_PORT: port('console', 4002),
-  INGRESS_PORT: port('ingress', 4003),
-  WORKER_PORT: port('worker', 4004),
-  DEMO_PRODUCT_PORT: Type.Integer({
-    minimum: 1,
-    maximum: 65_535,
-    default: 4010,
-    description:
-      'Port on which `orchestrator trigger` takes callbacks, as the product of the demo workspaces.',
-  }),
-  CONTROL_URL: url('control', 'Where the console and the CLI find the control process.'),
-  EXEC_URL: url('exec', 'Where control finds the exec process for the status page.'),
-  INGRESS_URL: url('ingress', 'Where control finds the ingress process for the status page.'),
-  WORKER_URL: url('worker', 'Where control finds a worker process for the status page.'),
-  TRUSTED_PROXIES: Type.String({
-    default: '',
-    description:
-      'Addresses or CIDRs, separated by commas, whose `X-Forwarded-*` headers are believed. Empty: none.',
-  }),
-  API_BODY_LIMIT_BYTES: Type.Integer({
-    minimum: 1_024,
-    maximum: 26_214_400,
-    default: 5_242_880,
-    description: 'Largest body of a call to control or exec.',
-  }),
-  WEBHOOK_BODY_LIMIT_BYTES: Type.Integer({
-    minimum: 1_024,
-    maximum: 26_214_400,
-    default: 1_048_576,
-    description: 'Largest body of a webhook.',
-  }),
-  TOKEN_ISSUER: Type.String({
-    minLength: 1,
-    default: 'orchestrator',
-    description: 'The `iss` claim of the tokens that this hub issues and accepts.',
-  }),
-  TOKEN_TTL_SECONDS: Type.Integer({
-    minimum: 60,
-    maximum: 3_600,
-    default: 600,
-    description: 'Life of a token from `POST /oauth/token`, and the default of `orchestrator token`.',
-  }),
-  KEYS_DIR: Type.Optional(
-    Type.String({
-      minLength: 1,
-      description:
-        'Folder of the signing keys; all processes of one hub share it. Absent: `<DATA_DIR>/keys`.',
-    }),
-  ),
-  SECRETS_DIR: Type.Optional(
-    Type.String({
-      minLength: 1,
-      description:
-        'Root of `file://` secret refs: `file://NAME` of a workspace reads `<SECRETS_DIR>/<workspace slug>/NAME`. Absent: `<DATA_DIR>/secrets`.',
-    }),
-  ),
-  OUTBOUND_ALLOW_CIDRS: Type.Optional(
-    Type.String({
-      description:
-        'Networks, separated by commas, that outgoing calls may reach although they are private or loopback. Cloud metadata addresses stay forbidden. Absent: loopback in dev, none in prod.',
-    }),
-  ),
-  WORKER_CONCURRENCY: Type.Integer({
-    minimum: 1,
-    maximum: 1_000,
-    default: 50,
-    description: 'Jobs that one worker process runs at the same time.',
-  }),
-  DEAD_LETTER_BIN_DAYS: Type.Integer({
-    minimum: 1,
-    maximum: 365,
-    default: 14,
-    description: 'How long purged dead letters can be restored before the bin is emptied of them.',
-  }),
-  DB_POOL_SIZE: Type.Integer({
-    minimum: 2,
-    maximum: 100,
-    default: 10,
-    description: 'Database connections of one process.',
-  }),
-  SLOW_QUERY_MS: Type.Integer({
-    minimum: 1,
-    maximum: 60_000,
-    default: 250,
-    description: 'A statement that takes longer is logged by name.',
-  }),
-  STOP_GRACE_MS: Type.Integer({
-    minimum: 0,
-    maximum: 300_000,
-    default: 20_000,
-    description: 'How long a stopping process waits for calls and jobs in flight before it hands them back.',
-  }),
-  LOG_LEVEL: Type.Enum(['debug', 'info', 'warn', 'error', 'silent'], {
-    default: 'info',
-    description: 'Least important level that is logged.',
-  }),
-  LOG_FILE: Type.Optional(
-    Type.String({
-      description:
-        'File for the log; `-` is standard output. Absent: `<DATA_DIR>/logs/orchestrator.log` for `start all` on embedded Postgres, otherwise standard output.',
-    }),
-  ),
-  OTEL_EXPORTER_OTLP_ENDPOINT: Type.Optional(
-    Type.String({
-      pattern: '^https?://',
-      description: 'OTLP/HTTP collector for traces. Absent: traces are not recorded, trace ids still work.',
-    }),
-  ),
-  DEMO_WORKSPACES: Type.Optional(
-    Type.Boolean({
-      description:
-        'Whether `start all` creates `buildos-dev` and `beauty-dev` with a connector to try. Absent: true in dev on embedded Postgres, otherwise false.',
-    }),
-  ),
-})
+export { ConfigSchema } from './config-schema.ts'
 
 /** Variables that hold secret values: `ORCH_SECRET__<WORKSPACE>__<NAME>`, read by `env://NAME`. */
 export const SECRET_PREFIX = 'ORCH_SECRET__'
+
+/** The word that closes all private networks where their absence would open some. */
+const NO_NETWORK = 'none'
 
 type Settings = Static<typeof ConfigSchema>
 
@@ -209,11 +60,29 @@ export class ConfigError extends Error {
   }
 }
 
-const list = (text: string): string[] =>
-  text
-    .split(',')
-    .map((part) => part.trim())
-    .filter((part) => part !== '')
+/** What the schema cannot say. Values of a wrong type have a fault already and are left out. */
+function furtherFaults(settings: Readonly<Record<string, unknown>>): string[] {
+  const faults: string[] = []
+  const text = (name: string): string => (typeof settings[name] === 'string' ? settings[name] : '')
+  if (text('DATABASE_URL') !== '' && !URL.canParse(text('DATABASE_URL')))
+    faults.push('DATABASE_URL must be a URL: special characters of the password are percent-encoded')
+  for (const [name, fits] of [
+    ['OUTBOUND_ALLOW_CIDRS', (network: string) => network === NO_NETWORK || isNetwork(network)],
+    ['TRUSTED_PROXIES', isAddressOrNetwork],
+  ] as const)
+    if (splitList(text(name)).some((network) => !fits(network)))
+      faults.push(
+        `${name} holds something that is not a network, e.g. 10.1.0.0/16; several are separated by commas`,
+      )
+  const ports = Object.keys(ConfigSchema.properties)
+    .filter((name) => name.endsWith('_PORT'))
+    .map((name) => [name, settings[name]] as const)
+  for (const [at, [name, port]] of ports.entries()) {
+    const other = ports.slice(0, at).find(([, taken]) => taken === port)
+    if (other) faults.push(`${name} is the same as ${other[0]} (${port})`)
+  }
+  return faults
+}
 
 /** Reads, checks and freezes the configuration. `env` is `process.env` in the product and a map in tests. */
 export function loadConfig(env: Readonly<Record<string, string | undefined>> = process.env): Config {
@@ -231,17 +100,9 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>> = p
         ({ instancePath, message, params }) =>
           `${instancePath.slice(1)} ${message}${'allowedValues' in params ? `: ${params.allowedValues.join(', ')}` : ''}`,
       )
-  if (typeof settings.DATABASE_URL === 'string' && !URL.canParse(settings.DATABASE_URL))
-    faults.push('DATABASE_URL must be a URL: special characters of the password are percent-encoded')
+  faults.push(...furtherFaults(settings))
   if (faults.length > 0) throw new ConfigError(faults)
   const config = assemble(settings as Settings, env)
-  const ports = [...Object.entries(config.ports), ['demo_product', config.demoProductPort] as const]
-  for (const [at, [name, value]] of ports.entries()) {
-    const other = ports.slice(0, at).find(([, taken]) => taken === value)
-    if (other)
-      faults.push(`${name.toUpperCase()}_PORT is the same as ${other[0].toUpperCase()}_PORT (${value})`)
-  }
-  if (faults.length > 0) throw new ConfigError(faults)
   return Object.freeze(config)
 }
 
@@ -275,14 +136,14 @@ function assemble(settings: Settings, env: Readonly<Record<string, string | unde
       ingress: settings.INGRESS_URL ?? localUrl(settings.HOST, settings.INGRESS_PORT),
       worker: settings.WORKER_URL ?? localUrl(settings.HOST, settings.WORKER_PORT),
     },
-    trustedProxies: list(settings.TRUSTED_PROXIES),
+    trustedProxies: splitList(settings.TRUSTED_PROXIES),
     apiBodyLimitBytes: settings.API_BODY_LIMIT_BYTES,
     webhookBodyLimitBytes: settings.WEBHOOK_BODY_LIMIT_BYTES,
     tokenIssuer: settings.TOKEN_ISSUER,
     tokenTtlSeconds: settings.TOKEN_TTL_SECONDS,
-    outboundAllowCidrs: list(
+    outboundAllowCidrs: splitList(
       settings.OUTBOUND_ALLOW_CIDRS ?? (environment === 'dev' ? '127.0.0.0/8,::1/128' : ''),
-    ),
+    ).filter((network) => network !== NO_NETWORK),
     workerConcurrency: settings.WORKER_CONCURRENCY,
     deadLetterBinDays: settings.DEAD_LETTER_BIN_DAYS,
     dbPoolSize: settings.DB_POOL_SIZE,

@@ -13,6 +13,7 @@ type Rule = (tree: readonly SourceFile[]) => readonly { readonly file: string; r
 const ROOT = 'server/src/'
 const MANIFEST = 'server/package.json'
 const CONFIG = `${ROOT}config.ts`
+const CONFIG_FILES = [CONFIG, `${ROOT}config-schema.ts`]
 /** From the ground up; a file imports from its own floor or one below. */
 const FLOORS = [
   'problems',
@@ -37,7 +38,8 @@ const folderOf = posix.dirname
 function floorOf(path: string): number | undefined {
   if (!path.startsWith(ROOT)) return undefined
   const [first = '', ...rest] = path.slice(ROOT.length).split('/')
-  const name = rest.length === 0 ? first.replace(/(\.test)?\.ts$/, '') : first
+  // The schema of the config is a file of its own; both stand on one floor.
+  const name = rest.length === 0 ? first.replace(/(-schema)?(\.test)?\.ts$/, '') : first
   const single = name === 'problems' || name === 'config' || name === 'main'
   return single === (rest.length === 0) ? FLOORS.indexOf(name as (typeof FLOORS)[number]) : -1
 }
@@ -73,7 +75,7 @@ export const RULES = {
   'imports point down': perImport(({ path }, to) => {
     const [from, target] = [floorOf(path), floorOf(to)]
     // config.ts has a rule of its own, .sql.ts and adapters too: one fault, one message.
-    if (from === undefined || from < 0 || to === CONFIG) return undefined
+    if (from === undefined || from < 0 || CONFIG_FILES.includes(to)) return undefined
     if (target !== undefined) return target > from ? `imports up: ${to}` : undefined
     return isTest(path) || to === MANIFEST ? undefined : `product code imports from outside server/src: ${to}`
   }),
@@ -95,7 +97,7 @@ export const RULES = {
   ),
 
   'config.ts only from main and processes': perImport(({ path }, to) =>
-    to === CONFIG && (floorOf(path) ?? FLOORS.length) < FLOORS.indexOf('config')
+    CONFIG_FILES.includes(to) && (floorOf(path) ?? FLOORS.length) < FLOORS.indexOf('config')
       ? 'values of the config travel down as arguments'
       : undefined,
   ),

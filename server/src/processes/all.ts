@@ -6,6 +6,7 @@ import { type EmbeddedPostgres, startEmbeddedPostgres } from '../platform/embedd
 import type { Log } from '../platform/log.ts'
 import { startTracing } from '../platform/telemetry/tracing.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
+import { requireFreePorts } from './free-ports.ts'
 import { BUILDERS } from './one.ts'
 import {
   createPlatform,
@@ -41,6 +42,7 @@ const NEVER = new Promise<never>(() => undefined)
  * What fails half-way leaves nothing running. Throws StartRefused for what the operator can mend.
  */
 export async function startAll(config: Config, log: Log): Promise<Hub> {
+  await requireFreePorts(config)
   const stopTracing = startTracing({ serviceName: 'orchestrator', endpoint: config.otlpEndpoint })
   const postgres =
     config.databaseUrl === undefined

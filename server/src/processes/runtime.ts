@@ -116,7 +116,7 @@ export async function listen(app: HttpServer, name: ProcessName, config: Config)
         `This user may not listen on port ${port} (${name}). Choose a port above 1023 with ${variable}=…`,
         { cause: error },
       )
-    if (code === 'EADDRNOTAVAIL')
+    if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND' || code === 'EAI_AGAIN')
       throw new StartRefused(
         `This machine has no address ${config.host}. Set HOST to one of its own addresses.`,
         { cause: error },

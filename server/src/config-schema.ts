@@ -1,0 +1,135 @@
+import { Type } from 'typebox'
+
+const port = (name: string, fallback: number) =>
+  Type.Integer({
+    minimum: 1,
+    maximum: 65_535,
+    default: fallback,
+    description: `Port of the ${name} process.`,
+  })
+
+const whole = (minimum: number, maximum: number, fallback: number, description: string) =>
+  Type.Integer({ minimum, maximum, default: fallback, description })
+
+const url = (name: string, description: string) =>
+  Type.Optional(
+    Type.String({
+      pattern: '^https?://',
+      description: `${description} Absent: \`http://<HOST>:<${name.toUpperCase()}_PORT>\`.`,
+    }),
+  )
+
+/** Every setting by the name of its environment variable; `docs/configuration.md` is generated from it. */
+export const ConfigSchema = Type.Object({
+  ORCHESTRATOR_ENV: Type.Enum(['dev', 'prod'], {
+    default: 'dev',
+    description: 'Environment of this hub. It serves only workspaces whose slug ends in `-dev` or `-prod`.',
+  }),
+  DATA_DIR: Type.String({
+    minLength: 1,
+    default: '.orchestrator',
+    description: 'Folder for everything that must survive a restart: embedded Postgres, signing keys, logs.',
+  }),
+  DATABASE_URL: Type.Optional(
+    Type.String({
+      pattern: '^postgres(ql)?://',
+      description:
+        'Postgres 15 or newer. Absent: `start all` runs its own embedded Postgres in `DATA_DIR`; every other start needs it.',
+    }),
+  ),
+  HOST: Type.String({
+    minLength: 1,
+    default: '127.0.0.1',
+    description: 'Address to listen on. Behind a proxy or in a container: `0.0.0.0`.',
+  }),
+  CONTROL_PORT: port('control', 4000),
+  EXEC_PORT: port('exec', 4001),
+  CONSOLE_PORT: port('console', 4002),
+  INGRESS_PORT: port('ingress', 4003),
+  WORKER_PORT: port('worker', 4004),
+  DEMO_PRODUCT_PORT: whole(
+    1,
+    65_535,
+    4010,
+    'Port on which `orchestrator trigger` takes callbacks, as the product of the demo workspaces.',
+  ),
+  CONTROL_URL: url('control', 'Where the console and the CLI find the control process.'),
+  EXEC_URL: url('exec', 'Where control finds the exec process for the status page.'),
+  INGRESS_URL: url('ingress', 'Where control finds the ingress process for the status page.'),
+  WORKER_URL: url('worker', 'Where control finds a worker process for the status page.'),
+  TRUSTED_PROXIES: Type.String({
+    default: '',
+    description:
+      'Addresses or CIDRs, separated by commas, whose `X-Forwarded-*` headers are believed. Empty: none.',
+  }),
+  API_BODY_LIMIT_BYTES: whole(1_024, 26_214_400, 5_242_880, 'Largest body of a call to control or exec.'),
+  WEBHOOK_BODY_LIMIT_BYTES: whole(1_024, 26_214_400, 1_048_576, 'Largest body of a webhook.'),
+  TOKEN_ISSUER: Type.String({
+    minLength: 1,
+    default: 'orchestrator',
+    description: 'The `iss` claim of the tokens that this hub issues and accepts.',
+  }),
+  TOKEN_TTL_SECONDS: whole(
+    60,
+    3_600,
+    600,
+    'Life of a token from `POST /oauth/token`, and the default of `orchestrator token`.',
+  ),
+  KEYS_DIR: Type.Optional(
+    Type.String({
+      minLength: 1,
+      description:
+        'Folder of the signing keys; all processes of one hub share it. Absent: `<DATA_DIR>/keys`.',
+    }),
+  ),
+  SECRETS_DIR: Type.Optional(
+    Type.String({
+      minLength: 1,
+      description:
+        'Root of `file://` secret refs: `file://NAME` of a workspace reads `<SECRETS_DIR>/<workspace slug>/NAME`. Absent: `<DATA_DIR>/secrets`.',
+    }),
+  ),
+  OUTBOUND_ALLOW_CIDRS: Type.Optional(
+    Type.String({
+      description:
+        'Networks, separated by commas, that outgoing calls may reach although they are private or loopback. Cloud metadata addresses stay forbidden. `none` closes all. Absent: loopback in dev, none in prod.',
+    }),
+  ),
+  WORKER_CONCURRENCY: whole(1, 1_000, 50, 'Jobs that one worker process runs at the same time.'),
+  DEAD_LETTER_BIN_DAYS: whole(
+    1,
+    365,
+    14,
+    'How long purged dead letters can be restored before the bin is emptied of them.',
+  ),
+  DB_POOL_SIZE: whole(2, 100, 10, 'Database connections of one process.'),
+  SLOW_QUERY_MS: whole(1, 60_000, 250, 'A statement that takes longer is logged by name.'),
+  STOP_GRACE_MS: whole(
+    0,
+    300_000,
+    20_000,
+    'How long a stopping process waits for calls and jobs in flight before it hands them back.',
+  ),
+  LOG_LEVEL: Type.Enum(['debug', 'info', 'warn', 'error', 'silent'], {
+    default: 'info',
+    description: 'Least important level that is logged.',
+  }),
+  LOG_FILE: Type.Optional(
+    Type.String({
+      description:
+        'File for the log; `-` is standard output. Absent: `<DATA_DIR>/logs/orchestrator.log` for `start all` on embedded Postgres, otherwise standard output.',
+    }),
+  ),
+  OTEL_EXPORTER_OTLP_ENDPOINT: Type.Optional(
+    Type.String({
+      pattern: '^https?://',
+      description: 'OTLP/HTTP collector for traces. Absent: traces are not recorded, trace ids still work.',
+    }),
+  ),
+  DEMO_WORKSPACES: Type.Optional(
+    Type.Boolean({
+      description:
+        'Whether `start all` creates `buildos-dev` and `beauty-dev` with a connector to try. Absent: true in dev on embedded Postgres, otherwise false.',
+    }),
+  ),
+})

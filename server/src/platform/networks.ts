@@ -1,0 +1,14 @@
+import ipaddr from 'ipaddr.js'
+
+/** The parts of a text that are separated by commas, trimmed; empty ones are left out. */
+export const splitList = (text: string): string[] =>
+  text
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '')
+
+/** True for a network in CIDR notation (RFC 4632), e.g. `10.1.0.0/16` or `fd00::/8`. */
+export const isNetwork = (text: string): boolean => ipaddr.isValidCIDR(text)
+
+/** True for one address or a network. */
+export const isAddressOrNetwork = (text: string): boolean => ipaddr.isValid(text) || isNetwork(text)
