@@ -193,6 +193,7 @@ export interface WhereaboutsRow {
   /** Null: it is no dead letter. */
   readonly binned: boolean | null
   readonly dead_at: Date | null
+  readonly replays: number
 }
 
 /** What has become of jobs, as far as the dead letters know; a job of which nothing is kept is not among them. */
@@ -201,10 +202,10 @@ export const whereLettersAre = many<
   WhereaboutsRow
 >(
   'dead_letters.whereabouts',
-  `select w.id, coalesce(d.queue, j.queue) as queue, d.binned, d.dead_at
+  `select w.id, coalesce(d.queue, j.queue) as queue, d.binned, d.dead_at, coalesce(j.replays, 0) as replays
    from unnest($2::uuid[]) as w (id)
    left join job_dead d on d.tenant_id = $1 and d.job_id = w.id
-   left join lateral (select queue from job where tenant_id = $1 and id = w.id offset 0) as j on true
+   left join lateral (select queue, replays from job where tenant_id = $1 and id = w.id offset 0) as j on true
    where d.job_id is not null or j.queue is not null`,
   ({ tenantId, ids }) => [tenantId, ids],
 )

@@ -142,6 +142,8 @@ export interface Whereabouts {
   readonly place: 'dead_letter' | 'bin' | 'removed' | Exclude<JobState, 'dead'>
   /** Of a letter. */
   readonly deadAt: Date | null
+  /** How often it was replayed so far. */
+  readonly replays: number
 }
 
 /** By id. A job that the workspace does not have is not in the map. */
@@ -159,7 +161,10 @@ export async function whereaboutsOf(
     return state === 'dead' ? 'removed' : state
   }
   return new Map(
-    rows.map((row) => [row.id, { queue: queueName(row.queue), place: placeOf(row), deadAt: row.dead_at }]),
+    rows.map((row) => [
+      row.id,
+      { queue: queueName(row.queue), place: placeOf(row), deadAt: row.dead_at, replays: row.replays },
+    ]),
   )
 }
 

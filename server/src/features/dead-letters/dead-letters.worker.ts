@@ -2,6 +2,7 @@ import type { Platform } from '../../platform/platform.ts'
 import { Problem } from '../../problems.ts'
 import { emptyBin } from '../../queue/dead-letters.ts'
 import { type Loop, startLoop } from '../../queue/loop.ts'
+import { queueMetrics } from '../../queue/queue-metrics.ts'
 import type { WakeUp } from '../../queue/wake-up.ts'
 import type { ActiveConfigs } from '../configs/configs.ts'
 import { findOperation } from '../connectors/connectors.ts'
@@ -36,18 +37,15 @@ export function createDeadLetterWork(deps: DeadLetterWorkDeps): DeadLetterWork {
   const { platform, wakeUp, binDays } = deps
   const { db, log, clock, random, metrics, notifications } = platform
   const check = createReplayCheck(deps.activeConfigs)
-  const handled = metrics.counter('dead_letters_handled_total', 'Dead letters of bulk actions', [
-    'action',
-    'result',
-  ])
+  const { deadLetters } = queueMetrics(metrics)
   let loops: Loop[] = []
   let unlisten: (() => void) | undefined
 
   const runPlans = async (): Promise<number> => {
     const batch = await runNextBatch({ db, log, check })
     if (batch) {
-      handled.inc({ action: batch.action, result: 'done' }, batch.done)
-      handled.inc({ action: batch.action, result: 'skipped' }, batch.skipped)
+      deadLetters.inc({ action: batch.action, result: 'done' }, batch.done)
+      deadLetters.inc({ action: batch.action, result: 'skipped' }, batch.skipped)
       wakeUp.hint(batch.lanes)
       return 0
     }

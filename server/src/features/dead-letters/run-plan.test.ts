@@ -144,7 +144,7 @@ describe('a plan', () => {
     await runAll()
     await expect(commit(plans[1])).rejects.toMatchObject({
       code: 'conflict',
-      message: expect.stringContaining('and is queued'),
+      message: 'The job cannot be replayed: it was replayed and is queued.',
     })
   })
 
@@ -281,7 +281,7 @@ describe('a replay', () => {
       state: 'done',
       done: 2,
       skipped: {
-        'It is not a dead letter: it was replayed or has not died yet, and is queued.': 1,
+        'It was replayed and is queued.': 1,
         'It is purged: restore it first.': 1,
       },
     })

@@ -35,7 +35,7 @@ export const filterOf = (stored: StoredFilter): LetterFilter => ({
 export function obstacle(
   action: PlanAction,
   queue: QueueName,
-  { queue: itsQueue, place }: Whereabouts,
+  { queue: itsQueue, place, replays }: Whereabouts,
 ): string | undefined {
   if (itsQueue !== queue) return `is in the queue ${itsQueue}`
   switch (place) {
@@ -45,11 +45,8 @@ export function obstacle(
       return takesFromBin(action) ? undefined : 'is purged: restore it first'
     case 'removed':
       return 'was purged, and the bin has been emptied'
-    case 'done':
-    case 'cancelled':
-      return `is not a dead letter: it is ${place}`
     default:
-      return `is not a dead letter: it was replayed or has not died yet, and is ${place}`
+      return replays > 0 ? `was replayed and is ${place}` : `is not a dead letter: it is ${place}`
   }
 }
 
