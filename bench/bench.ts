@@ -15,7 +15,7 @@ export interface BenchOptions {
   readonly sides: readonly string[] | undefined
   readonly scale: Scale
   readonly rounds: number
-  readonly preload: string | undefined
+  readonly profile: boolean
 }
 
 const RESULTS = join(import.meta.dirname, 'results')
@@ -39,7 +39,7 @@ export async function bench(options: BenchOptions): Promise<number> {
         `no redis-server on this machine (REDIS_SERVER or PATH): the rows ${REDIS_SIDES.join(' and ')} are not measured`,
       ]
   for (const what of missing) say(`\n*** MISSING: ${what} ***\n`)
-  const world = await startWorld({ redisServer, preload: options.preload })
+  const world = await startWorld({ redisServer, statementTimes: options.profile })
   const interrupted = onInterrupt(world)
   try {
     const facts = await factsOf(options, world, missing)
@@ -62,7 +62,8 @@ async function runCase(world: World, of: Case, options: BenchOptions): Promise<C
   say(`\n(${of.id}) ${of.title}`)
   for (let round = 1; round <= options.rounds; round += 1)
     for (const participant of round % 2 === 1 ? participants : participants.toReversed()) {
-      const one = await measureOnce(world, { of, participant, round, scale: options.scale })
+      const { scale, profile } = options
+      const one = await measureOnce(world, { of, participant, round, scale, profile })
       measured.push(one)
       say(`  ${round}  ${participant.padEnd(18)} ${summary(of, one)}`)
     }

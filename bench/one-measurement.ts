@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Case, Sample, Scale } from './cases/case.ts'
 import type { Request } from './measure.ts'
+import { cpuProfile, resetStatementTimes, writeStatementTimes } from './profile.ts'
 import { type Quiet, waitForQuiet } from './quiet.ts'
 import type { World } from './world.ts'
 
@@ -32,14 +33,21 @@ function kill(pid: number): void {
 /** Makes one measurement on a fresh database in a process of its own, which cannot outlive its limit. */
 export async function measureOnce(
   world: World,
-  what: { readonly of: Case; readonly participant: string; readonly round: number; readonly scale: Scale },
+  what: {
+    readonly of: Case
+    readonly participant: string
+    readonly round: number
+    readonly scale: Scale
+    readonly profile: boolean
+  },
 ): Promise<Measured> {
-  const { of, participant, round, scale } = what
+  const { of, participant, round, scale, profile } = what
   const folder = await mkdtemp(join(tmpdir(), 'orchestrator-bench-run-'))
   const database = await world.freshDatabase(participant.startsWith('ours'))
   const before: Quiet = await waitForQuiet(world.pids(), scale === 'quick' ? 4_000 : 20_000)
   const { databaseUrl, adminUrl } = database
   try {
+    if (profile) await resetStatementTimes(adminUrl)
     const sample = await inOwnProcess(
       {
         caseId: of.id,
@@ -52,7 +60,9 @@ export async function measureOnce(
         folder,
       },
       of.limitMs[scale],
+      profile ? cpuProfile(`${of.id}-${participant}-${round}`) : [],
     )
+    if (profile) await writeStatementTimes(adminUrl, `${of.id}-${participant}-${round}`)
     const after = await waitForQuiet(world.pids(), 0)
     return { ...sample, participant, round, foreignCores: Math.max(before.foreignCores, after.foreignCores) }
   } finally {
@@ -61,12 +71,12 @@ export async function measureOnce(
   }
 }
 
-function inOwnProcess(request: Request, limitMs: number): Promise<Sample> {
+function inOwnProcess(request: Request, limitMs: number, nodeArgs: readonly string[]): Promise<Sample> {
   const child = fork(join(import.meta.dirname, 'measure.ts'), [JSON.stringify(request)], {
     // A group of its own, so that its own children end with it.
     detached: true,
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-    execArgv: ['--disable-warning=ExperimentalWarning'],
+    execArgv: ['--disable-warning=ExperimentalWarning', ...nodeArgs],
   })
   const { pid } = child
   if (pid !== undefined) groups.add(pid)

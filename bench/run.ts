@@ -8,7 +8,7 @@ const USAGE = `Usage: npm run bench -- [--only a,c] [--rounds N] [--quick] [--si
   --rounds   how often every participant of a case is measured (5; with --quick 2)
   --quick    small counts and short times: to see that everything works, not to quote
   --sides    participants; all without it
-  --preload  shared_preload_libraries of the bench's Postgres (for profiles: pg_stat_statements)
+  --profile  also writes CPU profiles and the server's statement times (slower: do not quote the numbers)
 `
 
 async function main(): Promise<number> {
@@ -18,7 +18,7 @@ async function main(): Promise<number> {
       rounds: { type: 'string' },
       quick: { type: 'boolean' },
       sides: { type: 'string' },
-      preload: { type: 'string' },
+      profile: { type: 'boolean' },
       help: { type: 'boolean' },
     },
   })
@@ -40,7 +40,7 @@ async function main(): Promise<number> {
     sides: list(values.sides),
     scale: values.quick ? 'quick' : 'full',
     rounds,
-    preload: values.preload,
+    profile: values.profile ?? false,
   })
 }
 

@@ -30,6 +30,8 @@ interface Database {
 
 /** As in research/performance.md §0. Durability is the server's default; `settings` of the report prove it. */
 const POSTGRES = { shared_buffers: '1GB', max_wal_size: '4GB' }
+/** `all`: also what runs inside functions. */
+const STATEMENT_TIMES = { shared_preload_libraries: 'pg_stat_statements', 'pg_stat_statements.track': 'all' }
 const SHOWN = [
   'server_version',
   'fsync',
@@ -45,11 +47,12 @@ export const POSTGRES_PREFIX = 'orchestrator-bench-postgres-'
 
 export async function startWorld(options: {
   readonly redisServer: string | undefined
-  readonly preload: string | undefined
+  /** Has the server count its time by statement; costs some itself. */
+  readonly statementTimes: boolean
 }): Promise<World> {
   const log = createLog('bench', 'error')
   const dataDir = await mkdtemp(join(tmpdir(), POSTGRES_PREFIX))
-  const settings = { ...POSTGRES, ...(options.preload && { shared_preload_libraries: options.preload }) }
+  const settings = { ...POSTGRES, ...(options.statementTimes && STATEMENT_TIMES) }
   const postgres = await startEmbeddedPostgres({ dataDir, log, settings })
   const redis = options.redisServer === undefined ? undefined : await startRedisServers(options.redisServer)
   const urlOf = (name: string, base = postgres.url) => {

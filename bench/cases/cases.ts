@@ -1,8 +1,26 @@
 import type { Case } from './case.ts'
+import { claimCost } from './claim-cost.ts'
 import { drainHttp } from './drain-http.ts'
 import { drainNoOp } from './drain-no-op.ts'
 import { enqueueBatch } from './enqueue-batch.ts'
 import { enqueueOne } from './enqueue-one.ts'
+import { oneBigTenant } from './one-big-tenant.ts'
+import { pinnedSnapshot } from './pinned-snapshot.ts'
+import { postJobs } from './post-jobs.ts'
+import { startLatency, startLatencyApart } from './start-latency.ts'
+import { walPerJob } from './wal-per-job.ts'
 
 /** In the order of the report. */
-export const CASES: readonly Case[] = [enqueueOne, enqueueBatch, drainNoOp, drainHttp]
+export const CASES: readonly Case[] = [
+  enqueueOne,
+  postJobs,
+  enqueueBatch,
+  drainNoOp,
+  drainHttp,
+  startLatency,
+  startLatencyApart,
+  claimCost,
+  pinnedSnapshot,
+  oneBigTenant,
+  walPerJob,
+]

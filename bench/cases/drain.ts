@@ -48,7 +48,6 @@ export async function drain(
   const warmUp = Math.floor(jobs * WARM_UP_SHARE)
   let started = Number.NaN
   const stop = await engine.startWorkers({
-    purpose: 'throughput',
     concurrency,
     handler: (item) => {
       tally.saw(item.n)

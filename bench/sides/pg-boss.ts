@@ -19,13 +19,16 @@ async function open({ databaseUrl }: Where): Promise<Engine> {
   await boss.createQueue(QUEUE, { notify: true })
   const pool = new Pool({ connectionString: databaseUrl, max: 1 })
 
-  const startWorkers = async ({ concurrency, handler, purpose }: WorkerSettings) => {
+  const startWorkers = async ({ concurrency, handler }: WorkerSettings) => {
     const localConcurrency = Math.min(FETCHERS, concurrency)
     await boss.work<Item>(
       QUEUE,
       {
         localConcurrency,
-        batchSize: purpose === 'latency' ? 1 : Math.ceil(concurrency / localConcurrency),
+        // One by one would lose wake-ups: notifications that arrive during a fetch count as one.
+        batchSize: Math.ceil(concurrency / localConcurrency),
+        pollingIntervalSeconds: 0.5,
+        notifyPollingIntervalSeconds: 0.5,
         burstWhenBatchFull: true,
       },
       async (jobs) => {

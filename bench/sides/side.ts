@@ -17,8 +17,6 @@ export interface WorkerSettings {
   readonly handler: ItemHandler
   /** Handlers that run at once. */
   readonly concurrency: number
-  /** `throughput` = a backlog is there to drain, `latency` = single jobs trickle in. */
-  readonly purpose: 'throughput' | 'latency'
 }
 
 export interface Counts {

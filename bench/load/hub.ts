@@ -1,0 +1,124 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, openSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { controlApi } from '../../server/src/commands/workspaces.ts'
+import { loadConfig } from '../../server/src/config.ts'
+import { choosePort, isFree } from '../../server/src/platform/embedded/port.ts'
+import { issueOperatorToken } from '../../server/src/processes/operator-token.ts'
+
+export interface ExecPlane {
+  readonly port: number
+  readonly pid: number
+  /** For `POST /jobs` of a workspace with the connector `sms`. */
+  readonly token: string
+  stop(): Promise<void>
+}
+
+const CLI = join(import.meta.dirname, '../../server/bin/orchestrator.js')
+const REASON = 'bench'
+const START_MS = 20_000
+
+/** The real exec process on the database, and a workspace with one connector, made over the control API. */
+export async function startExecPlane(databaseUrl: string, folder: string): Promise<ExecPlane> {
+  const control = await choosePort(folder)
+  const ports = { control, exec: await portAfter(control) }
+  const env = {
+    DATABASE_URL: databaseUrl,
+    DATA_DIR: folder,
+    CONTROL_PORT: String(ports.control),
+    EXEC_PORT: String(ports.exec),
+  }
+  const config = loadConfig(env)
+  const setUp = await startRole('control', env, folder, config.urls.control)
+  let tenantId: string
+  try {
+    const platformApi = await controlApi(config, config.urls.control)
+    const workspace = await platformApi.post<{ id: string }>('/workspaces', {
+      slug: 'bench-dev',
+      name: 'Bench',
+      reason: REASON,
+    })
+    tenantId = workspace.id
+    const api = await controlApi(config, config.urls.control, tenantId)
+    const document = { policies: {}, connectors: { sms: SMS } }
+    const { version } = await api.post<{ version: number }>('/configs', { document, reason: REASON })
+    await api.post('/configs/activate', { version, reason: REASON })
+  } finally {
+    await end(setUp)
+  }
+  const exec = await startRole('exec', env, folder, config.urls.exec)
+  const scopes = ['orchestrator.jobs.write']
+  const token = await issueOperatorToken(config, { plane: 'exec', tenantId, scopes, lifetimeSeconds: 3_600 })
+  return { port: ports.exec, pid: exec.pid ?? 0, token, stop: () => end(exec) }
+}
+
+const SMS = {
+  kind: 'http',
+  title: 'Messages',
+  settings: {
+    base_url: 'http://127.0.0.1:9',
+    operations: {
+      'message.send': {
+        title: 'Send a message',
+        method: 'POST',
+        path: '/messages',
+        input: {
+          type: 'object',
+          properties: {
+            n: { type: 'integer' },
+            sent_us: { type: 'integer' },
+            to: { type: 'string', pattern: '^\\+[0-9]{6,15}$' },
+            template: { type: 'string', maxLength: 100 },
+            text: { type: 'string', maxLength: 1000 },
+          },
+          required: ['to', 'text'],
+          additionalProperties: false,
+        },
+      },
+    },
+  },
+}
+
+/** `choosePort` remembers one port per folder; the second one is another. */
+async function portAfter(first: number): Promise<number> {
+  for (let port = first + 1; ; port += 1) if (await isFree(port)) return port
+}
+
+async function startRole(
+  role: 'control' | 'exec',
+  env: Readonly<Record<string, string>>,
+  folder: string,
+  url: string,
+): Promise<ChildProcess> {
+  const logPath = join(folder, `${role}.log`)
+  // The product's own log level; its lines go to a file, as they would in production.
+  const log = openSync(logPath, 'w')
+  const { PATH = '', HOME = folder } = process.env
+  const child = spawn(process.execPath, [CLI, 'start', role], {
+    env: { PATH, HOME, ...env },
+    stdio: ['ignore', log, log],
+  })
+  closeSync(log)
+  for (const until = performance.now() + START_MS; ; await delay(50)) {
+    if (
+      await fetch(`${url}/ready`).then(
+        ({ ok }) => ok,
+        () => false,
+      )
+    )
+      return child
+    if (child.exitCode !== null || performance.now() > until) {
+      child.kill('SIGKILL')
+      throw new Error(`the ${role} process does not start:\n${readFileSync(logPath, 'utf8').slice(-2_000)}`)
+    }
+  }
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const gone = once(child, 'exit')
+  child.kill('SIGTERM')
+  await gone
+}
