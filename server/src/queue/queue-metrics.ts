@@ -21,6 +21,10 @@ const create = (metrics: Metrics) => ({
   oldest: metrics.gauge('jobs_ready_oldest_seconds', 'Age of the job that waits longest', ['queue']),
   deferred: metrics.gauge('jobs_deferred', 'Jobs waiting for a time (sampled, reported by one worker)'),
   dead: metrics.gauge('jobs_dead', 'Dead letters (sampled, reported by one worker)'),
+  deadLetters: metrics.counter('dead_letters_handled_total', 'Dead letters that bulk actions came to', [
+    'action',
+    'result',
+  ]),
 })
 
 export type QueueMetrics = ReturnType<typeof create>
