@@ -15,5 +15,8 @@ export function openLog(config: Config, role: string): { log: Log; path: string 
   if (chosen === '-') return { log: createLog(role, config.logLevel), path: undefined }
   mkdirSync(dirname(chosen), { recursive: true })
   // Synchronous: the last lines before a crash are the ones that are needed.
-  return { log: createLog(role, config.logLevel, destination({ dest: chosen, sync: true })), path: chosen }
+  return {
+    log: createLog(role, config.logLevel, destination({ dest: chosen, sync: true, mode: 0o600 })),
+    path: chosen,
+  }
 }

@@ -36,6 +36,23 @@ test('the log cuts out fields that are named like secrets', () => {
   expect(text()).toContain('[redacted]')
 })
 
+test('an error in the log keeps what explains it and leaves out what an upstream or a caller has sent', () => {
+  const { log, lines, text } = capturedLog()
+  const upstream = Object.assign(new Error('HTTP 500'), {
+    kind: 'http_5xx',
+    upstream: { http_status: 500, body_excerpt: VALUE },
+    where: VALUE,
+    detail: VALUE,
+  })
+  log.warn({ err: new Error('failed', { cause: upstream }) }, 'x')
+  expect(text()).not.toContain('hunter2')
+  expect(lines()[0]?.err).toMatchObject({
+    message: 'failed',
+    cause: { message: 'HTTP 500', kind: 'http_5xx' },
+    stack: expect.stringContaining('secret.test.ts'),
+  })
+})
+
 test('comparison is right for equal, different and differently long texts', () => {
   expect(equalInConstantTime('abc', 'abc')).toBe(true)
   expect(equalInConstantTime('abc', 'abd')).toBe(false)

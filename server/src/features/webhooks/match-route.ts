@@ -120,8 +120,13 @@ export async function matchRoute(
   const verdicts = await Promise.all(candidates.map((route) => verify(deps, request, route)))
   const [match, ...more] = verdicts.filter((verdict) => 'secretRef' in verdict)
   if (!match) {
-    const [first] = verdicts.filter((verdict) => 'cause' in verdict)
-    return { found: false, cause: first?.cause ?? 'signature_mismatch', ...(first && { route: first.route }) }
+    // A signature that fits but is too old tells whose event it was; of several that do not fit none does.
+    const refused = verdicts.filter((verdict) => 'cause' in verdict)
+    const near = refused.find(({ cause }) => cause === 'timestamp_outside_tolerance')
+    const one = near ?? (refused.length === 1 ? refused[0] : undefined)
+    const [common, ...others] = new Set(refused.map(({ cause }) => cause))
+    const cause = one?.cause ?? (others.length === 0 ? common : undefined) ?? 'signature_mismatch'
+    return { found: false, cause, ...(one && { route: one.route }) }
   }
   if (more.length > 0) return { found: false, cause: 'ambiguous' }
   const cause = await mismatch(deps, match.route, event)
