@@ -14,7 +14,7 @@ import { marksOf, type Pair, pathPairs, referencePairs } from './bad-input/stran
 import { badTokens, tokenWithout } from './bad-input/tokens.ts'
 import { badEvents, badlySigned } from './bad-input/webhooks.ts'
 import type { Answer, Wire } from './bad-input/wire.ts'
-import { makeWorld, type World } from './bad-input/world.ts'
+import { json, makeWorld, type World } from './bad-input/world.ts'
 
 let hub: BadInputHub
 let matrix: Matrix
@@ -104,6 +104,34 @@ describe('the matrix covers everything', () => {
   )
 })
 
+test.each(PLANES)('ids in capitals are the same ids on %s, because UUIDs have no case', async (plane) => {
+  const byId = matrix
+    .routesOf(plane)
+    .filter(({ method, template }) => method === 'GET' && template.endsWith('{id}'))
+  expect(byId.length).toBeGreaterThan(0)
+  for (const route of byId) {
+    const { id = '' } = matrix.goodRequest(route, world).params ?? {}
+    const { status } = await hub.send(
+      plane,
+      wireOf(matrix.partsOf(route, world), { params: { id: id.toUpperCase() } }),
+    )
+    expect([route.template, status]).toEqual([route.template, 200])
+  }
+})
+
+test.each(SERVERS)('ids of the caller that could break a log line are not taken by %s', async (server) => {
+  for (const bad of ['a b', 'x'.repeat(300), '<script>', 'a;b', 'm\u00fcll', '']) {
+    const headers = { 'x-request-id': bad, 'x-correlation-id': bad, traceparent: bad, tracestate: bad }
+    const answer = await hub.send(server, { method: 'GET', path: '/health', headers })
+    expect(answer.status).toBe(200)
+    expect(answer.headers).toMatchObject({
+      'x-request-id': expect.stringMatching(/^[0-9a-f-]{36}$/),
+      'x-correlation-id': answer.headers['x-request-id'],
+      traceparent: expect.stringMatching(/^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$/),
+    })
+  }
+})
+
 describe('what is refused', () => {
   beforeAll(async () => {
     // The request log is written behind the answer.
@@ -146,7 +174,10 @@ describe('what is refused', () => {
         wire: wireOf({ ...parts, authorization }, { headers: PINNED }),
       }))
     })
-    expect(await matrix.faultsOf(plane, requests)).toEqual([])
+    // Whoever may not come in does not get a byte of the body read.
+    const huge = { ...json('POST', '/jobs', 'Bearer garbage'), body: 'x'.repeat(2 * BODY_LIMIT) }
+    const early = { name: 'a huge body', wire: plane === 'exec' ? huge : { ...huge, path: '/configs' } }
+    expect(await matrix.faultsOf(plane, [...requests, { ...early, codes: ['auth_required'] }])).toEqual([])
     const answers = await Promise.all(requests.map(({ wire }) => hub.send(plane, wire)))
     expect(new Set(answers.map((answer) => JSON.stringify(seen(answer)))).size).toBe(1)
     expect(answers[0]?.headers['www-authenticate']).toBe('Bearer')

@@ -21,6 +21,12 @@ const NASTY = [
   'İıſ',
   '1e400',
   'x'.repeat(5_000),
+  '2016-12-31T23:59:60Z',
+  '9999-12-31T23:59:59.999999999Z',
+  '0000-01-01t00:00:00+23:59',
+  '2026-02-30T00:00:00Z',
+  '00000000-0000-0000-0000-000000000000',
+  'FFFFFFFF-FFFF-7FFF-BFFF-FFFFFFFFFFFF',
 ]
 
 /** As JSON text: also what `JSON.stringify` would never write. */

@@ -17,7 +17,8 @@ import {
 } from '../../server/src/processes/operator-token.ts'
 import { tokenRules } from '../../server/src/processes/plane.ts'
 import { type BuiltProcess, stopInOrder } from '../../server/src/processes/runtime.ts'
-import { type TestDatabase, testDatabase } from '../../server/testing/database.ts'
+import { deadJob } from '../../server/testing/dead-letters.ts'
+import { type QueueFixture, queueFixture } from '../../server/testing/queue-fixture.ts'
 import { type Answer, type OpenApi, send, type Wire } from './wire.ts'
 
 /** In an order in which the good requests of all of them succeed: control's remove what the others need. */
@@ -27,10 +28,13 @@ export type ServerName = (typeof SERVERS)[number]
 /** Above the longest lists that the schemas allow, so that one more is a fault of its own. */
 export const BODY_LIMIT = 500_000
 
+/** Of no connector: nothing else waits there. */
+const LANE_OF_THE_DEAD = 1_000
+
 const PORTS = ['CONTROL', 'EXEC', 'INGRESS', 'WORKER']
 
 export interface BadInputHub {
-  readonly database: TestDatabase
+  readonly database: QueueFixture
   readonly documents: Readonly<Record<ServerName, OpenApi>>
   /** `METHOD /path` of everything that the router of a server answers, hidden routes included. */
   readonly routes: Readonly<Record<ServerName, readonly string[]>>
@@ -44,6 +48,8 @@ export interface BadInputHub {
   token(wanted: Omit<OperatorToken, 'lifetimeSeconds'>): Promise<string>
   /** The same, with the very keys of the plane, for a time that is over. */
   expiredToken(plane: Plane, tenantId: string, scopes: readonly string[]): Promise<string>
+  /** Gives up a job as a worker does after its last attempt; its id. */
+  deadJob(job: Parameters<typeof deadJob>[1]): Promise<string>
   writeSecret(slug: string, name: string, value: string): Promise<void>
   /** Stops the servers as a graceful stop does: what they hold in memory is written. */
   stop(): Promise<void>
@@ -53,7 +59,7 @@ export interface BadInputHub {
 
 export async function startHub(): Promise<BadInputHub> {
   const stopTracing = startTracing({ serviceName: 'bad-input' })
-  const database = await testDatabase()
+  const database = await queueFixture()
   const folder = await mkdtemp(join(tmpdir(), 'orchestrator-bad-input-'))
   const errors: string[] = []
   const log = createLog('bad-input', 'error', { write: (line) => void errors.push(line) })
@@ -107,6 +113,7 @@ export async function startHub(): Promise<BadInputHub> {
       keys.close()
       return `Bearer ${token}`
     },
+    deadJob: async (job) => (await deadJob(database, { lane: LANE_OF_THE_DEAD, ...job })).id,
     writeSecret: async (slug, name, value) => {
       await mkdir(join(config.secretsDir, slug), { recursive: true })
       await writeFile(join(config.secretsDir, slug, name), value)

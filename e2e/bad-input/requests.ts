@@ -1,4 +1,7 @@
-/** One good request for every operation of every plane: what the matrix spoils, a fault at a time. */
+/**
+ * One good request for every operation of every plane: what the matrix spoils, a fault at a time. A new operation
+ * needs a line here, with a value in every field of its query and body.
+ */
 import type { ServerName } from './hub.ts'
 import type { Schema } from './wire.ts'
 import {
@@ -49,6 +52,21 @@ const eventFilters = ({ names, jobs }: World) => ({
   job_id: jobs[0] ?? '',
 })
 
+const letterFilter = ({ names }: World) => ({
+  connector: names.connector,
+  operation: 'echo',
+  reason: 'attempts_spent',
+  error_class: 'http_5xx',
+  fingerprint: '0123456789abcdef',
+  dead_after: '2026-01-01T00:00:00Z',
+  dead_before: '2036-01-01T00:00:00Z',
+})
+
+const deadLetters = (world: World): GoodRequest => ({
+  params: { queue: 'default' },
+  query: { ...PAGE.query, ...letterFilter(world), bin: 'false' },
+})
+
 const jobBody = ({ names }: World) => ({
   connector: names.connector,
   operation: 'echo',
@@ -85,6 +103,7 @@ export function goodRequests(
 ): Requests {
   const { names } = world
   const [firstJob = '', secondJob = ''] = world.jobs
+  const [firstPlan = '', secondPlan = ''] = world.plans
   const version = String(world.configVersion)
   const ifMatch = { 'if-match': `"${version}"` }
   const connector = httpConnector(hubUrl, names.policy, names.secret)
@@ -173,6 +192,17 @@ export function goodRequests(
     listWebhookInbox: {
       query: { ...PAGE.query, provider: 'stripe', type: 'a.b', event_id: 'evt_1', trace_id: TRACE },
     },
+    listDeadLetters: deadLetters(world),
+    listDeadLetterGroups: deadLetters(world),
+    planDeadLetters: {
+      params: { queue: 'default' },
+      body: { action: 'replay', ids: [world.deadJob], rate_per_second: 5, new_effect: false },
+      otherBody: { action: 'purge', filter: letterFilter(world) },
+    },
+    listDeadLetterPlans: { query: { ...PAGE.query, state: 'planned' } },
+    getDeadLetterPlan: { params: { id: firstPlan } },
+    abortDeadLetterPlan: { params: { id: firstPlan }, body: reason },
+    commitDeadLetterPlan: { params: { id: secondPlan }, body: reason },
     getWebhookInboxEntry: { params: { id: world.inboxId } },
     listJobs: { query: { ...PAGE.query, state: 'scheduled', queue: 'default', connector: names.connector } },
     getJob: { params: { id: secondJob } },

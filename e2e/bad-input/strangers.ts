@@ -15,11 +15,13 @@ const NAME_OF_NOTHING = 'nothing-here'
 
 /** One pair for every path parameter of a route. */
 export function pathPairs(title: string, parts: Parts, stranger: Readonly<Record<string, string>>): Pair[] {
-  return Object.entries(parts.good.params ?? {}).map(([parameter, own]) => {
+  return Object.entries(parts.good.params ?? {}).flatMap(([parameter, own]) => {
     const foreign = stranger[parameter] ?? ''
+    // The same for everybody, like the name of a queue.
+    if (foreign === own) return []
     const missing = /^\d+$/.test(own) ? '999' : /^[0-9a-f-]{36}$/.test(own) ? newId() : NAME_OF_NOTHING
     const pair = (said: string) => ({ said, wire: wireOf(parts, { params: { [parameter]: said } }) })
-    return { name: title, foreign: pair(foreign), missing: pair(missing) }
+    return [{ name: title, foreign: pair(foreign), missing: pair(missing) }]
   })
 }
 
@@ -149,6 +151,10 @@ export function referencePairs(
       ],
       'jobs of a connector': [stranger.names.connector, (said) => get(`/jobs?connector=${said}`)],
       'events of a job': [stranger.jobs[0] ?? '', (said) => get(`/events?job_id=${said}`)],
+      'a dead letter in a plan': [
+        stranger.deadJob,
+        (said) => post('/dlq/default/plans', { action: 'replay', ids: [said] }),
+      ],
       'audit entries of an object': [
         stranger.names.secret,
         (said) => get(`/audit?object=${encodeURIComponent(`secret_ref:${said}`)}`),
@@ -173,6 +179,8 @@ export const marksOf = ({
   inboxId,
   identityId,
   jobs,
+  deadJob,
+  plans,
   suspendedId,
 }: World): string[] => [
   slug,
@@ -182,5 +190,7 @@ export const marksOf = ({
   inboxId,
   identityId,
   ...jobs,
+  deadJob,
+  ...plans,
   suspendedId,
 ]

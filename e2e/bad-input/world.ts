@@ -24,6 +24,9 @@ export interface World {
   readonly identityId: string
   readonly clientSecret: string
   readonly jobs: readonly string[]
+  readonly deadJob: string
+  /** Plans to replay it. */
+  readonly plans: readonly string[]
   readonly stripeSecret: string
   /** Another workspace, suspended: for the routes of the platform admin. */
   readonly suspendedId: string
@@ -183,6 +186,14 @@ export async function makeWorld(hub: BadInputHub, name: string, configVersions: 
       ).job_id,
     )
   const event = stripe.body({ id: `evt_of_${name}` })
+  const deadJob = await hub.deadJob({ tenantId, connector: names.connector, operation: 'echo', input: INPUT })
+  const plans: string[] = []
+  for (let count = 0; count < 2; count += 1) {
+    const wanted = { action: 'replay', ids: [deadJob] }
+    plans.push(
+      (await post<{ plan_id: string }>('control', '/dlq/default/plans', tokens.control, wanted)).plan_id,
+    )
+  }
   const { bytes, headers } = signedEvent(event, stripeSecret)
   const path = `/webhooks/stripe/${route.id}`
   const taken = await hub.send('ingress', { method: 'POST', path, headers, body: bytes })
@@ -199,6 +210,8 @@ export async function makeWorld(hub: BadInputHub, name: string, configVersions: 
     identityId: identity.id,
     clientSecret: identity.client_secret,
     jobs,
+    deadJob,
+    plans,
     stripeSecret,
     suspendedId,
   }
