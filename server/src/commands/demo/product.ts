@@ -17,6 +17,8 @@ export interface ReceivedCallback {
 export interface DemoProduct {
   readonly url: string
   readonly received: readonly ReceivedCallback[]
+  /** `/callbacks/down` takes callbacks from now on. */
+  recover(): void
   stop(): Promise<void>
 }
 
@@ -41,13 +43,14 @@ function answer(response: ServerResponse, status: number, body: unknown): void {
 
 /**
  * Listens on 127.0.0.1. `GET /quotes/:currency` answers a price. `POST /callbacks/ok` takes a signed callback,
- * `/callbacks/flaky` answers 503 twice first, `/callbacks/down` always. A bad signature answers 401.
+ * `/callbacks/flaky` answers 503 twice first, `/callbacks/down` until it recovers. A bad signature answers 401.
  */
 export async function startDemoProduct(options: {
   readonly port: number
   readonly signingSecret: string
 }): Promise<DemoProduct> {
   const received: ReceivedCallback[] = []
+  let isDown = true
 
   const takeCallback = async (path: string, request: IncomingMessage, response: ServerResponse) => {
     const body = await readBody(request)
@@ -60,7 +63,8 @@ export async function startDemoProduct(options: {
     }
     const id = headers['webhook-id'] ?? ''
     const refusals = received.filter((callback) => callback.id === id && callback.answered === 503).length
-    const busy = path === '/callbacks/down' || (path === '/callbacks/flaky' && refusals < FLAKY_REFUSALS)
+    const busy =
+      (path === '/callbacks/down' && isDown) || (path === '/callbacks/flaky' && refusals < FLAKY_REFUSALS)
     const answered = !verified ? 401 : busy ? 503 : 200
     const { type = '' } = JSON.parse(body.toString('utf8')) as { type?: string }
     received.push({ id, type, verified, answered, at: new Date(), traceparent: headers.traceparent })
@@ -87,6 +91,9 @@ export async function startDemoProduct(options: {
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     received,
+    recover: () => {
+      isDown = false
+    },
     stop: () =>
       new Promise((resolve) => {
         server.close(() => resolve())

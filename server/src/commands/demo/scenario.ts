@@ -47,7 +47,7 @@ export async function playDemo(config: Config, urls: Hub['urls']): Promise<void>
     await executeNow(stage)
     const jobId = await webhookToCallback(stage)
     await retriedUntilDone(stage)
-    await neverRecovers(stage)
+    await deadAndReplayed(stage)
     await jobWithCallback(stage)
     await neighbourSeesNothing(stage, neighbour, jobId)
   } finally {
@@ -189,8 +189,9 @@ async function retriedUntilDone({ urls, exec, product, stripeSecret }: Stage): P
   printTimeline('Timeline of the flaky product', traceId, events)
 }
 
-async function neverRecovers({ urls, exec, control, stripeSecret }: Stage): Promise<void> {
-  print('\n5. A product that never recovers')
+async function deadAndReplayed(stage: Stage): Promise<void> {
+  const { urls, exec, control, product, stripeSecret } = stage
+  print('\n5. A product that is down for too long')
   const event = await signedStripeEvent({
     type: 'invoice.payment_failed',
     secret: stripeSecret,
@@ -213,7 +214,36 @@ async function neverRecovers({ urls, exec, control, stripeSecret }: Stage): Prom
     !traceOf(events, 'billing_state_updated'),
     events,
   )
-  printTimeline('Timeline of the broken product', traceId, events)
+  product.recover()
+  const plan = await replayAll(control)
+  shown(
+    'it has recovered; a plan shows what a replay would do, and is committed with a reason',
+    plan.count === 1 && plan.sample[0]?.job_id === dead?.job_id,
+    plan,
+  )
+  const story = await waitForEvents(exec, traceId, (types) => types.has('billing_state_updated'))
+  const keys = product.received.filter(({ id }) => id === product.received.at(-1)?.id)
+  shown(
+    'the dead letter lives again, ends as done and carries the webhook-id that it always had',
+    traceOf(story, 'job.succeeded') !== undefined &&
+      keys.map(({ answered }) => answered).join() === '503,503,503,503,200',
+    { story, received: product.received },
+  )
+  printTimeline('Timeline of the broken product', traceId, story)
+}
+
+interface Plan {
+  readonly plan_id: string
+  readonly count: number
+  readonly sample: readonly { readonly job_id: string }[]
+}
+
+/** What an operator does after an outage: see what a replay of all letters of the product would be, then do it. */
+async function replayAll(control: Api): Promise<Plan> {
+  const filter = { connector: 'broken-product' }
+  const plan = await control.post<Plan>('/dlq/webhook/plans', { action: 'replay', filter })
+  await control.post(`/dlq/plans/${plan.plan_id}/commit`, { reason: 'the product is up again' })
+  return plan
 }
 
 async function jobWithCallback({ exec, product }: Stage): Promise<void> {
