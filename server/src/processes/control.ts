@@ -10,6 +10,7 @@ import { oauthControl } from '../features/identities/oauth.control.ts'
 import { jobsControl } from '../features/jobs/jobs.control.ts'
 import { createFollowUps } from '../features/jobs/jobs.ts'
 import { policiesControl } from '../features/policies/policies.control.ts'
+import { queuesControl } from '../features/queues/queues.control.ts'
 import { secretsControl } from '../features/secrets/secrets.control.ts'
 import { openSecretStores, secretNames } from '../features/secrets/secrets.ts'
 import { webhookRoutesControl } from '../features/webhook-routes/webhook-routes.control.ts'
@@ -60,6 +61,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
         'webhook routes',
         'webhook inbox',
         'jobs',
+        'queues',
         'dead letters',
         'events',
         'identities',
@@ -95,6 +97,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
   webhooksControl(app, { db, jobStates: (tenantId, ids) => jobStates(db, tenantId, ids) })
   jobsControl(app, { db, wakeUp, followUps: createFollowUps({ activeConfigs, clock }) })
   deadLettersControl(app, { db })
+  queuesControl(app, { db })
   eventsControl(app, platform)
   auditControl(app, { db })
 

@@ -1,20 +1,10 @@
-import { maybeOne, run } from '../platform/db/statement.ts'
+import { maybeOne } from '../platform/db/statement.ts'
 import { JOB_COLUMNS, type JobRow } from './job-row.ts'
 
 interface JobRef {
   readonly tenantId: string
   readonly id: string
 }
-
-/**
- * Keeps claims of the tenant out until the end of the transaction; the same lock as in `claim_jobs`. Must be a
- * statement of its own, before the job is looked at: only then does the look see what the last claim did.
- */
-export const lockTenant = run<{ readonly tenantId: string }>(
-  'queue.lock_tenant',
-  'select pg_advisory_xact_lock(7101, uuid_hash($1::uuid))',
-  ({ tenantId }) => [tenantId],
-)
 
 /** Asks the worker that holds the job to stop; a second request leaves the first one as it is. */
 export const requestCancel = maybeOne<JobRef & { readonly why: string }, { readonly lease_id: number }>(

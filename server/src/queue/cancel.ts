@@ -2,9 +2,10 @@ import type { Db } from '../platform/db/db.ts'
 import { notify } from '../platform/db/notifications.ts'
 import { appendEvents } from '../platform/event-log.ts'
 import { Problem } from '../problems.ts'
-import { finishCancelled, lockTenant, removeDeferred, requestCancel, stateOf } from './cancel.sql.ts'
+import { finishCancelled, removeDeferred, requestCancel, stateOf } from './cancel.sql.ts'
 import type { FollowUps, LaneKey } from './job.ts'
 import { factsOf } from './job-row.ts'
+import { lockTenant } from './lock-tenant.ts'
 import { storable } from './settle.ts'
 
 /** The channel on which workers hear of cancel requests before their next heartbeat; payload: a lease id. */

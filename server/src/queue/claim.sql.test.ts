@@ -17,8 +17,9 @@ import { newId } from '../platform/ids.ts'
 import { cancelJob } from './cancel.ts'
 import { claimJobs, createDiscovery } from './claim.ts'
 import { enqueueJobs } from './enqueue.ts'
-import type { NewJob, Priority } from './job.ts'
-import { blockLane, pauseLane, pauseTenant, setLaneCap, setTenantShare } from './lane-policy.ts'
+import { type NewJob, type Priority, QUEUES } from './job.ts'
+import { blockLane, setLaneCap, setTenantShare } from './lane-policy.ts'
+import { pauseLane, pauseQueue, pauseTenant, resumeLane, resumeQueue, resumeTenant } from './pause.ts'
 import { QUEUE_SESSION } from './queue.ts'
 import { settleJobs } from './settle.ts'
 
@@ -163,14 +164,23 @@ describe('claimJobs', () => {
       const discovered = await createDiscovery(fixture.claimDb)()
       return { claim, discovered: discovered.some((lane) => lane.tenantId === tenantId) }
     }
-    await pauseLane(fixture.db, { tenantId, lane: 1, paused: true })
+    const pause = { tenantId, lane: 1, queue: QUEUES.default, actor: 'op', why: 'a test' }
+    await pauseLane(fixture.db, pause)
     const paused = await look()
     expect([verdictOf(paused.claim), paused.discovered]).toEqual([['paused'], false])
-    await pauseLane(fixture.db, { tenantId, lane: 1, paused: false })
+    await resumeLane(fixture.db, pause)
 
-    await pauseTenant(fixture.db, { tenantId, paused: true })
+    await pauseTenant(fixture.db, pause)
     expect(verdictOf((await look()).claim)).toEqual(['paused'])
-    await pauseTenant(fixture.db, { tenantId, paused: false })
+    await resumeTenant(fixture.db, pause)
+
+    await pauseQueue(fixture.db, { ...pause, queue: QUEUES.low })
+    const stillOpen = await createDiscovery(fixture.claimDb)()
+    expect(stillOpen.some((lane) => lane.tenantId === tenantId)).toBe(true)
+    await pauseQueue(fixture.db, pause)
+    const shut = await look()
+    expect([verdictOf(shut.claim), shut.discovered]).toEqual([['paused'], false])
+    await resumeQueue(fixture.db, pause)
 
     await blockLane(fixture.db, { tenantId, lane: 1, forMs: 60_000, why: 'Retry-After', by })
     // A shorter block does not end a longer one early.

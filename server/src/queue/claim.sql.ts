@@ -69,11 +69,12 @@ export const discoverLanes = many<
    ),
    bounded as materialized (select * from found limit $4)
    select b.*, coalesce(t.weight, 1) as weight,
-          t.paused_at is not null or l.paused_at is not null
+          t.paused_at is not null or l.paused_at is not null or q.paused_at is not null
             or coalesce(l.blocked_until > clock_timestamp(), false) as shut
    from bounded b
    left join lane_policy l on l.tenant_id = b.tenant_id and l.lane = b.lane
    left join tenant_policy t on t.tenant_id = b.tenant_id
+   left join queue_pause q on q.tenant_id = b.tenant_id and q.queue = b.queue
    order by b.queue, b.tenant_id, b.lane`,
   ({ after, limit }) => [after.queue, after.tenant_id, after.lane, limit],
 )

@@ -62,15 +62,6 @@ export const blockLane = run<
   ],
 )
 
-/** Pauses or resumes a lane until somebody says otherwise. */
-export const pauseLane = run<LaneRef & { readonly paused: boolean }>(
-  'queue.pause_lane',
-  `insert into lane_policy (tenant_id, lane, paused_at)
-   values ($1, $2, case when $3 then clock_timestamp() end)
-   on conflict (tenant_id, lane) do update set paused_at = excluded.paused_at`,
-  ({ tenantId, lane, paused }) => [tenantId, lane, paused],
-)
-
 /** Sets what a workspace may use: jobs running at once (null = no cap) and its share of the turns (1–100). */
 export const setTenantShare = run<{
   readonly tenantId: string
@@ -81,12 +72,4 @@ export const setTenantShare = run<{
   `insert into tenant_policy (tenant_id, max_running, weight) values ($1, $2, $3)
    on conflict (tenant_id) do update set max_running = excluded.max_running, weight = excluded.weight`,
   ({ tenantId, maxRunning, weight }) => [tenantId, maxRunning, weight],
-)
-
-/** Pauses or resumes all jobs of a workspace. */
-export const pauseTenant = run<{ readonly tenantId: string; readonly paused: boolean }>(
-  'queue.pause_tenant',
-  `insert into tenant_policy (tenant_id, paused_at) values ($1, case when $2 then clock_timestamp() end)
-   on conflict (tenant_id) do update set paused_at = excluded.paused_at`,
-  ({ tenantId, paused }) => [tenantId, paused],
 )

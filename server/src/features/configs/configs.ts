@@ -26,6 +26,7 @@ export { type ActiveConfigs, createActiveConfigs } from './active-configs.ts'
 export { etagOf, IfMatchHeaders, targetOf } from './configs.schema.ts'
 export { ConfigDocument, DEFAULT_POLICY, type Delivery } from './document.ts'
 export { withFaultPlaces } from './fault-places.ts'
+export { connectorLanes } from './lanes.ts'
 export { type ActiveConfig, type ActiveConnector, loadActiveConfig } from './load-config.ts'
 export { memberOf, pageOfMembers, withMember, withoutMember } from './members.ts'
 export {

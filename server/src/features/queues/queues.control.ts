@@ -1,0 +1,125 @@
+import type { Db } from '../../platform/db/db.ts'
+import type { HttpServer } from '../../platform/http/http-server.ts'
+import { decodeCursor, pageOf } from '../../platform/http/page.ts'
+import {
+  BlockedPage,
+  BlockedQuery,
+  ConnectorParams,
+  ControlBody,
+  ControlResult,
+  QueueParams,
+  QueuesView,
+} from './queues.schema.ts'
+import { listBlocked, readQueues, turn } from './queues.ts'
+
+const isKey = (parts: readonly unknown[]): parts is readonly [number] =>
+  parts.length === 1 && Number.isInteger(parts[0]) && Math.abs(Number(parts[0])) < 2 ** 31
+
+const read = { access: { scope: 'orchestrator.control.read' } }
+const write = { access: { scope: 'orchestrator.control.write' } }
+const tags = ['queues']
+
+/** `/queues` of the control plane: what waits, and pausing a queue, a connector or everything. */
+export function queuesControl(app: HttpServer, { db }: { readonly db: Db }): void {
+  app.get(
+    '/queues',
+    {
+      config: read,
+      schema: {
+        operationId: 'listQueues',
+        tags,
+        summary: 'What waits, runs and rests in each queue of this workspace',
+        response: { 200: QueuesView },
+      },
+    },
+    async ({ principal }) => readQueues(db, principal.tenantId),
+  )
+
+  app.get(
+    '/queues/blocked',
+    {
+      config: read,
+      schema: {
+        operationId: 'listBlockedConnectors',
+        tags,
+        summary: 'Connectors whose jobs do not start now, and why',
+        querystring: BlockedQuery,
+        response: { 200: BlockedPage },
+      },
+    },
+    async ({ principal: { tenantId }, query: { cursor, limit = 50 } }) => {
+      const afterLane = cursor === undefined ? 0 : decodeCursor(cursor, isKey)[0]
+      const rows = await listBlocked(db, { tenantId, afterLane, limit: limit + 1 })
+      return pageOf(
+        rows,
+        limit,
+        ({ lane }) => [lane],
+        ({ lane: _lane, ...view }) => view,
+      )
+    },
+  )
+
+  for (const verb of ['pause', 'resume'] as const) {
+    const paused = verb === 'pause'
+    const Verb = paused ? 'Pause' : 'Resume'
+    const common = { tags, body: ControlBody, response: { 200: ControlResult } }
+
+    app.post(
+      `/queues/${verb}`,
+      {
+        config: write,
+        schema: {
+          ...common,
+          operationId: `${verb}Queues`,
+          summary: `${Verb} all jobs of this workspace`,
+        },
+      },
+      async ({ principal, body, call }) =>
+        turn(db, principal.tenantId, { kind: 'workspace' }, paused, {
+          actor: principal.subject,
+          reason: body.reason,
+          call,
+        }),
+    )
+
+    app.post(
+      `/queues/:queue/${verb}`,
+      {
+        config: write,
+        schema: {
+          ...common,
+          operationId: `${verb}Queue`,
+          summary: `${Verb} one queue of this workspace`,
+          params: QueueParams,
+        },
+      },
+      async ({ principal, params, body, call }) =>
+        turn(db, principal.tenantId, { kind: 'queue', queue: params.queue }, paused, {
+          actor: principal.subject,
+          reason: body.reason,
+          call,
+        }),
+    )
+
+    app.post(
+      `/connectors/:name/${verb}`,
+      {
+        config: write,
+        schema: {
+          ...common,
+          operationId: `${verb}Connector`,
+          summary: paused
+            ? 'Pause the jobs of a connector in all queues'
+            : 'Resume the jobs of a connector; this also ends a block, e.g. by Retry-After',
+          params: ConnectorParams,
+        },
+      },
+      async ({ principal, params, body, call }) =>
+        turn(db, principal.tenantId, { kind: 'connector', connector: params.name }, paused, {
+          actor: principal.subject,
+          reason: body.reason,
+          call,
+        }),
+    )
+  }
+}
