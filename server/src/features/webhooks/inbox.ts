@@ -1,7 +1,15 @@
 import { isUtf8 } from 'node:buffer'
 import type { Queryable } from '../../platform/db/statement.ts'
 import { Problem } from '../../problems.ts'
-import { findInbox, findPayload, type InboxFilter, type InboxRow, listInbox } from './webhooks.sql.ts'
+import {
+  findInbox,
+  findPayload,
+  type InboxFilter,
+  type InboxRow,
+  listByEvent,
+  listByTrace,
+  listNewest,
+} from './webhooks.sql.ts'
 
 /** `ignored`: no delivery; `archived`: its job is over and no longer kept; else the state of the delivery job. */
 export const INBOX_STATUSES = [
@@ -41,13 +49,33 @@ export interface InboxPayload {
   readonly sha256: string
 }
 
+export interface InboxSlice {
+  readonly items: readonly InboxItem[]
+  /** The id before which the next page begins; null = nothing older. */
+  readonly next: string | null
+}
+
+/** Rows that one filtered page looks at: with a rare type it may be short, even empty, and still have a `next`. */
+const WINDOW = 2_000
+
 /** Newest first. The status is read from the jobs of the page: nothing of it is written while events come in. */
 export async function listInboxItems(
   { db, jobStates }: InboxDeps,
-  filter: InboxFilter,
-): Promise<InboxItem[]> {
-  const rows = await listInbox(db, filter)
-  return withStatus(jobStates, filter.tenantId, rows)
+  filter: Omit<InboxFilter, 'window'>,
+): Promise<InboxSlice> {
+  const filtered = filter.provider !== undefined || filter.type !== undefined
+  const window = filtered ? WINDOW : filter.limit
+  const list =
+    filter.eventId !== undefined ? listByEvent : filter.traceId !== undefined ? listByTrace : listNewest
+  const found = await list(db, { ...filter, window })
+  const rows = found
+    .filter((row): row is typeof row & InboxRow => row.id !== null)
+    // With both given, the trace is what is left to be compared.
+    .filter((row) => filter.traceId === undefined || row.trace_id === filter.traceId)
+  const items = await withStatus(jobStates, filter.tenantId, rows)
+  if (rows.length === filter.limit) return { items, next: rows.at(-1)?.id ?? null }
+  const [first] = found
+  return { items, next: list === listNewest && first?.examined === window ? first.oldest : null }
 }
 
 async function withStatus(

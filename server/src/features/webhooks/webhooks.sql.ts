@@ -111,29 +111,60 @@ export interface InboxFilter {
   /** Only rows older than this one; absent = from the newest. */
   readonly beforeId?: string | undefined
   readonly limit: number
+  /** How many of the newest rows a list without trace or event id looks at. */
+  readonly window: number
 }
 
-/** Newest first. The event id is looked up in the dedupe table, whose key begins with it. */
-export const listInbox = many<InboxFilter, InboxRow>(
+/** `examined` and `oldest` describe the rows that were looked at and come on every row; one without an id stands for no match. */
+export type InboxListRow = { readonly examined: number; readonly oldest: string | null } & (
+  | InboxRow
+  | { readonly id: null }
+)
+
+const list = (name: string, source: string, value: (filter: InboxFilter) => string | number) =>
+  many<InboxFilter, InboxListRow>(
+    name,
+    `with seen as materialized (
+       select id from webhook_inbox
+       where tenant_id = $1 and ($2::uuid is null or id < $2) and ${source}
+     ),
+     fitting as (
+       ${INBOX} join seen on seen.id = i.id
+       where i.tenant_id = $1 and ($4::text is null or i.provider = $4) and ($5::text is null or i.event_type = $5)
+       order by i.id desc limit $6
+     )
+     select e.examined, e.oldest, f.*
+     from (select count(*)::int as examined, (select id from seen order by id limit 1) as oldest from seen) as e
+     left join fitting f on true
+     order by f.id desc`,
+    (filter) => [
+      filter.tenantId,
+      filter.beforeId ?? null,
+      value(filter),
+      filter.provider ?? null,
+      filter.type ?? null,
+      filter.limit,
+    ],
+  )
+
+/** Newest first, over the newest `window` rows: bounded however rare a match is. */
+export const listNewest = list(
   'webhooks.list_inbox',
-  `${INBOX}
-   where i.tenant_id = $1
-     and ($2::text is null or i.provider = $2)
-     and ($3::text is null or i.event_type = $3)
-     and ($4::text is null or i.id in (
-       select inbox_id from webhook_dedupe where tenant_id = $1 and event_id = $4))
-     and ($5::text is null or i.trace_id = $5)
-     and ($6::uuid is null or i.id < $6)
-   order by i.id desc limit $7`,
-  ({ tenantId, provider, type, eventId, traceId, beforeId, limit }) => [
-    tenantId,
-    provider ?? null,
-    type ?? null,
-    eventId ?? null,
-    traceId ?? null,
-    beforeId ?? null,
-    limit,
-  ],
+  'true order by id desc limit $3',
+  ({ window }) => window,
+)
+
+export const listByTrace = list(
+  'webhooks.list_inbox_by_trace',
+  'trace_id = $3',
+  ({ traceId }) => traceId ?? '',
+)
+
+/** The event id is looked up in the dedupe table, whose key begins with it. */
+export const listByEvent = list(
+  'webhooks.list_inbox_by_event',
+  'id in (select inbox_id from webhook_dedupe where tenant_id = $1 and event_id = $3)',
+  ({ eventId }) => eventId ?? '',
 )
 
 export const findInbox = maybeOne<{ readonly tenantId: string; readonly id: string }, InboxRow>(
