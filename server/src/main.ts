@@ -35,6 +35,10 @@ async function main([name, ...args]: readonly string[]): Promise<number> {
     printError(`There is no command ${JSON.stringify(name)}.\n\n${usage()}`)
     return 1
   }
+  if (args.includes('--help') || args.includes('-h')) {
+    print(`Usage: npx orchestrator ${command.usage}\n\n${command.summary}`)
+    return 0
+  }
   return command.run(args)
 }
 

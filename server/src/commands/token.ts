@@ -22,7 +22,8 @@ async function tenantOf(
 /** Signs a token with the keys in KEYS_DIR: whoever may read them may do everything anyway. */
 export const token: Command = {
   name: 'token',
-  usage: 'token exec|control [--workspace SLUG] [--scope S …] [--ttl SECONDS] [--platform-admin]',
+  usage:
+    'token exec|control [--workspace SLUG] [--scope S …] [--ttl SECONDS] [--subject NAME] [--platform-admin]',
   summary: 'Print a token for one plane (needs read access to the signing keys)',
   run: async (args) => {
     const { values, positionals } = parseArgs({

@@ -32,7 +32,8 @@ export function checkConnector(
   options: { readonly refusal?: Dial['refusal'] } = {},
 ): ProblemDetail[] {
   const faults: ProblemDetail[] = []
-  if (!NAME.test(name) || name.length > 63 || RESERVED_NAMES.has(name))
+  if (RESERVED_NAMES.has(name)) faults.push({ path: '', message: 'has a reserved name' })
+  else if (!NAME.test(name) || name.length > 63)
     faults.push({
       path: '',
       message: 'has a name that cannot be used: lower case, digits and - between them, at most 63',

@@ -125,7 +125,8 @@ export function addEventRoutes(app: HttpServer, deps: EventDeps, options: EventR
       const { cursor, ...query } = request.query
       const { tenantId, expiresAt } = request.principal
       const filter = asFilter(query)
-      const lastId = request.headers['last-event-id']
+      // Browsers send an empty one when the last event had no id.
+      const lastId = request.headers['last-event-id'] || undefined
       const where = lastId === undefined ? '/query/cursor' : '/headers/last-event-id'
       const place = lastId ?? cursor
       const after = place === undefined ? undefined : decodePosition(place, where)
