@@ -37,7 +37,8 @@ create index job_dead_to_empty on job_dead (purged_at) where binned;
 
 -- Sends dead letters on their way again, in the order given, at the lowest priority of their lanes: they must not
 -- overtake what is fresh. A letter that is gone or in the bin is left out of the answer, and so is one whose
--- history is no longer kept. A function for its settings: the statement meets partitions of any size.
+-- history is no longer kept. Who asks for a replay wants it to run: a moment by which the job had to start
+-- (`expires_at`, which 0008 adds) is lifted. A function for its settings: it meets partitions of any size.
 create function replay_dead_letters(tenant uuid, ids uuid[], actor text, why text, plan uuid, new_effect boolean)
 returns table (job_id uuid, queue smallint, lane int)
 language plpgsql volatile
@@ -55,7 +56,8 @@ begin
   ),
   revived as (
     update job j
-    set state = 'queued', finished_at = null, attempts = 0, priority = 4, replays = coalesce(j.replays, 0) + 1,
+    set state = 'queued', finished_at = null, attempts = 0, priority = 4, expires_at = null,
+        replays = coalesce(j.replays, 0) + 1,
         earlier_leases = coalesce(
           (select max(a.lease_id) from job_attempt a where a.tenant_id = tenant and a.job_id = j.id), 0),
         idempotency_key = case when new_effect then 'orch-' || j.id || '-' || coalesce(j.replays, 0) + 1

@@ -257,6 +257,14 @@ describe('replay', () => {
     expect(new Set(keys).size).toBe(3)
   })
 
+  test('lifts the moment by which a job had to start: who replays it wants it to run', async () => {
+    const tenantId = newId()
+    const dead = await deadJob({ tenantId })
+    await expired(fixture.db, dead)
+    await replay(tenantId, [dead.id])
+    expect(await claimOne(dead)).toMatchObject({ id: dead.id, attempt: 1 })
+  })
+
   test('many at once become ready in the order given', async () => {
     const tenantId = newId()
     const ids: string[] = []
@@ -444,6 +452,11 @@ const died = run<{ readonly id: string; readonly at: Date }>(
 const purgedLongAgo = run<Ref>(
   'test.purged_long_ago',
   `update job_dead set purged_at = purged_at - interval '14 days 1 minute' where tenant_id = $1 and job_id = $2`,
+  ({ tenantId, id }) => [tenantId, id],
+)
+const expired = run<Ref>(
+  'test.expired',
+  `update job set expires_at = clock_timestamp() - interval '1 hour' where tenant_id = $1 and id = $2`,
   ({ tenantId, id }) => [tenantId, id],
 )
 const forget = run<Ref>(
