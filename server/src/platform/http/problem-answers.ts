@@ -3,6 +3,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { Problem, type ProblemCode, problemDocument } from '../../problems.ts'
 import { newId } from '../ids.ts'
 import type { HttpServer } from './http-server.ts'
+import { dropUnreadBody } from './unread-body.ts'
 import { validationProblem } from './validation.ts'
 
 export const PROBLEM_TYPE = 'application/problem+json; charset=utf-8'
@@ -50,7 +51,10 @@ export function answerProblem(request: FastifyRequest, reply: FastifyReply, prob
 
 /** Renders every failure of a server once, as RFC 9457 problem documents. */
 export function addProblemAnswers(app: HttpServer): void {
-  app.setErrorHandler((error, request, reply) => answerProblem(request, reply, asProblem(error)))
+  app.setErrorHandler(async (error, request, reply) => {
+    await dropUnreadBody(request.raw)
+    return answerProblem(request, reply, asProblem(error))
+  })
   app.setNotFoundHandler((request, reply) =>
     answerProblem(
       request,

@@ -257,6 +257,20 @@ describe('probes', () => {
   })
 })
 
+test('a body far over the limit gets its answer also from a client that writes all of it first', async () => {
+  const { port } = app.server.address() as { port: number }
+  for (let round = 0; round < 5; round += 1)
+    for (const path of ['/echo', '/read']) {
+      const answer = await fetch(`http://127.0.0.1:${port}${path}`, {
+        method: path === '/echo' ? 'POST' : 'PUT',
+        headers: { 'content-type': 'application/json' },
+        body: Buffer.alloc(6_000_000, 'x'),
+      })
+      expect(answer.headers.get('content-type')).toMatch(/^application\/problem\+json/)
+      expect([413, 404]).toContain(answer.status)
+    }
+})
+
 describe('raw sockets', () => {
   test('bytes that are not HTTP get a problem and the connection is closed', async () => {
     expect(await raw('nonsense\r\n\r\n')).toMatch(/^HTTP\/1.1 400 [\s\S]*"code":"malformed_request"/)
