@@ -73,3 +73,31 @@ export const setTenantShare = run<{
    on conflict (tenant_id) do update set max_running = excluded.max_running, weight = excluded.weight`,
   ({ tenantId, maxRunning, weight }) => [tenantId, maxRunning, weight],
 )
+
+/** Sets the caps of lanes at once; null takes a cap away. What pauses or blocks a lane stays. */
+export const setLaneCaps = run<{
+  readonly tenantId: string
+  readonly caps: readonly { readonly lane: number; readonly max_running: number | null }[]
+}>(
+  'queue.set_lane_caps',
+  `insert into lane_policy as p (tenant_id, lane, max_running)
+   select $1, w.lane, w.max_running
+   from json_to_recordset($2::json) as w (lane int, max_running int)
+   where w.max_running is not null
+      or exists (select from lane_policy o where o.tenant_id = $1 and o.lane = w.lane and o.max_running is not null)
+   order by w.lane
+   on conflict (tenant_id, lane) do update set max_running = excluded.max_running
+     where p.max_running is distinct from excluded.max_running`,
+  ({ tenantId, caps }) => [tenantId, JSON.stringify(caps)],
+)
+
+/** Sets the cap of a workspace, null takes it away; its share of the turns stays. */
+export const setTenantCap = run<{ readonly tenantId: string; readonly maxRunning: number | null }>(
+  'queue.set_tenant_cap',
+  `insert into tenant_policy as p (tenant_id, max_running)
+   select $1::uuid, $2::int
+   where $2::int is not null or exists (select from tenant_policy where tenant_id = $1::uuid)
+   on conflict (tenant_id) do update set max_running = excluded.max_running
+     where p.max_running is distinct from excluded.max_running`,
+  ({ tenantId, maxRunning }) => [tenantId, maxRunning],
+)

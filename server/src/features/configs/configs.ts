@@ -3,7 +3,7 @@
  * which version is active.
  *
  * Invariants. A version never changes (a trigger refuses it) and numbers rise by one. Changes of one workspace
- * run one after the other. A version, its lanes, the pointer, the audit entry and the event commit together.
+ * run one after the other. A version, its lanes and caps, the pointer, the audit entry and the event commit together.
  * What becomes active has been checked against everything else the workspace has.
  */
 import { createHash } from 'node:crypto'
@@ -17,6 +17,7 @@ import { Problem } from '../../problems.ts'
 import { type Change, recordAudit } from '../audit/audit.ts'
 import { lockWorkspace } from '../workspaces/workspaces.ts'
 import { CONFIG_CHANNEL } from './active-configs.ts'
+import { applyCaps } from './caps.ts'
 import { addLanes, insertVersion, movePointer } from './configs.sql.ts'
 import { type ConfigDocument, checkDocument, type Delivery, EMPTY_DOCUMENT } from './document.ts'
 import { differences } from './document-diff.ts'
@@ -150,7 +151,8 @@ async function check(deps: ConfigDeps, tx: Tx, tenantId: string, document: Confi
     refusal: deps.refusal,
   })
   const first = details[0]
-  if (first) throw new Problem('config_invalid', `${first.path} ${first.message}.`, { details })
+  if (first)
+    throw new Problem('config_invalid', `${first.path} ${first.message.replace(/\.$/, '')}.`, { details })
 }
 
 async function store(tx: Tx, tenantId: string, document: ConfigDocument, change: Change): Promise<number> {
@@ -181,6 +183,7 @@ async function activate(
   change: Change,
 ): Promise<void> {
   await addLanes(tx, { tenantId, connectors: Object.keys(document.connectors) })
+  await applyCaps(tx, tenantId, document)
   await movePointer(tx, { tenantId, version, by: change.actor })
   const { requestId: request_id, correlationId: correlation_id, traceId: trace_id } = change.call
   await appendEvents(tx, {

@@ -64,6 +64,12 @@ export function checkDocument(document: ConfigDocument, surroundings: Surroundin
       checkPolicy(policy, name === DEFAULT_POLICY ? undefined : inherited(document)),
     ),
   )
+  for (const [name, { concurrency }] of Object.entries(document.policies))
+    if (name !== DEFAULT_POLICY && typeof concurrency?.workspace_max_running === 'number')
+      policyFaults.push({
+        path: `/policies/${name}/concurrency/workspace_max_running`,
+        message: `can only stand in the policy ${DEFAULT_POLICY}: it is the cap of the workspace`,
+      })
   if (Object.hasOwn(document.policies, RESERVED_POLICY))
     policyFaults.push({ path: `/policies/${RESERVED_POLICY}`, message: 'is a reserved name' })
   const connectorFaults = Object.entries(document.connectors).flatMap(([name, connector]) => {

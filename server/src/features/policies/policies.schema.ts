@@ -55,12 +55,33 @@ export const JobRetry = Type.Object(
   { ...closed, description: 'Retries of jobs: either a table of waits or exponentially growing waits.' },
 )
 
+const cap = (description: string) =>
+  Type.Optional(
+    Type.Union([Type.Integer({ minimum: 1, maximum: 10_000 }), Type.Null()], {
+      description: `${description} null = no cap.`,
+    }),
+  )
+
+export const Concurrency = Type.Object(
+  {
+    max_running: cap('Jobs of one connector that run at once, over all workers and queues.'),
+    workspace_max_running: cap(
+      'Jobs of the whole workspace that run at once, over all workers; only in the policy `default`.',
+    ),
+  },
+  {
+    ...closed,
+    description: 'Caps on jobs, exact over all workers. A job that waits for a place spends no attempt.',
+  },
+)
+
 /** One policy of a workspace. Everything is optional: what is absent is inherited. */
 export const PolicyDocument = Type.Object(
   {
     timeouts: Type.Optional(Timeouts),
     retry: Type.Optional(Retry),
     job_retry: Type.Optional(JobRetry),
+    concurrency: Type.Optional(Concurrency),
   },
   { ...closed, description: 'A policy. What is absent is inherited from the level above.' },
 )

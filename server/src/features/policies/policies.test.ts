@@ -16,7 +16,7 @@ describe('the policy in force', () => {
     const { policy, sources } = effectivePolicy({})
     expect(policy).toEqual(SYSTEM_POLICY)
     expect(checkPolicy(policy)).toEqual([])
-    expect(Object.keys(sources)).toHaveLength(11)
+    expect(Object.keys(sources)).toHaveLength(13)
     expect(new Set(Object.values(sources))).toEqual(new Set(['system']))
   })
 
@@ -48,6 +48,16 @@ describe('the policy in force', () => {
     })
     const workspace = { job_retry: { max_attempts: 2 } }
     expect(effectivePolicy({ kind, workspace }).policy.job_retry).toMatchObject({ max_attempts: 2 })
+  })
+
+  test('a connector’s policy caps its own jobs, never those of the workspace', () => {
+    const workspace = { concurrency: { max_running: 5, workspace_max_running: 20 } }
+    const capped = effectivePolicy({ workspace, connector: { concurrency: { max_running: null } } })
+    expect(capped.policy.concurrency).toEqual({ max_running: null, workspace_max_running: 20 })
+    expect(capped.sources).toMatchObject({
+      'concurrency.max_running': 'connector',
+      'concurrency.workspace_max_running': 'workspace',
+    })
   })
 
   test('the innermost level decides between a table and exponential waits', () => {

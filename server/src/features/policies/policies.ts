@@ -26,6 +26,11 @@ export interface Policy {
   readonly timeouts: { readonly connect_ms: number; readonly attempt_ms: number; readonly total_ms: number }
   readonly retry: ExponentialRetry
   readonly job_retry: { readonly schedule_ms: readonly number[] } | ExponentialRetry
+  /** Jobs that run at once, of the connector and of its workspace; null = no cap. */
+  readonly concurrency: {
+    readonly max_running: number | null
+    readonly workspace_max_running: number | null
+  }
 }
 
 export type PolicySource = 'system' | 'kind' | 'workspace' | 'connector' | 'request'
@@ -44,6 +49,7 @@ export const SYSTEM_POLICY: Policy = {
   timeouts: { connect_ms: 3_000, attempt_ms: 10_000, total_ms: 15_000 },
   retry: { max_attempts: 4, base_ms: 250, factor: 2, cap_ms: 5_000 },
   job_retry: SYSTEM_JOB_RETRY,
+  concurrency: { max_running: null, workspace_max_running: null },
 }
 
 /** The waits that Standard Webhooks recommends for deliveries: 10 attempts in about three days. */
@@ -84,6 +90,13 @@ export function effectivePolicy(levels: {
 
   const timeouts = section('timeouts', SYSTEM_POLICY.timeouts)
   const retry = section('retry', SYSTEM_POLICY.retry)
+  // The cap of the workspace is not inherited: it stands in the workspace's own policy or nowhere.
+  const workspaceCap = levels.workspace?.concurrency?.workspace_max_running
+  const concurrency: Policy['concurrency'] = {
+    ...section('concurrency', { max_running: SYSTEM_POLICY.concurrency.max_running }),
+    workspace_max_running: workspaceCap ?? SYSTEM_POLICY.concurrency.workspace_max_running,
+  }
+  sources['concurrency.workspace_max_running'] = workspaceCap === undefined ? 'system' : 'workspace'
   const asked = levels.request?.timeout_ms
   if (asked !== undefined && asked > timeouts.total_ms) throw looserThanPolicy(asked, timeouts.total_ms)
   if (asked !== undefined && asked < timeouts.total_ms) sources['timeouts.total_ms'] = 'request'
@@ -98,7 +111,12 @@ export function effectivePolicy(levels: {
   } else jobRetry = section('job_retry', SYSTEM_JOB_RETRY)
 
   return {
-    policy: { timeouts: { ...timeouts, total_ms: asked ?? timeouts.total_ms }, retry, job_retry: jobRetry },
+    policy: {
+      timeouts: { ...timeouts, total_ms: asked ?? timeouts.total_ms },
+      retry,
+      job_retry: jobRetry,
+      concurrency,
+    },
     sources,
   }
 }
