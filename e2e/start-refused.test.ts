@@ -39,7 +39,7 @@ async function expectRefusal(ending: Ending, ...texts: readonly (string | RegExp
 /** A program that has the port and is no hub. */
 const strangerOn = (port: number): Promise<Server> =>
   new Promise((resolve, reject) => {
-    const server = createServer().once('error', reject)
+    const server = createServer((socket) => socket.destroy()).once('error', reject)
     server.listen(port, '127.0.0.1', () => resolve(server))
   })
 const portOf = (role: Role) => Number(new URL(home.urls[role]).port)
@@ -94,16 +94,16 @@ describe('a first start that is cut short', () => {
   })
 })
 
-describe('a port taken by a stranger', () => {
-  // The worker listens first and the ingress last: with nothing and with everything else running.
-  test.each(['worker', 'ingress'] as const)('%s: port and variable are named', async (role) => {
-    const stranger = await strangerOn(portOf(role))
-    try {
-      await expectRefusal(await runCli(home, 'start'), `Port ${portOf(role)} (${role})`, variableOf(role))
-    } finally {
-      await new Promise((closed) => stranger.close(closed))
-    }
-  })
+test('ports taken by strangers are all named, with their variables', async () => {
+  const taken = ['worker', 'ingress'] as const
+  const strangers = await Promise.all(taken.map((role) => strangerOn(portOf(role))))
+  try {
+    const ending = await runCli(home, 'start')
+    const told = taken.flatMap((role) => [`Port ${portOf(role)} (${role})`, variableOf(role)])
+    await expectRefusal(ending, 'another program', ...told)
+  } finally {
+    for (const stranger of strangers) await new Promise((closed) => stranger.close(closed))
+  }
 })
 
 test('a second hub on the same folder is refused with the process of the first, which goes on', async () => {
