@@ -9,11 +9,8 @@ export interface ChaosOptions {
   readonly processes: ReadonlyMap<string, HubProcess>
   readonly links: ReadonlyMap<string, Link>
   readonly database: Database
-  /**
-   * Sets the last beat of a process that is away back by so many ms, so that a short run sees it declared dead;
-   * undefined = not.
-   */
-  readonly hurryMs?: number | undefined
+  /** Killed workers are declared dead at once, so that a short run sees the rescue of their jobs. */
+  readonly hurried: boolean
   /** Tells what happens, while it happens. */
   say(line: string): void
 }
@@ -25,9 +22,15 @@ export interface Chaos {
   act(action: Action): Promise<void>
   /** Does everything at its time; resolves when the last is over. */
   play(actions: readonly Action[]): Promise<void>
+  /** Holds a link in a mode until `over` resolves, for what no schedule can time. */
+  hold(mode: 'stall' | 'deaf' | 'refuse', link: string, over: () => Promise<void>): Promise<void>
+  /** Sets the last beats of a worker back by a minute: to the others it is dead from now on, until it beats again. */
+  declareDead(process: string): Promise<void>
   /** A process ended without our doing. */
   crashed(process: string): void
 }
+
+const LOOK_MS = 50
 
 const named = <Thing>(things: ReadonlyMap<string, Thing>, name: string): Thing => {
   const thing = things.get(name)
@@ -46,20 +49,18 @@ export function createChaos(options: ChaosOptions): Chaos {
     troubles.push({ kind, target, from, to: Date.now() })
   }
 
-  const hurry = async (process: string): Promise<void> => {
-    if (options.hurryMs === undefined || !process.startsWith('worker-')) return
-    await database.query(
-      `update node set beat_at = beat_at - $2 * interval '1 millisecond' where host = $1`,
-      [process, options.hurryMs],
-    )
+  const declareDead = async (process: string): Promise<void> => {
+    await database.query(`update node set beat_at = beat_at - interval '1 minute' where host = $1`, [process])
   }
 
-  const turned = async (link: Link, mode: 'stall' | 'deaf' | 'refuse', forMs: number): Promise<void> => {
-    // Two at once on one link: the later one has to wait for its end, or it would end with the first.
-    while (link.mode !== 'open') await delay(50)
-    link.turn(mode)
-    await delay(forMs)
-    link.turn('open')
+  const hold: Chaos['hold'] = async (mode, name, over) => {
+    const link = named(links, name)
+    // Two at once on one link: the later one has to wait for its turn, or it would end with the first.
+    while (link.mode !== 'open') await delay(LOOK_MS)
+    await note(mode, name, async () => {
+      link.turn(mode)
+      await over().finally(() => link.turn('open'))
+    })
   }
 
   const act = (action: Action): Promise<void> => {
@@ -69,7 +70,7 @@ export function createChaos(options: ChaosOptions): Chaos {
         const { kind, process, backAfterMs } = action
         return note(kind, process, async () => {
           const back = named(processes, process)[kind](backAfterMs)
-          if (kind === 'kill') await hurry(process)
+          if (options.hurried && kind === 'kill') await declareDead(process)
           await back
         })
       }
@@ -84,21 +85,16 @@ export function createChaos(options: ChaosOptions): Chaos {
         const { kind, link } = action
         return note(kind, link, () => named(links, link)[kind]())
       }
-      default: {
-        const { kind, link, forMs } = action
-        return note(kind, link, async () => {
-          const over = turned(named(links, link), kind, forMs)
-          if (options.hurryMs !== undefined && forMs > HURRY_FROM_MS)
-            await hurry(link.replace('>database', ''))
-          await over
-        })
-      }
+      default:
+        return hold(action.kind, action.link, () => delay(action.forMs))
     }
   }
 
   return {
     troubles,
     act,
+    hold,
+    declareDead,
     play: async (actions) => {
       const began = Date.now()
       const running: Promise<void>[] = []
@@ -114,6 +110,3 @@ export function createChaos(options: ChaosOptions): Chaos {
     },
   }
 }
-
-/** In a hurried run a worker that is cut off for longer than this is declared dead. */
-const HURRY_FROM_MS = 3_000

@@ -140,6 +140,6 @@ export interface History {
   readonly tables: Tables
   /** As the workers counted them. */
   readonly staleRefused: number
-  /** The last beat of dead nodes was set back, so that a short run sees a rescue: its takeover times say nothing. */
+  /** Workers were declared dead at once, so that a short run sees a rescue: its takeover times say nothing. */
   readonly hurried: boolean
 }

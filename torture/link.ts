@@ -34,7 +34,9 @@ export async function openLink(target: () => number, port = 0): Promise<Link> {
   const end = (pair: Pair, hard: boolean): void => {
     pairs.delete(pair)
     for (const socket of [pair.down, pair.up]) {
-      if (hard) socket?.resetAndDestroy()
+      // A reset in the middle of a shutdown or of another reset fails inside Node, which then never exits.
+      if (hard && socket && !socket.destroyed && !socket.connecting && !socket.writableEnded)
+        socket.resetAndDestroy()
       else socket?.destroy()
     }
   }

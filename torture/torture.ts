@@ -33,8 +33,8 @@ export interface TortureOptions {
   readonly longShare?: number
   /** Instead of the chaos that the seed gives. */
   readonly play?: (scene: Scene) => Promise<void>
-  /** See `ChaosOptions.hurryMs`. */
-  readonly hurryMs?: number
+  /** See `ChaosOptions.hurried`. */
+  readonly hurried?: boolean
   /** After this time what is not done counts as stuck. */
   readonly drainSeconds?: number
   /** Modules that are loaded before the hub, by role: for planted bugs. */
@@ -106,7 +106,7 @@ async function run(
   endings.push(() => Promise.all([...links.values()].map((link) => link.close())))
 
   const processes = new Map<string, HubProcess>()
-  const chaos = createChaos({ processes, links, database, hurryMs: options.hurryMs, say })
+  const chaos = createChaos({ processes, links, database, hurried: options.hurried ?? false, say })
   const begin = async (name: string, role: 'exec' | 'worker' | 'control', databasePort: number) => {
     const process = startHubProcess({
       ...{ name, role, port: await freePort(), logFile: join(folder, `${name}.log`) },
@@ -153,7 +153,7 @@ async function run(
   )
   const history: History = {
     ...{ seed, seconds, sends: load.sends, requests: await readSink(sinkFile), troubles: chaos.troubles },
-    ...{ nodes, tables, hurried: options.hurryMs !== undefined },
+    ...{ nodes, tables, hurried: options.hurried ?? false },
     staleRefused: await staleRefusals(stage.workers.map((name) => join(folder, `${name}.log`))),
   }
   await writeFile(join(folder, 'history.json'), JSON.stringify(history))
