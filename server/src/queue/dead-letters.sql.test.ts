@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { deadJob as buried, SHOP_DOWN } from '../../testing/dead-letters.ts'
 import {
   claimLane,
@@ -11,7 +11,7 @@ import {
   silence,
   whereIs,
 } from '../../testing/queue-fixture.ts'
-import { many, run } from '../platform/db/statement.ts'
+import { many, one, run } from '../platform/db/statement.ts'
 import { newId } from '../platform/ids.ts'
 import { cancelJob } from './cancel.ts'
 import {
@@ -43,6 +43,7 @@ beforeAll(async () => {
 afterAll(() => fixture.drop())
 
 const FAILED = SHOP_DOWN
+const WAIT = { timeout: 10_000, interval: 10 }
 
 async function claimOne(job: NewJob | ClaimedJob, node = nodeId): Promise<ClaimedJob> {
   const { jobs } = await claimLane(fixture.claimDb, node, job, 1)
@@ -203,7 +204,13 @@ describe('replay', () => {
       dead: 0,
     })
     const waiting = await findJob(fixture.db, dead)
-    expect(waiting?.job).toMatchObject({ state: 'queued', attempts: 0, priority: 4, finishedAt: null })
+    expect(waiting?.job).toMatchObject({
+      state: 'queued',
+      attempts: 0,
+      replays: 1,
+      priority: 4,
+      finishedAt: null,
+    })
     expect(waiting?.attempts).toHaveLength(1)
     const event = (await eventsOf(fixture.db, dead)).at(-1)
     expect(event).toMatchObject({
@@ -273,11 +280,17 @@ describe('replay', () => {
     expect((await readyJobs(fixture.db, { tenantId })).map(({ job_id }) => job_id)).toEqual(ids)
   })
 
-  test('of many replays at the same time one wins, and the letter is replayed once', async () => {
+  test('of two replays at the same time one wins, and the letter is replayed once', async () => {
     const tenantId = newId()
     const dead = await deadJob({ tenantId })
-    const won = await Promise.all(Array.from({ length: 8 }, () => replay(tenantId, [dead.id])))
-    expect(won.flat()).toHaveLength(1)
+    let second: Promise<unknown[]> | undefined
+    const first = await fixture.db.transaction(async (tx) => {
+      const lives = await replayLetters(tx, { ...actionOn(tenantId, dead.id), newEffect: false })
+      second = replay(tenantId, [dead.id])
+      await vi.waitFor(async () => expect((await lockWaits(fixture.db, undefined)).waiting).toBe(1), WAIT)
+      return lives
+    })
+    expect([first.length, (await second)?.length]).toEqual([1, 0])
     expect((await eventsOf(fixture.db, dead)).filter(({ type }) => type === 'job.replayed')).toHaveLength(1)
     expect(await whereIs(fixture.db, dead)).toMatchObject({ ready: 1, dead: 0 })
   })
@@ -322,6 +335,7 @@ describe('replay', () => {
     await makeReady(fixture.db, { tenantId })
     await settleDead(await claimOne(job))
     await replay(tenantId, [job.id])
+    expect((await findJob(fixture.db, job))?.job).toMatchObject({ state: 'queued', attempts: 0 })
     expect(await cancelJob(fixture.db, { tenantId, id: job.id, actor: 'ada' })).toMatchObject({
       state: 'cancelled',
     })
@@ -453,6 +467,13 @@ const purgedLongAgo = run<Ref>(
   'test.purged_long_ago',
   `update job_dead set purged_at = purged_at - interval '14 days 1 minute' where tenant_id = $1 and job_id = $2`,
   ({ tenantId, id }) => [tenantId, id],
+)
+/** Transactions of this database that wait for another one. */
+const lockWaits = one<undefined, { readonly waiting: number }>(
+  'test.lock_waits',
+  `select count(*) as waiting from pg_stat_activity
+   where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0`,
+  () => [],
 )
 const expired = run<Ref>(
   'test.expired',

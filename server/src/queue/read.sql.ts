@@ -11,6 +11,7 @@ export interface ReadRow {
   readonly operation: string
   readonly config_version: number
   readonly attempts: number
+  readonly replays: number
   readonly metadata: Readonly<Record<string, unknown>>
   readonly idempotency_key: string | null
   readonly inbox_id: string | null
@@ -39,7 +40,7 @@ const STATE = `case when j.state <> 'queued' then j.state
 const COLUMNS = `j.id, j.queue, j.priority, j.connector, j.operation, j.config_version,
   (select p.metadata from job_payload p where p.tenant_id = j.tenant_id and p.job_id = j.id) as metadata,
   (select x.reason from job_dead x where x.tenant_id = j.tenant_id and x.job_id = j.id) as dead_reason,
-  j.idempotency_key, j.inbox_id, j.created_by, j.created_at, coalesce(d.run_at, j.run_at) as run_at,
+  coalesce(j.replays, 0) as replays, j.idempotency_key, j.inbox_id, j.created_by, j.created_at, coalesce(d.run_at, j.run_at) as run_at,
   r.started_at, j.finished_at, r.cancel_requested_at, j.request_id, j.correlation_id,
   j.trace_id,
   ${STATE} as state,

@@ -21,6 +21,8 @@ export interface JobView {
   readonly configVersion: number
   /** Attempts that were spent or are running. */
   readonly attempts: number
+  /** How often it was a dead letter and was sent on its way again; attempts are those since then. */
+  readonly replays: number
   readonly metadata: Readonly<Record<string, unknown>>
   readonly idempotencyKey: string
   readonly inboxId: string | null
@@ -123,6 +125,7 @@ const toView = (row: ReadRow): JobView => ({
   operation: row.operation,
   configVersion: row.config_version,
   attempts: row.attempts,
+  replays: row.replays,
   metadata: row.metadata,
   idempotencyKey: row.idempotency_key ?? upstreamKeyOf(row.id),
   inboxId: row.inbox_id,

@@ -22,6 +22,7 @@ const view = (job: JobView) => ({
   connector: job.connector,
   operation: job.operation,
   attempts: job.attempts,
+  replays: job.replays,
   next_run_at: WAITING.has(job.state) ? iso(job.runAt) : null,
   created_at: job.createdAt.toISOString(),
   finished_at: iso(job.finishedAt),

@@ -119,6 +119,7 @@ describe('a job', () => {
         connector: 'crm',
         operation: 'contact.create',
         attempts: 0,
+        replays: 0,
         next_run_at: null,
         created_at: queued_at,
         finished_at: null,
