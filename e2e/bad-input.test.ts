@@ -7,6 +7,7 @@ import { newId } from '../server/src/platform/ids.ts'
 import { badForms, goodForm } from './bad-input/forms.ts'
 import { type BadInputHub, BODY_LIMIT, SERVERS, type ServerName, startHub } from './bad-input/hub.ts'
 import { type Matrix, openMatrix, type Route, shown } from './bad-input/matrix.ts'
+import { meaningless } from './bad-input/meanings.ts'
 import { type BadRequest, unknownHeaders, wireOf } from './bad-input/parameters.ts'
 import { placesOf, uncoveredFields } from './bad-input/schemas.ts'
 import { type Snapshot, snapshotOf } from './bad-input/snapshot.ts'
@@ -151,6 +152,10 @@ describe('what is refused', () => {
     },
     120_000,
   )
+
+  test.each(PLANES)('what fits the schemas of %s and still means nothing', async (plane) => {
+    expect(await matrix.faultsOf(plane, meaningless(plane, world, hub.urls.control))).toEqual([])
+  })
 
   test.each(PLANES)('every bad form at the token endpoint of %s', async (plane) => {
     expect(await matrix.faultsOf(plane, badForms(world, stranger))).toEqual([])

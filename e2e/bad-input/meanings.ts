@@ -1,0 +1,181 @@
+/** Requests that fit their schemas and still mean nothing: names that are nowhere, values that contradict each other. */
+import type { ServerName } from './hub.ts'
+import type { BadRequest } from './parameters.ts'
+import { configDocument, fullPolicy, httpConnector, INPUT, json, REASON, type World } from './world.ts'
+
+type Case = readonly [name: string, method: string, path: string, body: unknown, code: string, at?: string]
+
+const reason = REASON
+const DAY_MS = 86_400_000
+
+const invalid = (path: string, name: string, body: unknown, at: string): Case => [
+  name,
+  'POST',
+  path,
+  body,
+  'validation_error',
+  at,
+]
+const absent = (path: string, name: string, body: unknown, what: 'connector' | 'operation'): Case => [
+  name,
+  'POST',
+  path,
+  body,
+  `${what}_not_found`,
+]
+const unfit = (path: string, name: string, body: unknown): Case => [
+  name,
+  'POST',
+  path,
+  body,
+  'input_invalid',
+  '/body/input/note',
+]
+
+function onExec({ names }: World): Case[] {
+  const job = { connector: names.connector, operation: 'echo', input: INPUT }
+  const far = new Date(Date.now() + 31 * DAY_MS).toISOString()
+  const never = '2015-12-31T23:59:60Z'
+  const slow = { timeout_ms: fullPolicy.timeouts.total_ms + 1 }
+  const callback = { connector: names.connector }
+  const at = '/body/options/timeout_ms'
+  return [
+    ...['/execute', '/jobs'].flatMap((path) => [
+      absent(path, 'an unknown connector', { ...job, connector: 'nobody' }, 'connector'),
+      absent(path, 'a connector of every object', { ...job, connector: 'constructor' }, 'connector'),
+      absent(path, 'an unknown operation', { ...job, operation: 'nothing' }, 'operation'),
+      absent(path, 'an operation of every object', { ...job, operation: 'constructor' }, 'operation'),
+      unfit(path, 'an input without its field', { ...job, input: {} }),
+      unfit(path, 'an input of the wrong type', { ...job, input: { note: 1 } }),
+    ]),
+    ['more time than the policy has', 'POST', '/execute', { ...job, options: slow }, 'policy_violation', at],
+    invalid('/jobs', 'a time too far away', { ...job, run_at: far }, '/body/run_at'),
+    invalid('/jobs', 'a moment that was never', { ...job, run_at: never }, '/body/run_at'),
+    invalid('/jobs', 'a callback to an API', { ...job, callback }, '/body/callback/connector'),
+    invalid('/jobs/batch', 'one of three', { jobs: [job, { ...job, operation: 'no' }, job] }, '/body/jobs/1'),
+    invalid('/jobs/batch', 'the last of two', { jobs: [job, { ...job, input: 1 }] }, '/body/jobs/1/input'),
+  ]
+}
+
+function onConfigs(world: World, hubUrl: string): Case[] {
+  const { names } = world
+  const path = `/connectors/${names.connector}`
+  const good = httpConnector(hubUrl, names.policy, names.secret)
+  const at = '/body/connector'
+  const put = (name: string, connector: object, where: string): Case => [
+    name,
+    'PUT',
+    path,
+    { connector, reason },
+    'config_invalid',
+    where,
+  ]
+  const to = (base_url: string) => ({ ...good, settings: { ...good.settings, base_url } })
+  const document = configDocument(world, hubUrl)
+  const policy = { timeouts: { attempt_ms: 5_000, total_ms: 1_000 } }
+  return [
+    put('an unknown kind', { ...good, kind: 'constructor' }, `${at}/kind`),
+    put('an unknown policy', { ...good, policy: 'constructor' }, `${at}/policy`),
+    put('an unknown secret ref', { ...good, secrets: { token: 'constructor' } }, `${at}/secrets/token`),
+    put(
+      'an unknown secret',
+      { ...good, secrets: { ...good.secrets, constructor: names.secret } },
+      `${at}/secrets/constructor`,
+    ),
+    put('the metadata address', to('http://169.254.169.254/latest'), `${at}/settings/base_url`),
+    put('credentials in a URL', to('https://user:password@example.com'), `${at}/settings/base_url`),
+    put('no URL', to('https://'), `${at}/settings/base_url`),
+    ['a reserved name', 'PUT', '/connectors/kinds', { connector: good, reason }, 'config_invalid', at],
+    [
+      'a policy against itself',
+      'PUT',
+      `/policies/${names.policy}`,
+      { policy, reason },
+      'config_invalid',
+      '/body/policy/timeouts/attempt_ms',
+    ],
+    [
+      'a policy that is in use',
+      'DELETE',
+      `/policies/${names.policy}?reason=x`,
+      undefined,
+      'config_invalid',
+      `/document/connectors/${names.connector}/policy`,
+    ],
+    [
+      'a connector that is in use',
+      'DELETE',
+      `/connectors/${names.callback}?reason=x`,
+      undefined,
+      'config_invalid',
+      `/document/connectors/${names.callback}`,
+    ],
+    [
+      'a config that contradicts itself',
+      'POST',
+      '/configs',
+      { document: { ...document, policies: { bad: policy } }, reason },
+      'config_invalid',
+      '/body/document/policies/bad/timeouts/attempt_ms',
+    ],
+    [
+      'a config that is nowhere',
+      'POST',
+      '/configs/activate',
+      { version: 2_147_483_647, reason },
+      'not_found',
+    ],
+  ]
+}
+
+function onControl(world: World): Case[] {
+  const { names, slug, deadJob, identityId, suspendedId } = world
+  const { connector, callback, secret, spare } = names
+  const route = { provider: 'stripe', livemode: false, connector: callback, secret_refs: [spare], reason }
+  const [routes, plans] = ['/webhook-routes', '/dlq/default/plans']
+  const [when, never] = ['2030-01-01T00:00:00Z', '2015-12-31T23:59:60Z']
+  const [ids, filter] = [[deadJob], { dead_before: when }]
+  const taken = { name: `svc:of-${slug.replace(/-dev$/, '')}`, scopes: ['orchestrator.execute'], reason }
+  const conflict = (path: string, name: string, body: unknown, at?: string): Case =>
+    at === undefined ? [name, 'POST', path, body, 'conflict'] : [name, 'POST', path, body, 'conflict', at]
+  const put = (name: string, ref: string, at: string): Case => {
+    return [`${name} as ${ref}`, 'PUT', `/secret-refs/${name}`, { ref, reason }, 'validation_error', at]
+  }
+  return [
+    invalid('/workspaces', 'production', { slug: 'first-prod', name: 'x', reason }, '/body/slug'),
+    conflict('/workspaces', 'a slug that is taken', { slug, name: 'x', reason }),
+    conflict(`/workspaces/${suspendedId}/suspend`, 'who is suspended', { reason }),
+    conflict('/identities', 'a name that is taken', taken),
+    put(spare, 'file://../../../etc/passwd', '/body/ref'),
+    put(spare, 'file:///etc/passwd', '/body/ref'),
+    put(spare, 'env://PATH/../x', '/body/ref'),
+    put(spare, 'env://', '/body/ref'),
+    put('health', 'env://A', '/path/name'),
+    ['a secret in use', 'DELETE', `/secret-refs/${secret}?reason=x`, undefined, 'conflict'],
+    invalid(routes, 'no provider', { ...route, provider: 'constructor' }, '/body/provider'),
+    invalid(routes, 'live events in dev', { ...route, livemode: true }, '/body/livemode'),
+    invalid(routes, 'a route to an API', { ...route, connector }, '/body/connector'),
+    conflict(routes, 'the secret of another route', { ...route, secret_refs: [secret] }),
+    invalid(plans, 'ids and a filter', { action: 'purge', ids, filter }, '/body'),
+    invalid(plans, 'neither ids nor a filter', { action: 'purge' }, '/body'),
+    invalid(plans, 'a stray rate', { action: 'purge', ids, rate_per_second: 1 }, '/body/rate_per_second'),
+    invalid(plans, 'never', { action: 'purge', filter: { dead_before: never } }, '/body/filter/dead_before'),
+    ['no job', 'POST', plans, { action: 'replay', ids: [identityId] }, 'not_found', '/body/ids/0'],
+    conflict('/dlq/low/plans', 'a letter of another queue', { action: 'replay', ids }, '/body/ids/0'),
+    conflict(plans, 'a letter that is in no bin', { action: 'restore', ids }, '/body/ids/0'),
+  ]
+}
+
+export function meaningless(server: ServerName, world: World, hubUrl: string): BadRequest[] {
+  const cases =
+    server === 'exec'
+      ? onExec(world)
+      : server === 'control'
+        ? [...onConfigs(world, hubUrl), ...onControl(world)]
+        : []
+  return cases.map(([name, method, path, body, code, at]) => {
+    const isPlatform = path.startsWith('/workspaces')
+    const token = server === 'exec' ? world.tokens.exec : isPlatform ? world.admin : world.tokens.control
+    return { name, wire: json(method, path, token, body), codes: [code], ...(at !== undefined && { at }) }
+  })
+}
