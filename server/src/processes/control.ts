@@ -98,7 +98,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
   jobsControl(app, { db, wakeUp, followUps: createFollowUps({ activeConfigs, clock }) })
   deadLettersControl(app, { db })
   queuesControl(app, { db })
-  eventsControl(app, platform)
+  eventsControl(app, platform, directory)
   auditControl(app, { db })
 
   return {

@@ -52,7 +52,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
     wakeUp,
     followUps: createFollowUps({ activeConfigs, clock }),
   })
-  eventsExec(app, platform)
+  eventsExec(app, platform, access.directory)
   oauthExec(app, { ...access, db, clock, lifetimeSeconds: config.tokenTtlSeconds })
 
   return {

@@ -54,6 +54,17 @@ async function authenticate(header: string | undefined): Promise<Principal> {
   }
 }
 
+/** Every workspace is active until its id is put here; the real directory has tests of its own. */
+const suspended = new Set<string>()
+const directory = {
+  find: async (id: string) => ({
+    id,
+    slug: 'test-dev',
+    environment: 'dev' as const,
+    status: suspended.has(id) ? ('suspended' as const) : ('active' as const),
+  }),
+}
+
 async function startServer(limits: Partial<StreamLimits> = {}, mount = eventsExec): Promise<TestServer> {
   const metrics = createMetrics('test', false)
   const platform = { ...database.platform, metrics }
@@ -70,7 +81,7 @@ async function startServer(limits: Partial<StreamLimits> = {}, mount = eventsExe
   app.addHook('onRequest', async (_request, reply) => {
     answers.push(reply.raw)
   })
-  mount(app, platform, { ...LIMITS, ...limits })
+  mount(app, platform, directory, { ...LIMITS, ...limits })
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
   const openStreams = async () =>
     (await metrics.registry.getSingleMetric('orchestrator_event_streams_open')?.get())?.values[0]?.value ?? 0
@@ -320,6 +331,16 @@ describe('GET /events/stream', () => {
     const quiet = await stream()
     await vi.waitFor(() => expect(quiet.text().match(/^: heartbeat$/gm)?.length).toBeGreaterThan(1))
     expect(quiet.events).toEqual([])
+  })
+
+  test('ends when its workspace is suspended, before it tells anything that came after', async () => {
+    const told = await stream()
+    await vi.waitFor(() => expect(told.lastEventId()).not.toBe(''))
+    suspended.add(tenantId)
+    await append({ type: 'later' })
+    await vi.waitFor(() => expect(told.ended()).toBe(true), { timeout: 10_000 })
+    expect(typesOf({ ...told, events: told.events.filter(({ event }) => event !== 'end') })).toEqual([])
+    expect(told.events.at(-1)).toMatchObject({ event: 'end', data: '{"reason":"workspace_suspended"}' })
   })
 
   test('ends with the token', async () => {

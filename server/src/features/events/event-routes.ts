@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import type { FastifyReply } from 'fastify'
 import { Type } from 'typebox'
+import type { Principal } from '../../platform/auth/principal.ts'
 import type { HttpServer } from '../../platform/http/server.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { Problem } from '../../problems.ts'
@@ -28,6 +29,8 @@ import { createStreamSlots } from './stream-slots.ts'
 export interface EventRouteOptions {
   /** The scope that reading needs on this plane. */
   readonly scope: string
+  /** Asked before a stream reads on: a workspace may be suspended while its token lives. */
+  readonly mayReadOn: (principal: Principal) => Promise<boolean>
   readonly stream?: Partial<StreamLimits>
 }
 
@@ -123,7 +126,8 @@ export function addEventRoutes(app: HttpServer, deps: EventDeps, options: EventR
     },
     async (request, reply) => {
       const { cursor, ...query } = request.query
-      const { tenantId, expiresAt } = request.principal
+      const { principal } = request
+      const { tenantId, expiresAt } = principal
       const filter = asFilter(query)
       // Browsers send an empty one when the last event had no id.
       const lastId = request.headers['last-event-id'] || undefined
@@ -137,8 +141,14 @@ export function addEventRoutes(app: HttpServer, deps: EventDeps, options: EventR
         release()
       }
       try {
-        const read = (from: { xid: string; seq: number }) =>
-          readEvents(db, { tenantId, filter, order: 'asc', after: from, limit: limits.sliceSize }, where)
+        const read = async (from: { xid: string; seq: number }) => {
+          if (!(await options.mayReadOn(principal))) throw SUSPENDED
+          return readEvents(
+            db,
+            { tenantId, filter, order: 'asc', after: from, limit: limits.sliceSize },
+            where,
+          )
+        }
         const first = await read(after ?? (await endOfEvents(db, tenantId)))
         const { raw, signal } = takeOver(reply, stopping.signal)
         const session = { output: raw, first, read, follower, frame, clock, expiresAt, signal, ...limits }
@@ -159,6 +169,7 @@ export function addEventRoutes(app: HttpServer, deps: EventDeps, options: EventR
 }
 
 const STOPPING = new Problem('shutting_down', 'This process is stopping.', { retryAfterSeconds: 1 })
+const SUSPENDED = new Problem('workspace_suspended', 'The workspace of this token is suspended.')
 const GONE = Symbol('the client has gone')
 
 /** Takes the answer out of Fastify's hands: head sent, signal aborted when the client goes or the process stops. */
@@ -198,8 +209,9 @@ function endStream(raw: ServerResponse, error: unknown, report: (failure: unknow
     raw.destroy()
     return
   }
-  if (error !== STOPPING) report(error)
-  raw.end(endFrame(error === STOPPING ? 'shutting_down' : 'failed'))
+  const reason = error === STOPPING ? 'shutting_down' : error === SUSPENDED ? 'workspace_suspended' : 'failed'
+  if (reason === 'failed') report(error)
+  raw.end(endFrame(reason))
 }
 
 const frame = (event: LoggedEvent): string =>

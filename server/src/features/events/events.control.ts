@@ -1,7 +1,17 @@
-import type { HttpServer } from '../../platform/http/server.ts'
+import type { HttpServer } from '../../platform/http/http-server.ts'
 import type { Platform } from '../../platform/platform.ts'
+import { mayReadOn, type WorkspaceDirectory } from '../workspaces/workspaces.ts'
 import { addEventRoutes, type StreamLimits } from './event-routes.ts'
 
 /** The event log for operators: `GET /events`, `GET /events/stream`. */
-export const eventsControl = (app: HttpServer, platform: Platform, stream?: Partial<StreamLimits>): void =>
-  addEventRoutes(app, platform, { scope: 'orchestrator.control.read', ...(stream && { stream }) })
+export const eventsControl = (
+  app: HttpServer,
+  platform: Platform,
+  directory: Pick<WorkspaceDirectory, 'find'>,
+  stream?: Partial<StreamLimits>,
+): void =>
+  addEventRoutes(app, platform, {
+    scope: 'orchestrator.control.read',
+    mayReadOn: (principal) => mayReadOn(directory, principal),
+    ...(stream && { stream }),
+  })

@@ -14,6 +14,13 @@ const limited = (principal: Principal): Principal => ({
   scopes: new Set([READ_SCOPE].filter((scope) => principal.scopes.has(scope))),
 })
 
+/** True while a caller who was let in may go on: its workspace is active, or it is a platform admin. */
+export const mayReadOn = async (
+  directory: Pick<WorkspaceDirectory, 'find'>,
+  principal: Principal,
+): Promise<boolean> =>
+  principal.roles.has(PLATFORM_ADMIN) || (await directory.find(principal.tenantId))?.status === 'active'
+
 /**
  * From the `Authorization` header to a caller whose workspace exists here and is active. Errors:
  * `auth_required` for every bad token and for a workspace that this hub does not serve, `workspace_suspended`.

@@ -15,7 +15,7 @@ import { type Change, recordAudit } from '../audit/audit.ts'
 import { WORKSPACE_CHANNEL } from './workspace-directory.ts'
 import * as sql from './workspaces.sql.ts'
 
-export { createAuthenticate, PLATFORM_ADMIN } from './authenticate.ts'
+export { createAuthenticate, mayReadOn, PLATFORM_ADMIN } from './authenticate.ts'
 export {
   createWorkspaceDirectory,
   type WorkspaceDirectory,
