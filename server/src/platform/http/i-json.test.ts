@@ -31,3 +31,8 @@ test.each([
 ])('%s is kept', (_what, text) => {
   expect(pathsOf(text)).toEqual([])
 })
+
+test('a rounded number in a very long text is refused without its place', () => {
+  expect(pathsOf(`[${'1,'.repeat(60_000)}9007199254740993]`)).toEqual(['/body'])
+  expect(pathsOf(`[${'1,'.repeat(60_000)}"9007199254740993"]`)).toEqual([])
+})
