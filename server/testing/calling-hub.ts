@@ -12,6 +12,7 @@ import {
   type ResolveSecret,
   secretNames,
 } from '../src/features/secrets/secrets.ts'
+import type { WorkspaceDirectory } from '../src/features/workspaces/workspaces.ts'
 import { createDial, type Dial } from '../src/platform/dial/dial.ts'
 import type { HttpServer } from '../src/platform/http/server.ts'
 import { type CallServer, checkedAnswers } from './checked-answers.ts'
@@ -32,6 +33,7 @@ export interface CallingHub {
   readonly access: TenantAccess
   readonly upstream: Upstream
   readonly dial: Dial
+  readonly directory: WorkspaceDirectory
   readonly activeConfigs: ActiveConfigs
   readonly resolveSecret: ResolveSecret
   readonly configDeps: ConfigDeps
@@ -72,6 +74,7 @@ export async function callingHub(audience: string): Promise<CallingHub> {
   return {
     database,
     access,
+    directory: access.directory,
     upstream,
     dial,
     activeConfigs,

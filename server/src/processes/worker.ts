@@ -43,7 +43,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
     claimDb,
     wakeUp,
     concurrency: config.workerConcurrency,
-    handler: createJobHandler({ platform, activeConfigs, dial, resolveSecret }),
+    handler: createJobHandler({ platform, activeConfigs, directory, dial, resolveSecret }),
     followUps: createFollowUps({ activeConfigs, clock: platform.clock }),
   })
 

@@ -77,6 +77,7 @@ const attempt = (change: Partial<ClaimedJob> = {}, deps: Partial<JobHandlerDeps>
   createJobHandler({
     platform: { ...hub.database.platform, log: captured.log, random: () => 0.5 },
     activeConfigs: hub.activeConfigs,
+    directory: hub.directory,
     dial: hub.dial,
     resolveSecret: hub.resolveSecret,
     ...deps,
@@ -113,6 +114,18 @@ describe('an attempt', () => {
       trace_id: 'a'.repeat(32),
     })
     expect(captured.text()).not.toContain(KEY)
+  })
+
+  test('of a suspended workspace waits and calls nobody', async () => {
+    hub.upstream.reset(silence)
+    const directory = {
+      find: async (id: string) => ({ id, slug: 'x-dev', environment: 'dev', status: 'suspended' }) as const,
+    }
+    expect(await attempt({}, { directory })).toMatchObject({
+      kind: 'snooze',
+      why: expect.stringContaining('suspended'),
+    })
+    expect(requests()).toHaveLength(0)
   })
 
   test('is told to stop and stops', async () => {

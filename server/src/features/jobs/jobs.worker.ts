@@ -13,17 +13,21 @@ import { decideRetry } from '../../resilience/retry.ts'
 import type { ActiveConfigs, ActiveConnector } from '../configs/configs.ts'
 import { findOperation, invokeOperation } from '../connectors/connectors.ts'
 import { jobSchedule } from '../policies/policies.ts'
+import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
 import { askedToWait, holdLaneBack, waitsForUpstream } from './busy-upstream.ts'
 
 export interface JobHandlerDeps {
   readonly platform: Pick<Platform, 'clock' | 'random' | 'log' | 'db'>
   readonly activeConfigs: ActiveConfigs
+  readonly directory: Pick<WorkspaceDirectory, 'find'>
   readonly dial: Dial
   readonly resolveSecret: (tenantId: string, refName: string) => Promise<Secret>
 }
 
 /** How long a job waits for the hub's own troubles; they spend no attempt. */
 const DATABASE_PAUSE_MS = 5_000
+/** How soon after the end of a suspension its jobs go on. */
+const SUSPENDED_PAUSE_MS = 30_000
 /** A connector that this hub cannot use waits for an operator or for a newer hub. */
 const UNUSABLE_PAUSE_MS = 60_000
 
@@ -58,6 +62,13 @@ function logOutcome({ platform }: JobHandlerDeps, job: ClaimedJob, outcome: Outc
 }
 
 async function attempt(deps: JobHandlerDeps, job: ClaimedJob, signal: AbortSignal): Promise<Outcome> {
+  const workspace = await deps.directory.find(job.tenantId)
+  if (workspace?.status !== 'active')
+    return {
+      kind: 'snooze',
+      delayMs: SUSPENDED_PAUSE_MS,
+      why: 'The workspace is suspended; no attempt is spent.',
+    }
   let active: ActiveConnector
   try {
     active = await deps.activeConfigs.connector(job.tenantId, job.connector, '/connector')
