@@ -6,7 +6,7 @@ import type { Sources } from './testing/source-tree.ts'
 
 const REPOSITORY = join(import.meta.dirname, '..')
 const FOLDERS = ['server', 'console', 'sdk', 'e2e', 'bench', 'torture']
-const IGNORED = new Set(['node_modules', 'coverage', 'dist', '.orchestrator'])
+const IGNORED = new Set(['node_modules', 'coverage', 'dist', 'results', '.orchestrator'])
 
 function sourcesOf(folders: readonly string[]): Sources {
   const entries = readdirSync(REPOSITORY, { withFileTypes: true }).filter(

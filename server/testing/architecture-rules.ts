@@ -111,7 +111,8 @@ export const RULES = {
 
   // Fixtures may arrange rows with the product's own statements: nothing of the product can reach them.
   '.sql.ts is private to its folder': perImport(({ path }, to) =>
-    to.endsWith('.sql.ts') && folderOf(to) !== folderOf(path) && !path.startsWith('server/testing/')
+    // Fixtures make rows and benches measure single statements; neither is part of the product.
+    to.endsWith('.sql.ts') && folderOf(to) !== folderOf(path) && !/^(server\/testing|bench)\//.test(path)
       ? `imports ${to}`
       : undefined,
   ),
