@@ -90,7 +90,7 @@ async function run(
   const schedule = makeSchedule(random, stage, seconds * 1_000)
   await mkdir(folder, { recursive: true })
 
-  say('starting the database, the sink and the hub')
+  say(`starting the database, the sink and the hub in ${home}`)
   const database = await startDatabase(home)
   endings.push(() => database.stop())
   const sinkFile = join(folder, 'sink.jsonl')
