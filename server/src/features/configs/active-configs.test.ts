@@ -232,7 +232,10 @@ describe('a name that memory does not know', () => {
     // One question after the other is under way while the change commits.
     let changed = false
     const asking = (async () => {
-      while (!changed) await configs.connector(tenantId, 'nothing').catch(() => undefined)
+      while (!changed) {
+        await configs.connector(tenantId, 'nothing').catch(() => undefined)
+        await new Promise((resolve) => setImmediate(resolve))
+      }
     })()
     await change(withConnectors('api', 'fresh'))
     await expect(configs.connector(tenantId, 'fresh')).resolves.toMatchObject({ configVersion: 2 })

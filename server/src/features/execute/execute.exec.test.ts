@@ -500,14 +500,15 @@ test('a process that stops gives up what runs, tells the caller, and records it 
   const ask = await hub.serve((app) => executeExec(app, executor))
   hub.upstream.reset(silence)
   const body = { connector: 'api', operation: 'mail', input: { id: 'i1' } }
-  const answer = ask<Result>('POST', '/execute', token, { body })
+  const answer = ask<Result>('POST', '/execute', token, { body, headers: { 'x-request-id': 'given-up' } })
   await vi.waitFor(() => expect(requests()).toHaveLength(1))
   await executor.stop()
   await own.close()
+  // Looked up before anything else is waited for: by now it must be there.
+  const [row] = await hub.query(`select outcome from request_log where request_id = 'given-up'`)
+  expect(row).toEqual({ outcome: 'shutting_down' })
   const { status, body: problem } = await answer
   expect([status, problem.code, problem.outcome]).toEqual([503, 'shutting_down', 'unknown'])
-  const [row] = await hub.query('select outcome from request_log where request_id = $1', [problem.request_id])
-  expect(row).toEqual({ outcome: 'shutting_down' })
 })
 
 test('with the database away calls go on; what they leave behind is written later', async () => {

@@ -195,9 +195,9 @@ describe('with the database away', () => {
   test('no more than a limit wait: the oldest go, and are counted', async () => {
     requestLog = open(5)
     await wire.cut()
-    const ids = record(...several(1))
+    // One is on its way while the others come; it is the oldest when it comes back.
+    const ids = record(...several(12))
     await clock.whenSleeping()
-    ids.push(...record(...several(11)))
     await wire.mend()
     await clock.advance(1_000)
     await requestLog.close()
