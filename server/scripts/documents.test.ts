@@ -1,3 +1,4 @@
+import { globSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
@@ -123,4 +124,13 @@ describe.each(['exec', 'control', 'ingress'])('the OpenAPI document of %s', (pla
     )
     expect(silent).toEqual([])
   })
+})
+
+test('every promise of the README names tests that are there', async () => {
+  const readme = await read('README.md')
+  const named = [...readme.matchAll(/`((?:server|e2e|torture)\/[^`]+\.test\.ts)`/g)].map(
+    ([, path]) => path ?? '',
+  )
+  expect(named.length).toBeGreaterThan(5)
+  expect(named.filter((path) => globSync(path, { cwd: REPOSITORY }).length === 0)).toEqual([])
 })
