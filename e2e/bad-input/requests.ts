@@ -74,6 +74,7 @@ const jobBody = ({ names }: World) => ({
   queue: 'low',
   priority: 2,
   run_at: new Date(Date.now() + 3_600_000).toISOString(),
+  expires_at: new Date(Date.now() + 7_200_000).toISOString(),
   callback: { connector: names.callback },
   metadata: { order: '17' },
 })

@@ -59,6 +59,8 @@ export interface JobRequest {
   readonly priority?: number
   /** ISO 8601. */
   readonly run_at?: string
+  /** ISO 8601; a job that has not started by then becomes a dead letter. */
+  readonly expires_at?: string
   readonly callback?: { readonly connector: string }
   readonly metadata?: Metadata
 }
@@ -79,6 +81,7 @@ export interface Job {
   readonly operation: string
   readonly attempts: number
   readonly next_run_at: string | null
+  readonly expires_at: string | null
   readonly created_at: string
   readonly finished_at: string | null
   readonly input: unknown

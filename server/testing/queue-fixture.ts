@@ -127,6 +127,6 @@ export const silence = run<{ readonly nodeId: string }>(
 /** Forgets every job, so that a runner of the next test finds only that test's jobs. */
 export const clearQueue = run<undefined>(
   'test.clear_queue',
-  'truncate job, job_payload, job_ready, job_run, job_deferred, job_dead, job_attempt, idem, node',
+  'truncate job, job_payload, job_ready, job_run, job_deferred, job_dead, job_attempt, job_expiry, idem, node',
   () => [],
 )

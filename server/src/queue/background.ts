@@ -1,6 +1,7 @@
 import type { Db } from '../platform/db/db.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { Attempts } from './attempts.ts'
+import { expire } from './expire.ts'
 import type { Heart } from './heart.ts'
 import { createHousekeeping } from './housekeeping.ts'
 import type { FollowUps } from './job.ts'
@@ -13,6 +14,7 @@ import type { WakeUp } from './wake-up.ts'
 export interface Timing {
   readonly beatMs: number
   readonly rescueMs: number
+  readonly expireMs: number
   readonly discoverMs: number
   readonly housekeepingMs: number
   /** Without a confirmed beat for this long the node stops its work; less than `RESCUE_LIMITS.deadAfterMs`. */
@@ -22,6 +24,7 @@ export interface Timing {
 export const TIMING: Timing = {
   beatMs: 3_000,
   rescueMs: 5_000,
+  expireMs: 1_000,
   discoverMs: 1_000,
   housekeepingMs: 15_000,
   silentMs: 10_000,
@@ -67,6 +70,12 @@ export function createBackground(options: BackgroundOptions): Background {
     if (fates.retried + fates.dead + fates.cancelled > 0) log.warn(fates, 'jobs of lost workers rescued')
   }
 
+  const expireRound = async (): Promise<void> => {
+    const { expired, lanes } = await expire(claimDb, { followUps, log })
+    metrics.expired.inc(expired)
+    wakeUp.hint(lanes)
+  }
+
   const housekeeping = createHousekeeping({
     db,
     owner: options.nodeId,
@@ -106,6 +115,7 @@ export function createBackground(options: BackgroundOptions): Background {
         every('heartbeat', timing.beatMs, beat),
         every('watch', WATCH_MS, stopWhenSilent),
         every('rescue', timing.rescueMs, rescueRound),
+        every('expire', timing.expireMs, expireRound),
         every('housekeeping', timing.housekeepingMs, housekeeping),
       ]
     },

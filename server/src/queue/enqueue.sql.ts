@@ -33,6 +33,7 @@ const toRecord = (job: NewJob, ord: number) => ({
   inbox_id: job.inboxId,
   created_by: job.createdBy,
   run_at: job.runAt,
+  expires_at: job.expiresAt,
   request_id: job.call.requestId,
   correlation_id: job.call.correlationId,
   trace_id: job.call.traceId,

@@ -43,6 +43,8 @@ export interface NewJob {
   readonly priority?: Priority
   /** Not before this moment; absent or past = now. */
   readonly runAt?: Date
+  /** A job that has not started an attempt by then never will: it ends as a dead letter, reason `expired`. */
+  readonly expiresAt?: Date
   readonly metadata?: Readonly<Record<string, unknown>>
   readonly completion?: Completion
   /** The config version that was active when the job was accepted. */

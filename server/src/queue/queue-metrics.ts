@@ -7,6 +7,7 @@ const create = (metrics: Metrics) => ({
   settled: metrics.counter('jobs_settled_total', 'Leases ended by this process', ['queue', 'outcome']),
   stale: metrics.counter('jobs_stale_settlements_total', 'Settlements refused because the lease was lost'),
   rescued: metrics.counter('jobs_rescued_total', 'Jobs taken from dead workers', ['fate']),
+  expired: metrics.counter('jobs_expired_total', 'Jobs that did not start in time and became dead letters'),
   promoted: metrics.counter('jobs_promoted_total', 'Deferred jobs that became ready'),
   running: metrics.gauge('jobs_running', 'Attempts that this process runs now', ['queue']),
   startDelay: metrics.histogram(

@@ -18,6 +18,7 @@ export interface ReadRow {
   readonly created_by: string
   readonly created_at: Date
   readonly run_at: Date | null
+  readonly expires_at: Date | null
   readonly started_at: Date | null
   readonly finished_at: Date | null
   readonly cancel_requested_at: Date | null
@@ -41,7 +42,7 @@ const COLUMNS = `j.id, j.queue, j.priority, j.connector, j.operation, j.config_v
   (select p.metadata from job_payload p where p.tenant_id = j.tenant_id and p.job_id = j.id) as metadata,
   (select x.reason from job_dead x where x.tenant_id = j.tenant_id and x.job_id = j.id) as dead_reason,
   coalesce(j.replays, 0) as replays, j.idempotency_key, j.inbox_id, j.created_by, j.created_at, coalesce(d.run_at, j.run_at) as run_at,
-  r.started_at, j.finished_at, r.cancel_requested_at, j.request_id, j.correlation_id,
+  j.expires_at, r.started_at, j.finished_at, r.cancel_requested_at, j.request_id, j.correlation_id,
   j.trace_id,
   ${STATE} as state,
   case when j.state <> 'queued' then j.attempts

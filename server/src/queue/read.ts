@@ -30,6 +30,8 @@ export interface JobView {
   readonly createdAt: Date
   /** The next time it may run, or the one asked for at the enqueue. */
   readonly runAt: Date | null
+  /** After it no attempt starts. */
+  readonly expiresAt: Date | null
   /** Of the running attempt. */
   readonly startedAt: Date | null
   readonly finishedAt: Date | null
@@ -132,6 +134,7 @@ const toView = (row: ReadRow): JobView => ({
   createdBy: row.created_by,
   createdAt: row.created_at,
   runAt: row.run_at,
+  expiresAt: row.expires_at,
   startedAt: row.started_at,
   finishedAt: row.finished_at,
   cancelRequestedAt: row.cancel_requested_at,

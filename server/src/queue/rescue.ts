@@ -1,6 +1,6 @@
 import type { Db } from '../platform/db/db.ts'
 import type { Log } from '../platform/log.ts'
-import { Problem } from '../problems.ts'
+import { endInBatches } from './end-in-batches.ts'
 import type { EndedJob, FollowUps, LaneKey } from './job.ts'
 import { factsOf } from './job-row.ts'
 import { type RescuedRow, rescueLost } from './rescue.sql.ts'
@@ -23,42 +23,19 @@ export interface Rescued {
   readonly lanes: readonly LaneKey[]
 }
 
-/** Jobs per statement. */
-const BATCH = 200
-
 /**
  * Takes every job from nodes that went silent and from attempts that overran, and puts it back, or ends it as
- * poison. Any node may do this at any time: rows that another rescuer holds are skipped. Follow-ups that fail
- * are left out in the end: a broken one must not keep all others from being rescued.
+ * poison. Any node may do this at any time: rows that another rescuer holds are skipped.
  */
 export async function rescue(
   db: Db,
   options: { readonly limits: RescueLimits; readonly followUps?: FollowUps | undefined; readonly log: Log },
 ): Promise<Rescued> {
-  const rows: RescuedRow[] = []
-  const lanes: LaneKey[] = []
-  let limit = BATCH
-  let followUps = options.followUps
-  for (;;) {
-    try {
-      const found = await db.transaction(async (tx) => {
-        const rescued = await rescueLost(tx, { ...options.limits, limit })
-        const ended = rescued.flatMap(endedOf)
-        if (followUps && ended.length > 0) lanes.push(...(await followUps(tx, ended)))
-        return rescued
-      })
-      rows.push(...found)
-      if (found.length < limit) break
-      limit = BATCH
-      followUps = options.followUps
-    } catch (error) {
-      if ((error instanceof Problem && error.code === 'database_unavailable') || followUps === undefined)
-        throw error
-      options.log.error({ err: error }, 'follow-ups of rescued jobs failed')
-      if (limit === 1) followUps = undefined
-      limit = 1
-    }
-  }
+  const { rows, lanes } = await endInBatches(db, {
+    ...options,
+    end: (tx, limit) => rescueLost(tx, { ...options.limits, limit }),
+    endedOf,
+  })
   const count = (fate: RescuedRow['fate']) => rows.filter((row) => row.fate === fate).length
   return { retried: count('retry'), dead: count('dead'), cancelled: count('cancelled'), lanes }
 }

@@ -24,6 +24,7 @@ const view = (job: JobView) => ({
   attempts: job.attempts,
   replays: job.replays,
   next_run_at: WAITING.has(job.state) ? iso(job.runAt) : null,
+  expires_at: iso(job.expiresAt),
   created_at: job.createdAt.toISOString(),
   finished_at: iso(job.finishedAt),
   created_by: job.createdBy,

@@ -121,6 +121,7 @@ describe('a job', () => {
         attempts: 0,
         replays: 0,
         next_run_at: null,
+        expires_at: null,
         created_at: queued_at,
         finished_at: null,
         created_by: 'svc:test',
@@ -158,6 +159,9 @@ describe('a job', () => {
     const runAt = inMs(DAY)
     const later = await submit({ run_at: runAt })
     expect((await jobOf(later.body.job_id)).job).toMatchObject({ state: 'scheduled', next_run_at: runAt })
+    const expiresAt = inMs(2 * DAY)
+    const expiring = await submit({ run_at: runAt, expires_at: expiresAt })
+    expect((await jobOf(expiring.body.job_id)).job).toMatchObject({ expires_at: expiresAt })
     for (const passed of [inMs(-1), '2001-02-03T04:05:06+07:00', '0000-01-01T00:00:00Z']) {
       const now = await submit({ run_at: passed })
       expect([now.status, (await jobOf(now.body.job_id)).job.state]).toEqual([202, 'queued'])
@@ -222,6 +226,9 @@ describe('a bad job', () => {
     ['a time without a zone', { run_at: '2026-12-01T10:00:00' }, 400, '/body/run_at'],
     ['a leap second', { run_at: '2026-12-31T23:59:60Z' }, 400, '/body/run_at'],
     ['a time too far ahead', { run_at: inMs(30 * DAY + 60_000) }, 400, '/body/run_at'],
+    ['an expiry that has passed', { expires_at: inMs(-1_000) }, 400, '/body/expires_at'],
+    ['an expiry too far ahead', { expires_at: inMs(30 * DAY + 60_000) }, 400, '/body/expires_at'],
+    ['an expiry before the start', { run_at: inMs(2 * DAY), expires_at: inMs(DAY) }, 400, '/body/expires_at'],
     ['a callback to nobody', { callback: { connector: 'nothing' } }, 400, '/body/callback/connector'],
     ['a callback to an API', { callback: { connector: 'crm' } }, 400, '/body/callback/connector'],
     ['a callback with more', { callback: { connector: 'product', url: 'x' } }, 400, '/body/callback/url'],

@@ -35,6 +35,11 @@ export const NewJobBody = Type.Object(
       }),
     ),
     run_at: Type.Optional(Time('Not before this moment, at most 30 days ahead. Absent or past: now.')),
+    expires_at: Type.Optional(
+      Time(
+        'A job that has not started an attempt by this moment never will, also while it is retried: it becomes a dead letter with the reason `expired`. After `run_at`, at most 30 days ahead.',
+      ),
+    ),
     callback: Type.Optional(
       Type.Object(
         { connector: { ...ConnectorName, description: 'Connector of kind `callback`.' } },
@@ -98,6 +103,7 @@ export const JobView = Type.Object({
   attempts: Type.Integer({ description: 'Attempts spent so far, since its last replay.' }),
   replays: Type.Integer({ description: 'How often it was a dead letter and was replayed.' }),
   next_run_at: OrNull(Time('When the next attempt is due.')),
+  expires_at: OrNull(Time('After this moment no attempt starts.')),
   created_at: Time('When it was accepted.'),
   finished_at: OrNull(Time('When it ended.')),
   created_by: Type.String({ description: 'Subject of the token, or the webhook route, that made it.' }),

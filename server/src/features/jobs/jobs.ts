@@ -100,6 +100,8 @@ function newJob(
   findOperation(connector, body.operation, `${path}/operation`).validateInput(body.input, `${path}/input`)
   if (body.callback) requireCallback(config, body.callback.connector, `${path}/callback/connector`)
   const runAt = body.run_at === undefined ? undefined : startTime(clock, body.run_at, `${path}/run_at`)
+  const expiresAt =
+    body.expires_at === undefined ? undefined : expiry(clock, runAt, body.expires_at, `${path}/expires_at`)
   return {
     id: newId(),
     tenantId: principal.tenantId,
@@ -111,6 +113,7 @@ function newJob(
     // Its range has been checked by the schema.
     ...(body.priority !== undefined && { priority: body.priority as Priority }),
     ...(runAt && { runAt }),
+    ...(expiresAt && { expiresAt }),
     ...(body.metadata && { metadata: body.metadata }),
     ...(body.callback && { completion: { callback: body.callback } }),
     configVersion,
@@ -128,14 +131,26 @@ function requireCallback(config: ActiveConfig, name: string, path: string): void
   if (kind !== 'callback') throw fault(path, 'is not a connector of kind callback')
 }
 
-/** Undefined for a moment that has passed: the job runs at once. */
-function startTime(clock: Clock, text: string, path: string): Date | undefined {
-  const runAt = new Date(text)
-  const aheadMs = runAt.getTime() - clock.now()
+function momentOf(clock: Clock, text: string, path: string): Date {
+  const moment = new Date(text)
+  const aheadMs = moment.getTime() - clock.now()
   // The schema's format takes some texts that name no moment here, leap seconds for one.
   if (Number.isNaN(aheadMs)) throw fault(path, 'is not a moment that the hub can read')
   if (aheadMs > HORIZON_DAYS * DAY_MS) throw fault(path, `must be at most ${HORIZON_DAYS} days ahead`)
-  return aheadMs > 0 ? runAt : undefined
+  return moment
+}
+
+/** Undefined for a moment that has passed: the job runs at once. */
+function startTime(clock: Clock, text: string, path: string): Date | undefined {
+  const runAt = momentOf(clock, text, path)
+  return runAt.getTime() > clock.now() ? runAt : undefined
+}
+
+function expiry(clock: Clock, runAt: Date | undefined, text: string, path: string): Date {
+  const expiresAt = momentOf(clock, text, path)
+  if (expiresAt.getTime() <= clock.now()) throw fault(path, 'has passed: the job could never start')
+  if (runAt && expiresAt <= runAt) throw fault(path, 'must be after run_at')
+  return expiresAt
 }
 
 export interface CancelDeps {
