@@ -7,6 +7,7 @@ import { newId } from '../../platform/ids.ts'
 import { createEnqueuer } from '../../queue/enqueuer.ts'
 import type { LaneKey } from '../../queue/job.ts'
 import { createWakeUp, type WakeUp } from '../../queue/wake-up.ts'
+import type { ConfigDocument } from '../configs/configs.ts'
 import { jobsExec } from './jobs.exec.ts'
 import { createFollowUps } from './jobs.ts'
 
@@ -38,35 +39,7 @@ beforeAll(async () => {
   call = await hub.serve((app) =>
     jobsExec(app, { db, clock: systemClock, activeConfigs, enqueuer, wakeUp, followUps }),
   )
-  await hub.configure({
-    policies: {},
-    connectors: {
-      crm: {
-        kind: 'http',
-        settings: {
-          base_url: hub.upstream.url,
-          operations: {
-            'contact.create': {
-              method: 'POST',
-              path: '/contacts',
-              body: '{{input}}',
-              input: {
-                type: 'object',
-                properties: { name: { type: 'string', minLength: 1 }, age: { type: 'integer' } },
-                required: ['name'],
-              },
-            },
-            anything: { method: 'POST', path: '/', body: '{{input}}' },
-          },
-        },
-      },
-      product: {
-        kind: 'callback',
-        settings: { url: `${hub.upstream.url}/hooks` },
-        secrets: { signing_secret: 'signing' },
-      },
-    },
-  })
+  await hub.configure(DOCUMENT())
 })
 beforeEach(async () => {
   token = await hub.access.bearer(hub.tenantId, { scopes: SCOPES })
@@ -77,6 +50,38 @@ beforeEach(async () => {
 afterAll(async () => {
   await wakeUp.close()
   await hub.close()
+})
+
+const crm = () => ({
+  kind: 'http',
+  settings: {
+    base_url: hub.upstream.url,
+    operations: {
+      'contact.create': {
+        method: 'POST',
+        path: '/contacts',
+        body: '{{input}}',
+        input: {
+          type: 'object',
+          properties: { name: { type: 'string', minLength: 1 }, age: { type: 'integer' } },
+          required: ['name'],
+        },
+      },
+      anything: { method: 'POST', path: '/', body: '{{input}}' },
+    },
+  },
+})
+const DOCUMENT = (more: ConfigDocument['connectors'] = { passing: crm() }): ConfigDocument => ({
+  policies: {},
+  connectors: {
+    crm: crm(),
+    product: {
+      kind: 'callback',
+      settings: { url: `${hub.upstream.url}/hooks` },
+      secrets: { signing_secret: 'signing' },
+    },
+    ...more,
+  },
 })
 
 const JOB = { connector: 'crm', operation: 'contact.create', input: { name: 'Ada' } }
@@ -122,10 +127,11 @@ describe('a job', () => {
         replays: 0,
         next_run_at: null,
         expires_at: null,
+        expires_at: null,
         created_at: queued_at,
         finished_at: null,
         created_by: 'svc:test',
-        config_version: 1,
+        config_version: expect.any(Number),
         inbox_id: null,
         correlation_id: 'order-17',
         trace_id,
@@ -206,6 +212,22 @@ describe('an Idempotency-Key', () => {
     expect(foreign).toMatchObject({ status: 404, body: { code: 'connector_not_found' } })
   })
 
+  test('gives the first job also when its connector has gone since', async () => {
+    const first = await submit({ connector: 'passing' }, same)
+    await hub.configure(DOCUMENT({}))
+    const [again, other] = [
+      await submit({ connector: 'passing' }, same),
+      await submit({ connector: 'passing' }, { 'idempotency-key': 'another' }),
+    ]
+    await hub.configure(DOCUMENT())
+    expect(again).toMatchObject({
+      status: 202,
+      headers: { 'idempotent-replayed': 'true' },
+      body: { job_id: first.body.job_id, queued_at: first.body.queued_at },
+    })
+    expect(other).toMatchObject({ status: 404, body: { code: 'connector_not_found' } })
+  })
+
   test('of a refused request is free for the request that is mended', async () => {
     expect((await submit({ input: {} }, same)).status).toBe(422)
     expect((await submit({}, same)).status).toBe(202)
@@ -272,7 +294,7 @@ describe('a batch', () => {
       [{ name: 'two' }, 'scheduled', 'default'],
       [{ type: 'x' }, 'queued', 'webhook'],
     ])
-    expect(woken.map(({ lane }) => lane)).toEqual(expect.arrayContaining([1, 2]))
+    expect(woken.map(({ queue }) => queue)).toEqual(expect.arrayContaining(['default', 'webhook']))
   })
 
   test('with bad jobs stores nothing, and names every one of them', async () => {

@@ -16,6 +16,7 @@ import { cancelJob } from '../../queue/cancel.ts'
 import { enqueueJobs } from '../../queue/enqueue.ts'
 import type { Enqueuer } from '../../queue/enqueuer.ts'
 import type { EnqueuedJob, FollowUps, NewJob, Priority } from '../../queue/job.ts'
+import { jobOfKey } from '../../queue/job-of-key.ts'
 import type { WakeUp } from '../../queue/wake-up.ts'
 import type { ActiveConfig, ActiveConfigs } from '../configs/configs.ts'
 import { findOperation } from '../connectors/connectors.ts'
@@ -50,8 +51,17 @@ export async function submitJob(
   body: NewJobBody,
   dedupe?: NewJob['dedupe'],
 ): Promise<EnqueuedJob> {
-  const config = await deps.activeConfigs.get(caller.principal.tenantId, namesIn([body]))
-  const job = newJob(config, deps.clock, caller, body, '/body')
+  const { tenantId } = caller.principal
+  const config = await deps.activeConfigs.get(tenantId, namesIn([body]))
+  let job: NewJob
+  try {
+    job = newJob(config, deps.clock, caller, body, '/body')
+  } catch (error) {
+    // What was accepted once stays accepted, whatever the config and the clock say now.
+    const first = dedupe && (await jobOfKey(deps.db, tenantId, dedupe))
+    if (first) return first
+    throw error
+  }
   return deps.enqueuer.enqueue(dedupe ? { ...job, dedupe } : job)
 }
 
