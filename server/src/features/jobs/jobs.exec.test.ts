@@ -127,7 +127,6 @@ describe('a job', () => {
         replays: 0,
         next_run_at: null,
         expires_at: null,
-        expires_at: null,
         created_at: queued_at,
         finished_at: null,
         created_by: 'svc:test',
