@@ -82,6 +82,7 @@ export function createBackground(options: BackgroundOptions): Background {
     metrics,
     log,
     now: () => clock.monotonic(),
+    revived: (lanes) => wakeUp.hint(lanes),
   })
 
   /** Others may have taken our jobs by now: what still runs here would run twice. */

@@ -1,3 +1,4 @@
+import type { Db } from '../platform/db/db.ts'
 import type { Queryable } from '../platform/db/statement.ts'
 import type { Log } from '../platform/log.ts'
 import {
@@ -8,9 +9,10 @@ import {
   measureDepth,
   removeExpiredKeys,
 } from './housekeeping.sql.ts'
-import { QUEUES, type QueueName } from './job.ts'
+import { type LaneKey, QUEUES, type QueueName } from './job.ts'
 import { removeDeadNodes } from './node.sql.ts'
 import type { QueueMetrics } from './queue-metrics.ts'
+import { createReconciler } from './reconcile.ts'
 
 const LEADER = 'queue_housekeeping'
 const LEAD_MS = 60_000
@@ -19,12 +21,14 @@ const EVERY_MS = 3_600_000
 const KEYS_PER_STATEMENT = 1_000
 
 export interface HousekeepingOptions {
-  readonly db: Queryable
+  readonly db: Db
   readonly owner: string
   readonly metrics: QueueMetrics
   readonly log: Log
   /** Monotonic milliseconds. */
   now(): number
+  /** Lanes that got jobs back. */
+  revived(lanes: readonly LaneKey[]): void
 }
 
 /**
@@ -43,8 +47,10 @@ export function createHousekeeping({
   metrics,
   log,
   now,
+  revived,
 }: HousekeepingOptions): () => Promise<void> {
   let hourlyAt = now()
+  const reconcile = createReconciler(db, { log, repaired: (fault) => metrics.repaired.inc({ fault }) })
 
   const sample = async (): Promise<void> => {
     const depths = await measureDepth(db, undefined)
@@ -75,5 +81,7 @@ export function createHousekeeping({
     if (now() < hourlyAt) return
     await hourly()
     hourlyAt = now() + EVERY_MS
+    // After the date of the next round is set: should it fail, on a day too big to be read, it waits its hour.
+    revived((await reconcile()).lanes)
   }
 }

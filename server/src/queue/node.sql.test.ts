@@ -44,6 +44,12 @@ const age = run<{ readonly nodeId: string }>(
   ({ nodeId }) => [nodeId],
 )
 
+const loseJob = run<{ readonly id: string }>(
+  'test.lose_job',
+  'delete from job_ready where job_id = $1',
+  ({ id }) => [id],
+)
+
 async function enqueue(count = 1) {
   const tenantId = newId()
   const jobs = Array.from({ length: count }, () => sampleJob({ tenantId }))
@@ -211,13 +217,24 @@ describe('housekeeping', () => {
     const metrics = queueMetrics(fixture.platform.metrics)
     const owner = newId()
     const { log } = fixture.platform
-    const housekeeping = createHousekeeping({ db: fixture.db, owner, metrics, log, now: () => 0 })
-    await enqueue(3)
+    const revived: LaneKey[] = []
+    const housekeeping = createHousekeeping({
+      db: fixture.db,
+      owner,
+      metrics,
+      log,
+      now: () => 0,
+      revived: (lanes) => revived.push(...lanes),
+    })
+    const [lost] = await enqueue(4)
+    await loseJob(fixture.db, { id: lost?.id ?? '' })
     await dropLastPartition(fixture.db, undefined)
     await housekeeping()
     const ready = async () =>
       (await metrics.ready.get()).values.find(({ labels }) => labels.queue === 'default')?.value
     expect(await ready()).toBe(3)
+    // What was lost is found in the hourly part.
+    expect(revived).toMatchObject([{ tenantId: lost?.tenantId }])
     expect((await lastPartition(fixture.db, undefined)).there).toBe(true)
     await usurp(fixture.db, undefined)
     await housekeeping()

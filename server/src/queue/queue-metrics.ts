@@ -8,6 +8,9 @@ const create = (metrics: Metrics) => ({
   stale: metrics.counter('jobs_stale_settlements_total', 'Settlements refused because the lease was lost'),
   rescued: metrics.counter('jobs_rescued_total', 'Jobs taken from dead workers', ['fate']),
   expired: metrics.counter('jobs_expired_total', 'Jobs that did not start in time and became dead letters'),
+  repaired: metrics.counter('jobs_repaired_total', 'Unfinished jobs found in none or several places', [
+    'fault',
+  ]),
   promoted: metrics.counter('jobs_promoted_total', 'Deferred jobs that became ready'),
   running: metrics.gauge('jobs_running', 'Attempts that this process runs now', ['queue']),
   startDelay: metrics.histogram(

@@ -23,7 +23,9 @@
  * 5. What must happen with the end of a job (`FollowUps`) commits with it.
  *
  * `enqueue.ts` and `enqueuer.ts` put jobs in, `cancel.ts` takes them out, `dead-letters.ts` brings them back,
- * `read.ts` shows them, `lane-policy.ts` steers lanes; this file builds the runner of a worker process.
+ * `expire.ts` ends those that did not start in time (waiting ──► dead), `reconcile.ts` mends what breaks invariant
+ * 1, `read.ts` and `depth.ts` show them, `lane-policy.ts` and `pause.ts` steer lanes; this file builds the runner
+ * of a worker process.
  */
 import { hostname } from 'node:os'
 import type { Db } from '../platform/db/db.ts'
