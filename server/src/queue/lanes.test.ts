@@ -108,6 +108,22 @@ describe('lanes', () => {
     expect(reserved.map(({ queue, take }) => [queue, take])).toEqual([['critical', 5]])
   })
 
+  test('low keeps its share of the places under a default that never runs dry, also one place at a time', () => {
+    const lanes = createLanes(() => 0)
+    lanes.hint(Array.from({ length: 200 }, (_, at) => key(`tenant-${at}`, 1)))
+    lanes.hint([key('a', 1, 'low')])
+    const takesOf = (places: number, rounds: number) => {
+      let low = 0
+      for (let round = 0; round < rounds; round += 1)
+        low += total(lanes.plan({ shared: places, reserved: 0 }).filter(({ queue }) => queue === 'low'))
+      return low
+    }
+    // One of three places: the weights are 2 and 1.
+    expect(takesOf(1, 300)).toBe(100)
+    // More lanes than one claim asks.
+    expect(takesOf(150, 10)).toBeGreaterThanOrEqual(10 * 30)
+  })
+
   test('a hint that arrives during a claim outlives its "drained"', () => {
     const lanes = createLanes(() => 0)
     lanes.hint([key('a')])
