@@ -31,8 +31,8 @@ function story(
     ...told.send,
   }
   const job: JobRow = {
-    ...{ tenant: TENANT, id, lane: 1, connector: 'ledger', state: 'done', attempts: 1, key: null },
-    ...{ send: send.send, callback_of: null, wants_callback: false },
+    ...{ tenant: TENANT, id, queue: 2, priority: 3, connector: 'ledger', state: 'done', attempts: 1 },
+    ...{ key: null, expires: null, send: send.send, callback_of: null, wants_callback: false },
     ...told.job,
   }
   const attempts = (told.attempts ?? [{}]).map((attempt, at) => ({
@@ -57,11 +57,11 @@ function story(
 
 function judge(
   stories: readonly ReturnType<typeof story>[],
-  rest: { readonly troubles?: readonly Trouble[] } & Partial<Tables> = {},
+  rest: Partial<Pick<History, 'troubles' | 'caps' | 'leases'> & Tables> = {},
 ): Verdict {
-  const { troubles = [], ...tables } = rest
+  const { troubles = [], caps = [], leases = [], ...tables } = rest
   return check({
-    ...{ seed: 1, seconds: 1, staleRefused: 0, hurried: false, troubles },
+    ...{ seed: 1, seconds: 1, staleRefused: 0, hurried: false, leases, caps, troubles },
     sends: stories.flatMap(({ sends }) => sends),
     requests: stories.flatMap(({ requests }) => requests),
     nodes: [
@@ -72,7 +72,7 @@ function judge(
       jobs: stories.flatMap(({ jobs }) => jobs),
       attempts: stories.flatMap(({ attempts }) => attempts),
       events: stories.flatMap(({ events }) => events),
-      ...{ places: [], dead: [], caps: [], readAt: T + 60_000 },
+      ...{ places: [], dead: [], readAt: T + 60_000 },
       ...tables,
     },
   })
@@ -289,7 +289,7 @@ describe('leases', () => {
 })
 
 describe('caps', () => {
-  const caps = [{ tenant: TENANT, lane: 1, max: 1 }]
+  const caps = [{ tenant: TENANT, connector: 'ledger', max: 1 }]
 
   test('two leases at once are one too many, one after the other are not', () => {
     expect(faultsOf(judge([story(), story()], { caps }))).toEqual(['over_cap'])
@@ -298,11 +298,11 @@ describe('caps', () => {
       requests: [{ start: T + 110, end: T + 190 }],
     }
     expect(faultsOf(judge([story(), story(after)], { caps }))).toEqual([])
-    const elsewhere = story({ job: { lane: 2 } })
+    const elsewhere = story({ job: { connector: 'mailer' } })
     expect(faultsOf(judge([story(), elsewhere], { caps }))).toEqual([])
-    expect(faultsOf(judge([story(), elsewhere], { caps: [{ tenant: TENANT, lane: null, max: 1 }] }))).toEqual(
-      ['over_cap'],
-    )
+    expect(
+      faultsOf(judge([story(), elsewhere], { caps: [{ tenant: TENANT, connector: null, max: 1 }] })),
+    ).toEqual(['over_cap'])
   })
 
   test('an effect that outlives its lease takes no place', () => {
@@ -337,10 +337,32 @@ describe('caps', () => {
 
 test('a takeover lasts from the kill to the next start; other ends of a lease are none', () => {
   const verdict = judge([story(TAKEN_OVER), story()], { troubles: [KILL] })
-  expect(verdict.takeover).toEqual({ kills: 1, jobs: 1, p50: 19_950, p99: 19_950, max: 19_950 })
+  const once = (ms: number) => ({ count: 1, p50: ms, p99: ms, max: ms })
+  const never = { count: 0, p50: null, p99: null, max: null }
+  expect(verdict.takeover).toEqual({
+    ...{ kills: 1, rescued: once(17_950), started: once(19_950), startedUnderCap: never },
+  })
+  const caps = [{ tenant: TENANT, connector: null, max: 5 }]
+  const capped = judge([story(TAKEN_OVER)], { troubles: [KILL], caps })
+  expect(capped.takeover).toMatchObject({ started: never, startedUnderCap: once(19_950) })
   expect(percentile([4, 1, 3, 2], 0.5)).toBe(2)
   expect(percentile([4, 1, 3, 2], 0.99)).toBe(4)
   expect(percentile([], 0.5)).toBeNull()
+})
+
+test('a lease that was seen and left no attempt is a claim whose answer was lost', () => {
+  const seen = story()
+  const { job = '', lease = 0 } = seen.attempts[0] ?? {}
+  const known = { lease, job, node: 'node-1', started: T, seen: T + 50 }
+  const lost = { ...known, lease: 999, started: T - 9_000, seen: T - 2_000 }
+  const verdict = judge([seen], { leases: [known, lost] })
+  expect(verdict.lostClaims).toMatchObject({ count: 1, max: 7_000 })
+  expect(verdict.sound).toBe(true)
+})
+
+test('an attempt that starts after its job has expired is a fault', () => {
+  expect(faultsOf(judge([story({ job: { expires: T - 2_000 } })]))).toEqual(['late'])
+  expect(faultsOf(judge([story({ job: { expires: T + 50 } })]))).toEqual([])
 })
 
 test('a process that ended by itself is a fault', () => {

@@ -7,7 +7,7 @@ import { checkEffects, type EffectFigures } from './check/effects.ts'
 import { openLedger } from './check/ledger.ts'
 import { checkPlaces } from './check/places.ts'
 import { checkSends, type SendFigures } from './check/sends.ts'
-import { measureTakeovers, type TakeoverFigures } from './check/takeovers.ts'
+import { measureLostClaims, measureTakeovers, type Spread, type TakeoverFigures } from './check/takeovers.ts'
 import { checkEvents } from './check/timelines.ts'
 import type { Disturbance, History, JobRow } from './history.ts'
 
@@ -21,6 +21,7 @@ export const FAULTS = {
   torn: 'a batch that is stored in part',
   unasked: 'refused, and stored all the same',
   misplaced: 'not in exactly one of ready, run and deferred',
+  late: 'an attempt that started after its job had expired',
   stranger: 'a lease ended by somebody who did not hold it',
   unexplained: 'an effect was repeated without a cause',
   unaccounted: 'a request that belongs to no attempt',
@@ -41,6 +42,7 @@ export interface Verdict {
   readonly caps: readonly CapFigures[]
   readonly staleRefused: number
   readonly takeover: TakeoverFigures
+  readonly lostClaims: Spread
   readonly hurried: boolean
   readonly troubles: Readonly<Partial<Record<Disturbance, number>>>
   /** Sentences; empty = it did not happen. */
@@ -64,6 +66,7 @@ export function check(history: History): Verdict {
     torn: sends.torn,
     unasked: sends.unasked,
     misplaced: places.misplaced,
+    late: effects.late,
     stranger: effects.strangers,
     unexplained: effects.unexplained,
     unaccounted: effects.unaccounted,
@@ -83,6 +86,7 @@ export function check(history: History): Verdict {
     caps: caps.figures,
     staleRefused: history.staleRefused,
     takeover: measureTakeovers(ledger),
+    lostClaims: measureLostClaims(ledger),
     hurried: history.hurried,
     troubles,
     faults,

@@ -82,8 +82,11 @@ export interface Trouble {
 export interface JobRow {
   readonly tenant: string
   readonly id: string
-  readonly lane: number
+  readonly queue: number
+  readonly priority: number
   readonly connector: string
+  /** No attempt may start after this moment. */
+  readonly expires: number | null
   readonly state: 'queued' | 'done' | 'cancelled' | 'dead'
   readonly attempts: number
   readonly key: string | null
@@ -114,8 +117,8 @@ export interface PlaceRow {
 
 export interface CapRow {
   readonly tenant: string
-  /** Null = of the whole tenant. */
-  readonly lane: number | null
+  /** Null = of the whole workspace. */
+  readonly connector: string | null
   readonly max: number
 }
 
@@ -125,8 +128,17 @@ export interface Tables {
   readonly places: readonly PlaceRow[]
   readonly dead: readonly string[]
   readonly events: readonly { readonly job: string; readonly type: string; readonly count: number }[]
-  readonly caps: readonly CapRow[]
   readonly readAt: number
+}
+
+/** A lease that was seen to live for some seconds. */
+export interface HeldLease {
+  readonly lease: number
+  readonly job: string
+  readonly node: string
+  readonly started: number
+  /** When it was last seen. */
+  readonly seen: number
 }
 
 export interface History {
@@ -138,6 +150,9 @@ export interface History {
   /** Which process a node was. */
   readonly nodes: readonly { readonly node: string; readonly process: string }[]
   readonly tables: Tables
+  /** As the run configured them. */
+  readonly caps: readonly CapRow[]
+  readonly leases: readonly HeldLease[]
   /** As the workers counted them. */
   readonly staleRefused: number
   /** Workers were declared dead at once, so that a short run sees a rescue: its takeover times say nothing. */

@@ -47,6 +47,8 @@ const LAST_WORDS_MS = 15_000
 const SCRIPTS: Readonly<Record<Script, number>> = { ok: 80, flaky: 6, busy: 4, drop: 7, refuse: 3 }
 const QUEUES = { critical: 10, webhook: 20, default: 50, low: 20 }
 
+const inMs = (ms: number): string => new Date(Date.now() + ms).toISOString()
+
 /** Clients of the hub: an open load of a bounded rate; each client asks again as its key allows. */
 export function startLoad(options: LoadOptions): Load {
   const { random, tenants, execUrls } = options
@@ -71,7 +73,8 @@ export function startLoad(options: LoadOptions): Load {
       queue: random.weighted(QUEUES),
       priority: random.whole(1, 4),
       metadata: { send },
-      ...(random.chance(0.1) && { run_at: new Date(Date.now() + random.whole(200, 3_000)).toISOString() }),
+      ...(random.chance(0.1) && { run_at: inMs(random.whole(200, 3_000)) }),
+      ...(random.chance(0.05) && { expires_at: inMs(random.whole(4_000, 12_000)) }),
       ...(random.chance(0.15) && { callback: { connector: PRODUCT } }),
     }
     return {

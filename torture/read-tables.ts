@@ -1,12 +1,12 @@
 import type { Database } from './database.ts'
-import type { AttemptRow, CapRow, JobRow, PlaceRow, Tables } from './history.ts'
+import type { AttemptRow, JobRow, PlaceRow, Tables } from './history.ts'
 
 const ms = (column: string) => `(extract(epoch from ${column}) * 1000)::float8`
 
 /** The tables of the hub as they are now, in the shape of the history. */
 export async function readTables(database: Database): Promise<Tables> {
   const jobs = await database.query<JobRow>(
-    `select j.tenant_id as tenant, j.id, j.lane, j.connector, j.state, j.attempts, j.idempotency_key as key,
+    `select j.tenant_id as tenant, j.id, j.queue, j.priority, j.connector, j.state, ${ms('j.expires_at')} as expires, j.attempts, j.idempotency_key as key,
             p.metadata ->> 'send' as send, p.metadata ->> 'callback_of' as callback_of,
             coalesce(p.completion ->> 'callback', '') <> '' as wants_callback
      from job j left join job_payload p on p.tenant_id = j.tenant_id and p.job_id = j.id`,
@@ -25,10 +25,5 @@ export async function readTables(database: Database): Promise<Tables> {
   const events = await database.query<{ job: string; type: string; count: number }>(
     `select job_id as job, type, count(*)::int as count from event where job_id is not null group by 1, 2`,
   )
-  const caps = await database.query<CapRow>(
-    `select tenant_id as tenant, null::int as lane, max_running as max from tenant_policy
-     where max_running is not null
-     union all select tenant_id, lane, max_running from lane_policy where max_running is not null`,
-  )
-  return { jobs, attempts, places, dead: dead.map(({ job_id }) => job_id), events, caps, readAt: Date.now() }
+  return { jobs, attempts, places, dead: dead.map(({ job_id }) => job_id), events, readAt: Date.now() }
 }

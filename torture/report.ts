@@ -1,3 +1,4 @@
+import type { Spread } from './check/takeovers.ts'
 import { FAULTS, type Fault, type Verdict } from './checker.ts'
 
 const MOST_SENTENCES = 5
@@ -9,13 +10,22 @@ const counts = (of: Readonly<Record<string, number>>): string =>
     .map(([name, count]) => `${name} ${count}`)
     .join(', ') || 'none'
 
+const spread = ({ count, p50, p99, max }: Spread): string =>
+  `${count}${count > 0 ? `: p50 ${seconds(p50)}, p99 ${seconds(p99)}, max ${seconds(max)}` : ''}`
+
+const takeoverRows = ({ takeover }: Verdict): [string, string][] => [
+  [`jobs of ${takeover.kills} killed workers, rescued after`, spread(takeover.rescued)],
+  ['started again after, no cap', spread(takeover.started)],
+  ['started again after, under a cap', spread(takeover.startedUnderCap)],
+]
+
 /** The command that does the same again. */
 export const repeatCommand = ({ seed, seconds: long }: Pick<Verdict, 'seed' | 'seconds'>): string =>
   `npm run torture -- --seed ${seed} --minutes ${Number((long / 60).toFixed(2))}`
 
 /** The figures as Markdown, which reads well in a terminal, too. */
 export function reportOf(verdict: Verdict): string {
-  const { sends, states, effects, takeover, faults } = verdict
+  const { sends, states, effects, faults } = verdict
   const rows: [string, string][] = [
     ['sent', `${sends.sent} (${sends.tries} requests)`],
     ['acknowledged (202)', String(sends.accepted)],
@@ -25,12 +35,8 @@ export function reportOf(verdict: Verdict): string {
     ['effects at the sink', `${effects.effects} of ${effects.requests} requests`],
     ['effects repeated, by cause', counts(effects.duplicates)],
     ['stale settlements refused', String(verdict.staleRefused)],
-    [
-      'takeover of a killed worker’s jobs',
-      verdict.hurried
-        ? `${takeover.jobs} jobs; not measured, the run was hurried`
-        : `${takeover.jobs} jobs of ${takeover.kills} kills: p50 ${seconds(takeover.p50)}, p99 ${seconds(takeover.p99)}, max ${seconds(takeover.max)}`,
-    ],
+    ...(verdict.hurried ? [] : takeoverRows(verdict)),
+    ['claims whose answer was lost, held for', spread(verdict.lostClaims)],
     ['troubles', counts(verdict.troubles)],
   ]
   return [
@@ -51,10 +57,10 @@ export function reportOf(verdict: Verdict): string {
     'column counts also effects whose lease had been taken away while the sink was at them; no cap can call those back.',
     '',
     table(
-      ['workspace', 'lane', 'cap', 'leases at once', 'effects at once', 'with orphans'],
-      verdict.caps.map(({ tenant, lane, cap, leases, effects: at, withOrphans }) => [
+      ['workspace', 'connector', 'cap', 'leases at once', 'effects at once', 'with orphans'],
+      verdict.caps.map(({ tenant, connector, cap, leases, effects: at, withOrphans }) => [
         tenant.slice(-6),
-        lane === null ? 'all' : String(lane),
+        connector ?? 'all',
         ...[cap, leases, at, withOrphans].map(String),
       ]),
     ),

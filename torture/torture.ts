@@ -10,6 +10,7 @@ import { type Database, startDatabase } from './database.ts'
 import { drain } from './drain.ts'
 import type { History } from './history.ts'
 import { freePort, type HubProcess, startHubProcess } from './hub-process.ts'
+import { watchLeases } from './lease-watch.ts'
 import { type Link, openLink } from './link.ts'
 import { startLoad } from './load.ts'
 import { type OwnProcess, REPOSITORY, startOwn } from './own-process.ts'
@@ -140,6 +141,8 @@ async function run(
     workMs: options.workMs ?? WORK_MS,
     longShare: options.longShare ?? 0.08,
   })
+  const watch = watchLeases(database)
+  endings.push(() => watch.stop())
   const playing = options.play?.({ chaos, database, links, processes }) ?? chaos.play(schedule)
   await waitOrAbort(Promise.all([sleep(seconds * 1_000), playing]), signal)
 
@@ -153,6 +156,7 @@ async function run(
   )
   const history: History = {
     ...{ seed, seconds, sends: load.sends, requests: await readSink(sinkFile), troubles: chaos.troubles },
+    ...{ leases: await watch.stop(), caps: world.caps },
     ...{ nodes, tables, hurried: options.hurried ?? false },
     staleRefused: await staleRefusals(stage.workers.map((name) => join(folder, `${name}.log`))),
   }

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { loadConfig } from '../server/src/config.ts'
 import { issueOperatorToken } from '../server/src/processes/operator-token.ts'
 import type { Database } from './database.ts'
+import type { CapRow } from './history.ts'
 
 /** A workspace of the run with its connectors and caps; `undefined` = no cap. */
 interface Plan {
@@ -40,6 +41,7 @@ export interface Tenant {
 
 export interface World {
   readonly tenants: readonly Tenant[]
+  readonly caps: readonly CapRow[]
 }
 
 /** The environment that all hub processes of a run share. */
@@ -54,7 +56,7 @@ export const hubEnvironment = (home: string, databaseUrl: string): Record<string
   SLOW_QUERY_MS: '60000',
 })
 
-/** Makes workspaces, connectors and secrets through the control API, and caps in the tables of the queue. */
+/** Makes workspaces with their connectors, caps and secrets through the control API. */
 export async function makeWorld(options: {
   readonly env: Readonly<Record<string, string>>
   readonly controlUrl: string
@@ -88,7 +90,7 @@ export async function makeWorld(options: {
   }
 
   const makeTenant = async (plan: Plan): Promise<Tenant> => {
-    const { slug, connectors } = plan
+    const { slug, connectors, weight } = plan
     const workspace = { slug, name: slug, reason: REASON }
     const { id } = await post<{ id: string }>(await tokenOf('control'), '/workspaces', workspace)
     const token = await tokenOf('control', id)
@@ -96,28 +98,47 @@ export async function makeWorld(options: {
     await mkdir(folder, { recursive: true, mode: 0o700 })
     await writeFile(join(folder, SECRET), `whsec_${randomBytes(24).toString('base64')}`, { mode: 0o600 })
     await post(token, `/secret-refs/${SECRET}`, { ref: `file://${SECRET}`, reason: REASON }, 'PUT')
-    const document = documentOf(`http://127.0.0.1:${options.sinkPort}/${slug}`, Object.keys(connectors))
+    const document = documentOf(`http://127.0.0.1:${options.sinkPort}/${slug}`, plan)
     const { version } = await post<{ version: number }>(token, '/configs', { document, reason: REASON })
     await post(token, '/configs/activate', { version, reason: REASON })
-    await setCaps(options.database, id, plan)
+    // A share has no place in the config yet.
+    await options.database.query(
+      `insert into tenant_policy (tenant_id, weight) values ($1, $2)
+       on conflict (tenant_id) do update set weight = excluded.weight`,
+      [id, weight ?? 1],
+    )
     return { id, slug, connectors: Object.keys(connectors), token: renewed(() => tokenOf('exec', id)) }
   }
 
   const tenants: Tenant[] = []
   for (const plan of PLANS) tenants.push(await makeTenant(plan))
-  return { tenants }
+  return { tenants, caps: PLANS.flatMap((plan, at) => capsOf(plan, tenants[at]?.id ?? '')) }
 }
 
+const capsOf = ({ cap, connectors }: Plan, tenant: string): CapRow[] =>
+  Object.entries<number | undefined>({ '': cap, ...connectors }).flatMap(([connector, max]) =>
+    max === undefined ? [] : [{ tenant, connector: connector === '' ? null : connector, max }],
+  )
+
 /** Short waits and many attempts: what was disturbed comes to its end soon after the disturbance. */
-const documentOf = (sink: string, connectors: readonly string[]) => ({
+const documentOf = (sink: string, { cap, connectors }: Plan) => ({
   policies: {
     default: {
       timeouts: { connect_ms: 1_000, attempt_ms: 6_000, total_ms: 10_000 },
       job_retry: { max_attempts: 40, base_ms: 300, factor: 1.5, cap_ms: 2_000 },
+      ...(cap !== undefined && { concurrency: { workspace_max_running: cap } }),
     },
+    ...Object.fromEntries(
+      Object.entries(connectors).map(([name, max]) => [
+        `for-${name}`,
+        max === undefined ? {} : { concurrency: { max_running: max } },
+      ]),
+    ),
   },
   connectors: {
-    ...Object.fromEntries(connectors.map((name) => [name, httpConnector(`${sink}/${name}`)])),
+    ...Object.fromEntries(
+      Object.keys(connectors).map((name) => [name, httpConnector(`${sink}/${name}`, `for-${name}`)]),
+    ),
     [PRODUCT]: {
       kind: 'callback',
       policy: 'default',
@@ -127,8 +148,9 @@ const documentOf = (sink: string, connectors: readonly string[]) => ({
   },
 })
 
-const httpConnector = (baseUrl: string) => ({
+const httpConnector = (baseUrl: string, policy: string) => ({
   kind: 'http',
+  policy,
   settings: {
     base_url: baseUrl,
     operations: {
@@ -141,22 +163,6 @@ const httpConnector = (baseUrl: string) => ({
     },
   },
 })
-
-async function setCaps(database: Database, id: string, { cap, weight, connectors }: Plan): Promise<void> {
-  await database.query(
-    `insert into tenant_policy (tenant_id, max_running, weight) values ($1, $2, $3)
-     on conflict (tenant_id) do update set max_running = excluded.max_running, weight = excluded.weight`,
-    [id, cap ?? null, weight ?? 1],
-  )
-  for (const [name, max] of Object.entries(connectors))
-    if (max !== undefined)
-      await database.query(
-        `insert into lane_policy (tenant_id, lane, max_running)
-         select tenant_id, lane, $3 from connector_lane where tenant_id = $1 and connector = $2
-         on conflict (tenant_id, lane) do update set max_running = excluded.max_running`,
-        [id, name, max],
-      )
-}
 
 function renewed(make: () => Promise<string>): () => Promise<string> {
   let token: Promise<string> | undefined

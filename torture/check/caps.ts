@@ -3,7 +3,7 @@ import type { Ledger } from './ledger.ts'
 
 export interface CapFigures {
   readonly tenant: string
-  readonly lane: number | null
+  readonly connector: string | null
   readonly cap: number
   /** Most leases that existed at once, by `job_attempt` and `job_run`. Must not be above the cap. */
   readonly leases: number
@@ -28,10 +28,9 @@ interface Interval {
  * which a request runs, and cannot know that a lease was taken away: its intervals are cut at the end of the lease.
  */
 export function checkCaps(ledger: Ledger): { readonly figures: CapFigures[]; readonly over: string[] } {
-  const { tables } = ledger.history
-  const figures = tables.caps.map((cap) => figuresOf(ledger, cap))
-  const over = figures.flatMap(({ tenant, lane, cap, leases, effects }) => {
-    const name = `${lane === null ? 'workspace' : `lane ${lane} of workspace`} ${tenant}`
+  const figures = ledger.history.caps.map((cap) => figuresOf(ledger, cap))
+  const over = figures.flatMap(({ tenant, connector, cap, leases, effects }) => {
+    const name = `${connector === null ? 'workspace' : `${connector} of workspace`} ${tenant}`
     const faults: string[] = []
     if (leases > cap) faults.push(`${name}: ${leases} leases at once, the cap is ${cap}`)
     if (effects > cap) faults.push(`${name}: ${effects} effects at once, the cap is ${cap}`)
@@ -40,7 +39,7 @@ export function checkCaps(ledger: Ledger): { readonly figures: CapFigures[]; rea
   return { figures, over }
 }
 
-function figuresOf(ledger: Ledger, { tenant, lane, max }: CapRow): CapFigures {
+function figuresOf(ledger: Ledger, { tenant, connector, max }: CapRow): CapFigures {
   const { tables } = ledger.history
   const leases: Interval[] = []
   const effects: Interval[] = []
@@ -49,7 +48,7 @@ function figuresOf(ledger: Ledger, { tenant, lane, max }: CapRow): CapFigures {
     tables.places.flatMap(({ job, started }) => (started === null ? [] : [[job, started]])),
   )
   for (const job of tables.jobs) {
-    if (job.tenant !== tenant || (lane !== null && job.lane !== lane)) continue
+    if (job.tenant !== tenant || (connector !== null && job.connector !== connector)) continue
     for (const { started, ended } of ledger.attemptsOf(job.id)) leases.push({ from: started, to: ended })
     const started = running.get(job.id)
     if (started !== undefined) leases.push({ from: started, to: tables.readAt })
@@ -62,7 +61,7 @@ function figuresOf(ledger: Ledger, { tenant, lane, max }: CapRow): CapFigures {
   }
   return {
     tenant,
-    lane,
+    connector,
     cap: max,
     leases: mostAtOnce(leases),
     effects: mostAtOnce(effects),

@@ -13,10 +13,14 @@ export interface EffectFindings {
   readonly figures: EffectFigures
   readonly keyChanged: string[]
   readonly unexplained: string[]
+  readonly late: string[]
   /** Leases that somebody else ended. */
   readonly strangers: string[]
   readonly unaccounted: string[]
 }
+
+/** A claim looks at the time a moment before it writes down the start. */
+const CLAIM_MS = 500
 
 /** Holds what the sink saw against the attempts that the hub believes to have made. */
 export function checkEffects(ledger: Ledger): EffectFindings {
@@ -24,6 +28,7 @@ export function checkEffects(ledger: Ledger): EffectFindings {
   const duplicates = { kill: 0, stop: 0, pause: 0, database: 0, cut: 0, lost_answer: 0, unexplained: 0 }
   const keyChanged: string[] = []
   const unexplained: string[] = []
+  const late: string[] = []
   const strangers: string[] = []
   const unaccounted: string[] = []
 
@@ -32,6 +37,10 @@ export function checkEffects(ledger: Ledger): EffectFindings {
     const keys = new Set(requests.map(({ key }) => key))
     if (keys.size > 1) keyChanged.push(`${nameOf(job)}: ${[...keys].join(', ')}`)
     strangers.push(...strangersOf(ledger, job).map((fault) => `${nameOf(job)}: ${fault}`))
+
+    for (const { lease, started } of ledger.attemptsOf(job.id))
+      if (job.expires !== null && started > job.expires + CLAIM_MS)
+        late.push(`${nameOf(job)}: lease ${lease} began ${Math.round(started - job.expires)} ms too late`)
 
     const effects = requests.filter(({ effect }) => effect)
     for (const [at, effect] of effects.entries()) {
@@ -54,6 +63,7 @@ export function checkEffects(ledger: Ledger): EffectFindings {
     figures: { requests: history.requests.length, effects, duplicates },
     keyChanged,
     unexplained,
+    late,
     strangers,
     unaccounted,
   }
