@@ -1,3 +1,4 @@
+import { expect, vi } from 'vitest'
 import {
   type ActiveConfigs,
   type ConfigDeps,
@@ -41,7 +42,7 @@ export interface CallingHub {
   readonly tenantId: string
   /** Another workspace, with nothing in it. */
   readonly otherId: string
-  /** Makes a document the active config of the workspace; gives its version. */
+  /** Makes a document the active config of the workspace, known to `activeConfigs`; gives its version. */
   configure(document: ConfigDocument): Promise<number>
   /** A server of the plane whose answers are checked; `addRoutes` gets it before it is ready. */
   serve(addRoutes: (app: HttpServer) => void): Promise<CallServer>
@@ -90,6 +91,10 @@ export async function callingHub(audience: string): Promise<CallingHub> {
     }),
     configure: async (document) => {
       const { version } = await editConfig(configDeps, { tenantId }, 'config', () => document, CHANGE)
+      await vi.waitFor(async () => expect((await activeConfigs.get(tenantId)).version).toBe(version), {
+        timeout: 20_000,
+        interval: 5,
+      })
       return version
     },
     serve: async (addRoutes) => {

@@ -2,10 +2,12 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, t
 import { type TestDatabase, testDatabase, testPlatform } from '../../../testing/database.ts'
 import { type TcpRelay, tcpRelay } from '../../../testing/tcp-relay.ts'
 import { CHANGE, type TenantAccess, tenantAccess } from '../../../testing/tenant-access.ts'
+import { notify } from '../../platform/db/notifications.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { type ActiveConfigs, type ConfigDocument, createActiveConfigs, editConfig } from './configs.ts'
 
 const NEVER_MS = 3_600_000
+const WAIT = { timeout: 20_000, interval: 5 }
 
 let database: TestDatabase
 let access: TenantAccess
@@ -48,11 +50,10 @@ const change = (document: ConfigDocument) =>
     CHANGE,
   )
 
-/** A process of its own: by default it hears of changes at once and never polls. */
-function hubProcess(of: { readonly db?: string; readonly hears?: string; readonly pollMs?: number } = {}): {
-  readonly configs: ActiveConfigs
-  readonly platform: Platform
-} {
+/** A process of its own, listening: by default it hears of changes at once and never polls. */
+async function hubProcess(
+  of: { readonly db?: string; readonly hears?: string; readonly pollMs?: number } = {},
+): Promise<{ readonly configs: ActiveConfigs; readonly platform: Platform }> {
   const platform = testPlatform(of.db ?? database.url)
   const hearing = testPlatform(of.hears ?? database.url)
   const configs = createActiveConfigs({
@@ -66,7 +67,21 @@ function hubProcess(of: { readonly db?: string; readonly hears?: string; readonl
     () => Promise.all([platform.notifications.close(), hearing.notifications.close()]),
     () => configs.close(),
   )
+  await listens(hearing)
   return { configs, platform }
+}
+
+/** Channels are listened to in the order in which they were asked for: who hears the last one hears them all. */
+async function listens({ db, notifications }: Platform): Promise<void> {
+  let heard = false
+  const stop = notifications.listen('test_last', () => {
+    heard = true
+  })
+  await vi.waitFor(async () => {
+    await notify(db, { channel: 'test_last', payload: '' })
+    expect(heard).toBe(true)
+  }, WAIT)
+  stop()
 }
 
 /** Connected to a database in which nobody says anything. */
@@ -89,12 +104,12 @@ async function statements({ metrics }: Platform): Promise<Record<string, number>
 
 const versionIn = async (configs: ActiveConfigs) => (await configs.get(tenantId)).version
 const becomes = (configs: ActiveConfigs, version: number) =>
-  vi.waitFor(async () => expect(await versionIn(configs)).toBe(version), { timeout: 10_000, interval: 5 })
+  vi.waitFor(async () => expect(await versionIn(configs)).toBe(version), WAIT)
 
 describe('a config in memory', () => {
   test('is loaded once, however many ask for it, and then read without the database', async () => {
     await change(withConnectors('api'))
-    const { configs, platform } = hubProcess()
+    const { configs, platform } = await hubProcess()
     await Promise.all(Array.from({ length: 50 }, () => configs.connector(tenantId, 'api')))
     const loaded = await statements(platform)
     expect(loaded).toEqual({ 'configs.find_active': 1, 'configs.list_lanes': 1 })
@@ -104,7 +119,7 @@ describe('a config in memory', () => {
   })
 
   test('of a workspace without a config is empty, and known as such', async () => {
-    const { configs, platform } = hubProcess()
+    const { configs, platform } = await hubProcess()
     expect(await configs.get(tenantId)).toMatchObject({
       version: 0,
       document: { policies: {}, connectors: {} },
@@ -123,7 +138,7 @@ describe('a config in memory', () => {
       },
       connectors: { plain: api(), quick: api('/', { policy: 'quick' }) },
     })
-    const { configs } = hubProcess()
+    const { configs } = await hubProcess()
     const timeouts = async (name: string, total_ms?: number) => {
       const active = await configs.connector(tenantId, name)
       return active.policy(total_ms === undefined ? undefined : { timeout_ms: total_ms }).policy.timeouts
@@ -136,7 +151,7 @@ describe('a config in memory', () => {
   test('has the lanes of its connectors and the version that it came from', async () => {
     await change(withConnectors('a', 'b'))
     await change(withConnectors('b'))
-    const { connector, configVersion } = await hubProcess().configs.connector(tenantId, 'b')
+    const { connector, configVersion } = await (await hubProcess()).configs.connector(tenantId, 'b')
     expect([connector.name, connector.lane, configVersion]).toEqual(['b', 2, 2])
   })
 
@@ -151,7 +166,7 @@ describe('a config in memory', () => {
       ])
         await tx.execute({ name: '', text }, [tenantId, JSON.stringify(document)])
     })
-    const { configs } = hubProcess()
+    const { configs } = await hubProcess()
     expect((await configs.connector(tenantId, 'api')).configVersion).toBe(2)
     await expect(configs.connector(tenantId, 'later')).rejects.toMatchObject({ code: 'config_invalid' })
     expect([...(await configs.get(tenantId)).connectors.keys()]).toEqual(['api'])
@@ -161,7 +176,7 @@ describe('a config in memory', () => {
 describe('a change by another process', () => {
   test('is known by its hint', async () => {
     await change(withConnectors('api'))
-    const { configs } = hubProcess()
+    const { configs } = await hubProcess()
     await versionIn(configs)
     await change(withConnectors('api', 'second'))
     await becomes(configs, 2)
@@ -169,7 +184,7 @@ describe('a change by another process', () => {
 
   test('is known by the poll when the hint is lost', async () => {
     await change(withConnectors('api'))
-    const { configs, platform } = hubProcess({ ...deaf(), pollMs: 20 })
+    const { configs, platform } = await hubProcess({ ...deaf(), pollMs: 20 })
     await versionIn(configs)
     await change(withConnectors('api', 'second'))
     await becomes(configs, 2)
@@ -180,7 +195,7 @@ describe('a change by another process', () => {
   test('is known when the connection of the hints comes back', async () => {
     await change(withConnectors('api'))
     const wire = await relay()
-    const { configs } = hubProcess({ hears: wire.url })
+    const { configs } = await hubProcess({ hears: wire.url })
     await versionIn(configs)
     await change(withConnectors('api', 'second'))
     await becomes(configs, 2)
@@ -192,7 +207,7 @@ describe('a change by another process', () => {
 
   test('during a load is not hidden by it', async () => {
     await change(withConnectors('api'))
-    const { configs } = hubProcess()
+    const { configs } = await hubProcess()
     const loading = await database.db.transaction(async (tx) => {
       const sql = (text: string) => tx.execute({ name: '', text }, [])
       // The load has read the pointer and waits for the lanes while another version becomes active.
@@ -203,7 +218,7 @@ describe('a change by another process', () => {
           `select 1 from pg_locks where relation = 'connector_lane'::regclass and not granted`,
         )
         expect(waits.rowCount).toBe(1)
-      })
+      }, WAIT)
       await sql(`insert into config_version select tenant_id, 2, document, sha256, author, reason
                  from config_version where tenant_id = '${tenantId}'`)
       await sql(`update config_pointer set version = 2 where tenant_id = '${tenantId}'`)
@@ -218,7 +233,7 @@ describe('a change by another process', () => {
 describe('a name that memory does not know', () => {
   test('is looked up before it is called missing: by everybody who asks, at any time', async () => {
     await change(withConnectors('api'))
-    const { configs } = hubProcess(deaf())
+    const { configs } = await hubProcess(deaf())
     await expect(configs.connector(tenantId, 'fresh')).rejects.toMatchObject({ code: 'connector_not_found' })
     await change(withConnectors('api', 'fresh'))
     const found = await Promise.all(Array.from({ length: 20 }, () => configs.connector(tenantId, 'fresh')))
@@ -227,7 +242,7 @@ describe('a name that memory does not know', () => {
 
   test('is looked up after the question, not by a look that began before the change', async () => {
     await change(withConnectors('api'))
-    const { configs } = hubProcess(deaf())
+    const { configs } = await hubProcess(deaf())
     await versionIn(configs)
     // One question after the other is under way while the change commits.
     let changed = false
@@ -245,7 +260,7 @@ describe('a name that memory does not know', () => {
 
   test('and that nobody has made costs one small read, shared by all who ask at once', async () => {
     await change(withConnectors('api'))
-    const { configs, platform } = hubProcess(deaf())
+    const { configs, platform } = await hubProcess(deaf())
     await versionIn(configs)
     const before = await statements(platform)
     const answers = await Promise.allSettled(
@@ -263,7 +278,7 @@ describe('a name that memory does not know', () => {
 
   test('like those of JavaScript’s own objects is missing, too', async () => {
     await change(withConnectors('api'))
-    const { configs } = hubProcess()
+    const { configs } = await hubProcess()
     for (const name of ['constructor', 'toString', '__proto__'])
       await expect(configs.connector(tenantId, name)).rejects.toMatchObject({ code: 'connector_not_found' })
   })
@@ -273,7 +288,7 @@ describe('with the database away', () => {
   test('what is known stays in force; what is not known is not called missing', async () => {
     await change(withConnectors('api'))
     const wire = await relay()
-    const { configs } = hubProcess({ db: wire.url, ...deaf(), pollMs: 10 })
+    const { configs } = await hubProcess({ db: wire.url, ...deaf(), pollMs: 10 })
     await configs.connector(tenantId, 'api')
     const unseen = (await access.workspace(`unseen${workspaces}-dev`)).id
     await wire.cut()
@@ -293,11 +308,11 @@ describe('with the database away', () => {
   test('a hint does not throw away what is known', async () => {
     await change(withConnectors('api'))
     const wire = await relay()
-    const { configs, platform } = hubProcess({ db: wire.url, pollMs: 20 })
+    const { configs, platform } = await hubProcess({ db: wire.url, pollMs: 20 })
     await versionIn(configs)
     await wire.cut()
     await change(withConnectors('api', 'second'))
-    await vi.waitFor(async () => expect((await statements(platform))['configs.find_active']).toBe(2))
+    await vi.waitFor(async () => expect((await statements(platform))['configs.find_active']).toBe(2), WAIT)
     expect(await versionIn(configs)).toBe(1)
     await wire.mend()
     await becomes(configs, 2)

@@ -144,9 +144,9 @@ describe('a recorded execution', () => {
 
   test('after a pause is written, too', async () => {
     const first = record(entry())
-    await vi.waitFor(async () => expect(await stored()).toEqual(first))
+    await vi.waitFor(async () => expect(await stored()).toEqual(first), 20_000)
     const second = record(entry())
-    await vi.waitFor(async () => expect(await stored()).toEqual([...first, ...second]))
+    await vi.waitFor(async () => expect(await stored()).toEqual([...first, ...second]), 20_000)
   })
 
   test('that is written again because the answer to its commit was lost is there once', async () => {
@@ -188,7 +188,7 @@ describe('with the database away', () => {
     expect(await stored()).toEqual([])
     await wire.mend()
     await clock.advance(1_000)
-    await vi.waitFor(async () => expect(await stored()).toEqual(ids))
+    await vi.waitFor(async () => expect(await stored()).toEqual(ids), 20_000)
     expect(await dropped()).toBe(0)
   })
 

@@ -166,10 +166,12 @@ describe('a callback', () => {
     const seen = await deliveries(3)
     expect(new Set(seen.map(({ headers }) => headers['webhook-id'])).size).toBe(1)
     expect(new Set(seen.map(({ headers }) => headers['x-orchestrator-attempt'])).size).toBe(3)
-    await vi.waitFor(async () =>
-      expect(await hub.query(`select state, attempts from job where connector = 'product'`)).toEqual([
-        { state: 'done', attempts: 3 },
-      ]),
+    await vi.waitFor(
+      async () =>
+        expect(await hub.query(`select state, attempts from job where connector = 'product'`)).toEqual([
+          { state: 'done', attempts: 3 },
+        ]),
+      20_000,
     )
   })
 

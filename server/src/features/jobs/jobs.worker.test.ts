@@ -133,7 +133,7 @@ describe('an attempt', () => {
     const stop = new AbortController()
     const handler = createJobHandler({ ...hub, platform: hub.database.platform })
     const running = handler(claimed(), stop.signal)
-    await vi.waitFor(() => expect(requests()).toHaveLength(1))
+    await vi.waitFor(() => expect(requests()).toHaveLength(1), 20_000)
     stop.abort(new Error('cancelled'))
     // What it says then does not count: the queue knows why it was stopped.
     expect(await running).toMatchObject({ error: { class: 'aborted' } })
