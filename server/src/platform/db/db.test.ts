@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { capturedLog } from '../../../testing/captured-log.ts'
 import { emptyDatabase } from '../../../testing/database.ts'
@@ -141,6 +143,36 @@ describe('a database that goes away', () => {
     expect(await vi.waitFor(() => byId(db, 500))).toBeUndefined()
     await admin.close()
   })
+})
+
+/** A server that lets everybody in and ends the connection in the same breath (PostgreSQL protocol 3.0, §54.7). */
+async function dyingServer(): Promise<{ readonly url: string; close(): void }> {
+  const message = (type: string, body: Buffer | string) => {
+    const head = Buffer.alloc(5, type)
+    head.writeInt32BE(4 + Buffer.byteLength(body), 1)
+    return Buffer.concat([head, Buffer.from(body)])
+  }
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined)
+    socket.once('data', () => {
+      const fatal = 'SFATAL\0C57P01\0Mterminating connection due to unexpected postmaster exit\0\0'
+      socket.end(Buffer.concat([message('R', Buffer.alloc(4)), message('Z', 'I'), message('E', fatal)]))
+    })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  return { url: `postgres://somebody@127.0.0.1:${port}/any`, close: () => server.close() }
+}
+
+// Found by torture/: the worker was ended by an 'error' event that nobody listened to, between the pool's hands and ours.
+test('a new connection that the server ends as it opens ends the transaction, not the process', async () => {
+  const server = await dyingServer()
+  const dying = open(server.url)
+  await expect(dying.transaction(async () => 1)).rejects.toMatchObject({ code: 'database_unavailable' })
+  await expect(byId(dying, 1)).rejects.toMatchObject({ code: 'database_unavailable' })
+  await dying.close()
+  server.close()
 })
 
 describe('notifications', () => {

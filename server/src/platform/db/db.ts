@@ -59,6 +59,9 @@ export function createDb(options: DbOptions): Db {
       .join(' '),
     types: { getTypeParser },
   })
+  // Between the pool's hands and ours, a new connection has no listener for one turn of the microtasks, and its end
+  // may come in the same packet as its beginning: unheard, that would end the process. The next statement tells.
+  pool.on('connect', (client) => client.on('error', () => undefined))
   // An idle connection that breaks is replaced by the pool; without a listener it would end the process.
   pool.on('error', (error: Error & { code?: string }) => {
     // Our own server may stop before it has read that we are leaving.
