@@ -82,7 +82,12 @@ export function guardedConnector(options: GuardOptions): buildConnector.connecto
     }
     connect(target, (error, socket) => {
       if (error) return callback(error, null)
-      const remote = socket.remoteAddress ?? ''
+      const remote = socket.remoteAddress
+      // Its peer has reset it already, so it leads nowhere: a fault of the moment, not of the address.
+      if (remote === undefined) {
+        socket.destroy()
+        return callback(new DialFailure('reset', 'never', 'The upstream closed the connection.'), null)
+      }
       const reason = rules.refusalOf(remote)
       if (reason === undefined) return callback(null, socket)
       socket.destroy()
