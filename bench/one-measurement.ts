@@ -1,6 +1,5 @@
 import { fork } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Case, Sample, Scale } from './cases/case.ts'
 import type { Request } from './measure.ts'
@@ -42,7 +41,8 @@ export async function measureOnce(
   },
 ): Promise<Measured> {
   const { of, participant, round, scale, profile } = what
-  const folder = await mkdtemp(join(tmpdir(), 'orchestrator-bench-run-'))
+  const name = `${of.id}-${participant}-${round}`
+  const folder = await mkdtemp(join(world.folder, 'run-'))
   const database = await world.freshDatabase(participant.startsWith('ours'))
   const before: Quiet = await waitForQuiet(world.pids(), scale === 'quick' ? 4_000 : 20_000)
   const { databaseUrl, adminUrl } = database
@@ -57,12 +57,13 @@ export async function measureOnce(
         adminUrl,
         redis: world.redis,
         serverPids: world.serverPids(participant),
+        nodeArgs: profile ? cpuProfile(`${name}-server`) : [],
         folder,
       },
       of.limitMs[scale],
-      profile ? cpuProfile(`${of.id}-${participant}-${round}`) : [],
+      profile ? cpuProfile(name) : [],
     )
-    if (profile) await writeStatementTimes(adminUrl, `${of.id}-${participant}-${round}`)
+    if (profile) await writeStatementTimes(adminUrl, name)
     const after = await waitForQuiet(world.pids(), 0)
     return { ...sample, participant, round, foreignCores: Math.max(before.foreignCores, after.foreignCores) }
   } finally {

@@ -10,6 +10,8 @@ import { type RedisServers, startRedisServers } from './redis.ts'
 
 /** The servers that all measurements share. */
 export interface World {
+  /** Removed at the end, or by the next bench when this one is killed. */
+  readonly folder: string
   readonly redis: RedisServers['ports'] | undefined
   /** What the server says about its settings, for the report. */
   readonly settings: Readonly<Record<string, string>>
@@ -70,6 +72,7 @@ export async function startWorld(options: {
   refuseUnsafe(shown)
 
   return {
+    folder: dataDir,
     redis: redis?.ports,
     settings: shown,
     freshDatabase: async (ours) => {

@@ -10,6 +10,8 @@ export interface Run extends Where {
   readonly adminUrl: string
   /** Main processes of the servers that do the work: Postgres, or this participant's Redis. */
   readonly serverPids: readonly number[]
+  /** Arguments for Node in processes that do the work, e.g. for a profile. */
+  readonly nodeArgs: readonly string[]
   /** An empty folder, removed afterwards. */
   readonly folder: string
 }
@@ -35,7 +37,10 @@ export const MEDIAN_MS = { unit: 'ms', better: 'lower', steadiness: 2.5 } as con
 export const TAIL_MS = { unit: 'ms', better: 'lower', steadiness: 6 } as const
 
 /** Processor time of the measuring process and the servers, per job. */
-export const CPU: Metric = { key: 'cpu', title: 'CPU per job', unit: 'µs', better: 'lower', steadiness: 2 }
+export const CPU: readonly Metric[] = [
+  { key: 'cpu', title: 'CPU per job', unit: 'µs', better: 'lower', steadiness: 2 },
+  { key: 'cpuServer', title: 'of it the database', unit: 'µs', better: 'lower', steadiness: 2 },
+]
 
 /** A goal of the issue. With `against`: ours divided by the best of those; without: the value itself. */
 export interface Goal {

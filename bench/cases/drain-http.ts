@@ -19,14 +19,14 @@ async function bareClient(run: Run, sink: Sink): Promise<Sample> {
     serverPids: [],
     once: () => sink.post(itemOf(n++)),
   })
-  return { metrics: { rate: loop.perSecond, cpu: loop.cpuUs }, problems: [...loop.failures] }
+  return { metrics: { rate: loop.perSecond, ...loop.processorTime }, problems: [...loop.failures] }
 }
 
 const drainIntoSink = (run: Run, sink: Sink): Promise<Sample> =>
   onEngine(run, async (engine) => {
     const jobs = JOBS[run.scale]
     await fill(engine, jobs)
-    const { perSecond, cpuUs, problems } = await drain(engine, {
+    const { perSecond, processorTime, problems } = await drain(engine, {
       jobs,
       concurrency: CONCURRENCY,
       serverPids: run.serverPids,
@@ -35,14 +35,14 @@ const drainIntoSink = (run: Run, sink: Sink): Promise<Sample> =>
     const { received, distinct } = await sink.counts()
     if (received !== jobs || distinct !== jobs)
       problems.push(`the sink got ${received} calls of ${distinct} jobs instead of ${jobs}`)
-    return { metrics: { rate: perSecond, cpu: cpuUs }, problems }
+    return { metrics: { rate: perSecond, ...processorTime }, problems }
   })
 
 export const drainHttp: Case = {
   id: 'd',
   title: `Drain with a handler that POSTs to a local sink, concurrency ${CONCURRENCY}; limit: the same client without jobs`,
   participants: [...ALL_SIDES, LIMIT],
-  metrics: [{ key: 'rate', title: 'jobs', ...RATE }, CPU],
+  metrics: [{ key: 'rate', title: 'jobs', ...RATE }, ...CPU],
   goals: [
     { metric: 'rate', of: 'ours', against: RIVALS, atLeast: 1.1 },
     { metric: 'rate', of: 'ours', against: [LIMIT], atLeast: 0.4 },

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { processorTimeUs } from '../load/processor-time.ts'
+import { countProcessorTime, type ProcessorTime } from '../load/processor-time.ts'
 import { createTally } from '../load/tally.ts'
 import { type Engine, type ItemHandler, itemOf } from '../sides/side.ts'
 
@@ -24,8 +24,8 @@ export async function fill(engine: Engine, jobs: number, from = 0): Promise<void
 
 export interface Drain {
   readonly perSecond: number
-  /** Processor time per job, warm-up included. */
-  readonly cpuUs: number
+  /** Per job, warm-up included. */
+  readonly processorTime: ProcessorTime
   readonly problems: string[]
 }
 
@@ -43,7 +43,7 @@ export async function drain(
   },
 ): Promise<Drain> {
   const { jobs, concurrency, serverPids, handler } = options
-  const cpuBefore = await processorTimeUs(serverPids)
+  const count = await countProcessorTime(serverPids)
   const tally = createTally(jobs)
   const warmUp = Math.floor(jobs * WARM_UP_SHARE)
   let started = Number.NaN
@@ -58,11 +58,11 @@ export async function drain(
   await untilAllRan(tally, jobs)
   const settled = await untilDrained(engine)
   const seconds = (performance.now() - started) / 1_000
-  const cpuUs = ((await processorTimeUs(serverPids)) - cpuBefore) / jobs
+  const processorTime = await count(jobs)
   await stop()
   const { unfinished, failed } = await engine.counts()
   return {
-    cpuUs,
+    processorTime,
     perSecond: (jobs - warmUp) / seconds,
     problems: [
       ...(tally.distinct === jobs ? [] : [`${jobs - tally.distinct} of ${jobs} jobs never ran`]),

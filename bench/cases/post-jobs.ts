@@ -1,7 +1,7 @@
 import { Client } from 'pg'
 import { startChild } from '../load/child.ts'
 import type { HttpLoad, HttpLoadReport } from '../load/http-load.ts'
-import { processorTimeUs } from '../load/processor-time.ts'
+import { countProcessorTime } from '../load/processor-time.ts'
 import { itemOf } from '../sides/side.ts'
 import { type Case, CPU, RATE, type Run, type Sample, TAIL_MS } from './case.ts'
 
@@ -27,12 +27,12 @@ interface Target {
 async function loadBoth(
   run: Run,
   target: Target,
-  pids: readonly number[],
+  pids: { readonly clients: readonly number[]; readonly servers: readonly number[] },
 ): Promise<{ sample: Sample; accepted: number }> {
   const metrics: Record<string, number> = {}
   const problems: string[] = []
   let accepted = 0
-  const cpuBefore = await processorTimeUs(pids)
+  const count = await countProcessorTime(pids.servers, pids.clients)
   for (const connections of [64, 256]) {
     const report = await send({ ...target, ...TIMES[run.scale], connections })
     metrics[`rate${connections}`] = report.perSecond
@@ -42,18 +42,17 @@ async function loadBoth(
     for (const [status, count] of Object.entries(others)) problems.push(`${count} answers were ${status}`)
     if (report.failure) problems.push(report.failure)
   }
-  metrics.cpu = ((await processorTimeUs(pids)) - cpuBefore) / accepted
-  return { sample: { metrics, problems }, accepted }
+  return { sample: { metrics: { ...metrics, ...(await count(accepted)) }, problems }, accepted }
 }
 
 async function measureHub(run: Run): Promise<Sample> {
   // Only here: rivals need not load the whole product.
   const { startExecPlane } = await import('../load/hub.ts')
-  const hub = await startExecPlane(run.databaseUrl, run.folder)
+  const hub = await startExecPlane(run)
   try {
     const { port, pid, token } = hub
     const target = { port, headers: { authorization: `Bearer ${token}` } }
-    const { sample, accepted } = await loadBoth(run, target, [...run.serverPids, pid])
+    const { sample, accepted } = await loadBoth(run, target, { clients: [pid], servers: run.serverPids })
     const stored = await storedJobs(run.databaseUrl)
     const problems = stored === accepted ? [] : [`${accepted} jobs were accepted, ${stored} are in the store`]
     return { ...sample, problems: [...sample.problems, ...problems] }
@@ -74,7 +73,7 @@ async function measureEcho(run: Run): Promise<Sample> {
   const echo = startChild('echo.ts')
   try {
     const target = { port: await echo.next<number>(), headers: {} }
-    return (await loadBoth(run, target, [echo.pid])).sample
+    return (await loadBoth(run, target, { clients: [echo.pid], servers: [] })).sample
   } finally {
     await echo.stop()
   }
@@ -90,7 +89,7 @@ export const postJobs: Case = {
     { key: 'p9964', title: 'p99', ...TAIL_MS },
     { key: 'rate256', title: '256 callers', ...RATE },
     { key: 'p99256', title: 'p99', ...TAIL_MS },
-    CPU,
+    ...CPU,
   ],
   goals: [
     { metric: 'rate64', of: 'ours', against: [LIMIT], atLeast: 0.3 },

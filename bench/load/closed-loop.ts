@@ -1,5 +1,5 @@
 import { percentile, sorted } from '../statistics.ts'
-import { processorTimeUs } from './processor-time.ts'
+import { countProcessorTime, type ProcessorTime } from './processor-time.ts'
 
 export interface ClosedLoop {
   readonly concurrency: number
@@ -18,8 +18,7 @@ export interface LoopResult {
   readonly p99Ms: number
   /** Operations that succeeded, warm-up included: what must be found in the store. */
   readonly succeeded: number
-  /** Processor time per operation. */
-  readonly cpuUs: number
+  readonly processorTime: ProcessorTime
   readonly failures: readonly string[]
 }
 
@@ -33,7 +32,7 @@ export async function closedLoop({
   serverPids,
   once,
 }: ClosedLoop): Promise<LoopResult> {
-  const cpuBefore = await processorTimeUs(serverPids)
+  const processorTime = await countProcessorTime(serverPids)
   const from = performance.now() + warmUpMs
   const until = from + measureMs
   const latencies: number[] = []
@@ -55,14 +54,13 @@ export async function closedLoop({
   }
   await Promise.all(Array.from({ length: concurrency }, caller))
 
-  const cpuUs = ((await processorTimeUs(serverPids)) - cpuBefore) / succeeded
   const ascending = sorted(latencies)
   return {
     perSecond: latencies.length / (measureMs / 1_000),
     p50Ms: percentile(ascending, 0.5),
     p99Ms: percentile(ascending, 0.99),
     succeeded,
-    cpuUs,
+    processorTime: await processorTime(succeeded),
     failures,
   }
 }

@@ -7,6 +7,7 @@ import { controlApi } from '../../server/src/commands/workspaces.ts'
 import { loadConfig } from '../../server/src/config.ts'
 import { choosePort, isFree } from '../../server/src/platform/embedded/port.ts'
 import { issueOperatorToken } from '../../server/src/processes/operator-token.ts'
+import type { Run } from '../cases/case.ts'
 
 export interface ExecPlane {
   readonly port: number
@@ -21,7 +22,7 @@ const REASON = 'bench'
 const START_MS = 20_000
 
 /** The real exec process on the database, and a workspace with one connector, made over the control API. */
-export async function startExecPlane(databaseUrl: string, folder: string): Promise<ExecPlane> {
+export async function startExecPlane({ databaseUrl, folder, nodeArgs }: Run): Promise<ExecPlane> {
   const control = await choosePort(folder)
   const ports = { control, exec: await portAfter(control) }
   const env = {
@@ -31,7 +32,7 @@ export async function startExecPlane(databaseUrl: string, folder: string): Promi
     EXEC_PORT: String(ports.exec),
   }
   const config = loadConfig(env)
-  const setUp = await startRole('control', env, folder, config.urls.control)
+  const setUp = await startRole('control', { env, folder, nodeArgs: [], url: config.urls.control })
   let tenantId: string
   try {
     const platformApi = await controlApi(config, config.urls.control)
@@ -48,7 +49,7 @@ export async function startExecPlane(databaseUrl: string, folder: string): Promi
   } finally {
     await end(setUp)
   }
-  const exec = await startRole('exec', env, folder, config.urls.exec)
+  const exec = await startRole('exec', { env, folder, nodeArgs, url: config.urls.exec })
   const scopes = ['orchestrator.jobs.write']
   const token = await issueOperatorToken(config, { plane: 'exec', tenantId, scopes, lifetimeSeconds: 3_600 })
   return { port: ports.exec, pid: exec.pid ?? 0, token, stop: () => end(exec) }
@@ -86,17 +87,22 @@ async function portAfter(first: number): Promise<number> {
   for (let port = first + 1; ; port += 1) if (await isFree(port)) return port
 }
 
+interface Role {
+  readonly env: Readonly<Record<string, string>>
+  readonly folder: string
+  readonly nodeArgs: readonly string[]
+  readonly url: string
+}
+
 async function startRole(
   role: 'control' | 'exec',
-  env: Readonly<Record<string, string>>,
-  folder: string,
-  url: string,
+  { env, folder, nodeArgs, url }: Role,
 ): Promise<ChildProcess> {
   const logPath = join(folder, `${role}.log`)
   // The product's own log level; its lines go to a file, as they would in production.
   const log = openSync(logPath, 'w')
   const { PATH = '', HOME = folder } = process.env
-  const child = spawn(process.execPath, [CLI, 'start', role], {
+  const child = spawn(process.execPath, [...nodeArgs, CLI, 'start', role], {
     env: { PATH, HOME, ...env },
     stdio: ['ignore', log, log],
   })

@@ -3,13 +3,37 @@ import { readdir, readFile } from 'node:fs/promises'
 /** USER_HZ, which is 100 on every Linux that Node runs on. */
 const MICROSECONDS_PER_TICK = 10_000
 
+/** µs per operation, as metrics of a sample. */
+export interface ProcessorTime {
+  readonly cpu: number
+  /** The servers' part of it. */
+  readonly cpuServer: number
+}
+
 /**
- * Processor time in µs that this process, the given servers and their children have used so far. Wall-clock
- * rates drift with everything else on the machine; this does so much less.
+ * Starts to count the processor time that this process (or `clients` in its place), the servers and their
+ * children use; the function it gives divides it by the operations so far. Wall-clock rates drift with everything
+ * else on the machine; this does so much less.
  */
-export async function processorTimeUs(servers: readonly number[]): Promise<number> {
-  const { user, system } = process.cpuUsage()
-  return user + system + (await serverTicks(new Set(servers))) * MICROSECONDS_PER_TICK
+export async function countProcessorTime(
+  servers: readonly number[],
+  clients?: readonly number[],
+): Promise<(operations: number) => Promise<ProcessorTime>> {
+  const look = async () => {
+    const { user, system } = process.cpuUsage()
+    const server = (await serverTicks(new Set(servers))) * MICROSECONDS_PER_TICK
+    const client = clients ? (await serverTicks(new Set(clients))) * MICROSECONDS_PER_TICK : user + system
+    return { server, client }
+  }
+  const before = await look()
+  return async (operations) => {
+    const after = await look()
+    const server = after.server - before.server
+    return {
+      cpu: (server + after.client - before.client) / operations,
+      cpuServer: server / operations,
+    }
+  }
 }
 
 /** proc(5), /proc/<pid>/stat: parent, user and system time are fields 4, 14 and 15, counted after the name. */
