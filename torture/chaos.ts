@@ -26,6 +26,8 @@ export interface Chaos {
   hold(mode: 'stall' | 'deaf' | 'refuse', link: string, over: () => Promise<void>): Promise<void>
   /** Sets the last beats of a worker back by a minute: to the others it is dead from now on, until it beats again. */
   declareDead(process: string): Promise<void>
+  /** Begins nothing more; `play` rejects. */
+  end(): void
   /** A process ended without our doing. */
   crashed(process: string): void
 }
@@ -41,6 +43,7 @@ const named = <Thing>(things: ReadonlyMap<string, Thing>, name: string): Thing =
 export function createChaos(options: ChaosOptions): Chaos {
   const { processes, links, database } = options
   const troubles: Trouble[] = []
+  const over = new AbortController()
 
   const note = async (kind: Disturbance, target: string, work: () => unknown): Promise<void> => {
     const from = Date.now()
@@ -99,11 +102,12 @@ export function createChaos(options: ChaosOptions): Chaos {
       const began = Date.now()
       const running: Promise<void>[] = []
       for (const action of actions) {
-        await delay(Math.max(0, began + action.at - Date.now()))
+        await delay(Math.max(0, began + action.at - Date.now()), undefined, { signal: over.signal })
         running.push(act(action))
       }
       await Promise.all(running)
     },
+    end: () => over.abort(),
     crashed: (process) => {
       options.say(`${process} ended by itself`)
       troubles.push({ kind: 'crash', target: process, from: Date.now(), to: Date.now() })

@@ -125,9 +125,10 @@ describe('promises', () => {
       requests: [{ status: 400, effect: false }],
       events: { 'job.queued': 1, 'job.dead_lettered': 1 },
     }
-    expect(faultsOf(judge([story(told)]))).toEqual(['lost'])
-    const seen = story(told)
-    expect(faultsOf(judge([seen], { dead: [seen.jobs[0]?.id ?? ''] }))).toEqual([])
+    expect(faultsOf(judge([story(told)]))).toEqual(['lost', 'buried'])
+    const seen = story({ ...told, send: { script: 'refuse' } })
+    const dead = [{ job: seen.jobs[0]?.id ?? '', reason: 'permanent' }]
+    expect(faultsOf(judge([seen], { dead }))).toEqual([])
   })
 
   test('no answer promises nothing, whether the job is there or not', () => {
@@ -174,6 +175,30 @@ describe('places', () => {
     })
     expect(faultsOf(judge([cancelled], { places: [place(cancelled, 'ready')] }))).toEqual([])
     expect(faultsOf(judge([cancelled], { places: [place(cancelled, 'deferred')] }))).toEqual(['misplaced'])
+  })
+
+  test('a dead letter needs a reason: a refusal, an expiry, or three workers that were lost', () => {
+    const lost = Array.from({ length: 3 }, (_, at) => ({
+      ...{
+        outcome: 'lost' as const,
+        error: 'worker_lost',
+        started: T + at * 1_000,
+        ended: T + at * 1_000 + 900,
+      },
+    }))
+    const verdictOf = (reason: string, told: Told) => {
+      const buried = story({ ...told, requests: [], job: { state: 'dead', ...told.job } })
+      const dead = [{ job: buried.jobs[0]?.id ?? '', reason }]
+      return judge([buried], { dead }).faults.buried.length
+    }
+    const attempts = [{ outcome: 'dead', error: 'any' } as const]
+    expect(verdictOf('permanent', { attempts, send: { script: 'refuse' } })).toBe(0)
+    expect(verdictOf('permanent', { attempts })).toBe(1)
+    expect(verdictOf('expired', { attempts: [], job: { expires: T } })).toBe(0)
+    expect(verdictOf('expired', { attempts: [] })).toBe(1)
+    expect(verdictOf('poison', { attempts: lost })).toBe(0)
+    expect(verdictOf('poison', { attempts: lost.slice(1) })).toBe(1)
+    expect(verdictOf('address_forbidden', { attempts })).toBe(1)
   })
 
   test('a job that should tell of its end tells once', () => {

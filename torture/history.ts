@@ -126,7 +126,7 @@ export interface Tables {
   readonly jobs: readonly JobRow[]
   readonly attempts: readonly AttemptRow[]
   readonly places: readonly PlaceRow[]
-  readonly dead: readonly string[]
+  readonly dead: readonly { readonly job: string; readonly reason: string }[]
   readonly events: readonly { readonly job: string; readonly type: string; readonly count: number }[]
   readonly readAt: number
 }

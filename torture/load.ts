@@ -17,8 +17,8 @@ export interface LoadOptions {
 export interface Load {
   /** What clients know so far. */
   readonly sends: readonly Send[]
-  /** Sends nothing new and waits until every client has its answer or has given up. */
-  stop(): Promise<void>
+  /** Sends nothing new and waits until every client has its answer or has given up, after `patienceMs` at most. */
+  stop(patienceMs?: number): Promise<void>
 }
 
 interface Wanted {
@@ -176,9 +176,9 @@ export function startLoad(options: LoadOptions): Load {
 
   return {
     sends,
-    stop: async () => {
+    stop: async (patienceMs = LAST_WORDS_MS) => {
       stopping = true
-      giveUpAt = Date.now() + LAST_WORDS_MS
+      giveUpAt = Date.now() + patienceMs
       await pacing
       await Promise.all(open)
     },

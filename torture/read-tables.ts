@@ -21,9 +21,9 @@ export async function readTables(database: Database): Promise<Tables> {
      union all select tenant_id, job_id, 'deferred', null from job_deferred
      union all select tenant_id, job_id, 'run', ${ms('started_at')} from job_run`,
   )
-  const dead = await database.query<{ job_id: string }>('select job_id from job_dead')
+  const dead = await database.query<Tables['dead'][number]>('select job_id as job, reason from job_dead')
   const events = await database.query<{ job: string; type: string; count: number }>(
     `select job_id as job, type, count(*)::int as count from event where job_id is not null group by 1, 2`,
   )
-  return { jobs, attempts, places, dead: dead.map(({ job_id }) => job_id), events, readAt: Date.now() }
+  return { jobs, attempts, places, dead, events, readAt: Date.now() }
 }

@@ -44,4 +44,10 @@ async function main(): Promise<number> {
   return verdict.sound ? 0 : 1
 }
 
-process.exitCode = await main()
+main().then(
+  (code) => process.exit(code),
+  (error: unknown) => {
+    print(error instanceof Error ? (error.stack ?? error.message) : String(error))
+    process.exit(1)
+  },
+)

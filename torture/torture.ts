@@ -10,7 +10,7 @@ import { type Database, startDatabase } from './database.ts'
 import { drain } from './drain.ts'
 import type { History } from './history.ts'
 import { freePort, type HubProcess, startHubProcess } from './hub-process.ts'
-import { watchLeases } from './lease-watch.ts'
+import { watchHub } from './hub-watch.ts'
 import { type Link, openLink } from './link.ts'
 import { startLoad } from './load.ts'
 import { type OwnProcess, REPOSITORY, startOwn } from './own-process.ts'
@@ -108,6 +108,7 @@ async function run(
 
   const processes = new Map<string, HubProcess>()
   const chaos = createChaos({ processes, links, database, hurried: options.hurried ?? false, say })
+  endings.push(async () => chaos.end())
   const begin = async (name: string, role: 'exec' | 'worker' | 'control', databasePort: number) => {
     const process = startHubProcess({
       ...{ name, role, port: await freePort(), logFile: join(folder, `${name}.log`) },
@@ -135,13 +136,14 @@ async function run(
   say(`load for ${seconds} s, ${schedule.length} troubles, seed ${seed}`)
   const load = startLoad({
     random,
-    ratePerSecond: options.ratePerSecond ?? 40,
+    ratePerSecond: options.ratePerSecond ?? 30,
     tenants: world.tenants,
     execUrls: stage.execs.map((name) => processes.get(name)?.url ?? ''),
     workMs: options.workMs ?? WORK_MS,
     longShare: options.longShare ?? 0.08,
   })
-  const watch = watchLeases(database)
+  endings.push(() => load.stop(0))
+  const watch = watchHub(database)
   endings.push(() => watch.stop())
   const playing = options.play?.({ chaos, database, links, processes }) ?? chaos.play(schedule)
   await waitOrAbort(Promise.all([sleep(seconds * 1_000), playing]), signal)
@@ -151,13 +153,10 @@ async function run(
   await waitOrAbort(drain(database, (options.drainSeconds ?? 120) * 1_000, say), signal)
 
   const tables = await readTables(database)
-  const nodes = await database.query<{ node: string; process: string }>(
-    'select node_id as node, host as process from node',
-  )
   const history: History = {
     ...{ seed, seconds, sends: load.sends, requests: await readSink(sinkFile), troubles: chaos.troubles },
-    ...{ leases: await watch.stop(), caps: world.caps },
-    ...{ nodes, tables, hurried: options.hurried ?? false },
+    ...(await watch.stop()),
+    ...{ caps: world.caps, tables, hurried: options.hurried ?? false },
     staleRefused: await staleRefusals(stage.workers.map((name) => join(folder, `${name}.log`))),
   }
   await writeFile(join(folder, 'history.json'), JSON.stringify(history))

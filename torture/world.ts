@@ -17,9 +17,9 @@ interface Plan {
 
 /** Every kind of cap once: on the workspace, on a connector, on both, on none. */
 export const PLANS: readonly Plan[] = [
-  { slug: 'alpha-dev', cap: 5, connectors: { ledger: 3, mailer: undefined } },
-  { slug: 'beta-dev', connectors: { ledger: undefined, mailer: 2 } },
-  { slug: 'gamma-dev', cap: 4, weight: 3, connectors: { ledger: undefined, mailer: undefined } },
+  { slug: 'alpha-dev', cap: 8, connectors: { ledger: 5, mailer: undefined } },
+  { slug: 'beta-dev', connectors: { ledger: undefined, mailer: 4 } },
+  { slug: 'gamma-dev', cap: 7, weight: 3, connectors: { ledger: undefined, mailer: undefined } },
   { slug: 'delta-dev', connectors: { ledger: undefined, mailer: undefined } },
 ]
 
@@ -52,7 +52,7 @@ export const hubEnvironment = (home: string, databaseUrl: string): Record<string
   LOG_FILE: '-',
   LOG_LEVEL: 'warn',
   STOP_GRACE_MS: '3000',
-  WORKER_CONCURRENCY: '8',
+  WORKER_CONCURRENCY: '20',
   SLOW_QUERY_MS: '60000',
 })
 

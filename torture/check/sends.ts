@@ -26,7 +26,7 @@ export function checkSends(ledger: Ledger): SendFindings {
   const { sends, tables } = ledger.history
   const known = new Map(tables.jobs.map((job) => [job.id, job]))
   const places = new Set(tables.places.map(({ job }) => job))
-  const dead = new Set(tables.dead)
+  const dead = new Set(tables.dead.map(({ job }) => job))
   const lost: string[] = []
   const doubled: string[] = []
   const unasked: string[] = []
