@@ -367,8 +367,13 @@ describe('two nodes', () => {
 
   test('when one goes silent the other takes its jobs; what the silent one says later is refused', async () => {
     const { started, handler, open } = gate()
-    // A node that hangs: its heart does not beat again, but its handler goes on.
-    const frozen = await startRunner({ handler, timing: { beatMs: 3_600_000, silentMs: 3_600_000 } })
+    // A node that hangs: its heart does not beat again, but its handler goes on. With its one place taken it does
+    // not claim either: a claim would tell it that it counts as dead, and it would register again.
+    const frozen = await startRunner({
+      handler,
+      concurrency: 1,
+      timing: { beatMs: 3_600_000, silentMs: 3_600_000 },
+    })
     const job = await enqueue()
     await vi.waitFor(() => expect(started).toHaveLength(1), soon)
     await silence(fixture.db, { nodeId: frozen.nodeId })
