@@ -108,28 +108,30 @@ async function run(
 
   const processes = new Map<string, HubProcess>()
   const chaos = createChaos({ processes, links, database, hurried: options.hurried ?? false, say })
+  const begun: HubProcess[] = []
+  endings.push(() => Promise.all(begun.map((process) => process.end())))
   endings.push(async () => chaos.end())
-  const begin = async (name: string, role: 'exec' | 'worker' | 'control', databasePort: number) => {
+  const begin = async (name: string, role: 'exec' | 'worker' | 'control'): Promise<HubProcess> => {
+    const databasePort = links.get(databaseLink(name))?.port ?? database.port
     const process = startHubProcess({
       ...{ name, role, port: await freePort(), logFile: join(folder, `${name}.log`) },
       env: hubEnvironment(home, database.urlAt(databasePort)),
       preload: role === 'control' ? undefined : options.preload?.[role],
       crashed: chaos.crashed,
     })
-    endings.push(() => process.end())
+    begun.push(process)
     return process
   }
-  const control = await begin('control', 'control', database.port)
+  const control = await begin('control', 'control')
+  for (const name of stage.execs) processes.set(name, await begin(name, 'exec'))
+  for (const name of stage.workers) processes.set(name, await begin(name, 'worker'))
   await control.ready()
   const world = await makeWorld({
     ...{ database, home, controlUrl: control.url, sinkPort: links.get(SINK_LINK)?.port ?? 0 },
     env: hubEnvironment(home, database.urlAt(database.port)),
   })
-  await control.end()
-  for (const name of stage.execs)
-    processes.set(name, await begin(name, 'exec', links.get(databaseLink(name))?.port ?? 0))
-  for (const name of stage.workers)
-    processes.set(name, await begin(name, 'worker', links.get(databaseLink(name))?.port ?? 0))
+  // Nothing of a run needs it any more.
+  void control.end()
   for (const process of processes.values()) await process.ready()
   signal?.throwIfAborted()
 

@@ -7,5 +7,7 @@ export default defineConfig({
     testTimeout: 150_000,
     hookTimeout: 60_000,
     pool: 'forks',
+    // Each of them is a whole hub, and they tell of times.
+    fileParallelism: false,
   },
 })
