@@ -1,4 +1,5 @@
 import { randomInt } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isFree } from '../server/src/platform/embedded/port.ts'
@@ -47,6 +48,14 @@ export async function freePort(): Promise<number> {
   }
 }
 
+/** What the CLI says last when it finds no database; a crash ends with a stack and the version of Node. */
+const REFUSAL = /\(database_unavailable\)$|does the server run\?$/
+
+async function refusedToStart(logFile: string): Promise<boolean> {
+  const text = await readFile(logFile, 'utf8')
+  return REFUSAL.test(text.trimEnd().slice(-500))
+}
+
 export function startHubProcess(options: HubProcessOptions): HubProcess {
   const { name, role, port, env, logFile } = options
   const url = `http://127.0.0.1:${port}`
@@ -82,8 +91,8 @@ export function startHubProcess(options: HubProcessOptions): HubProcess {
       const wasUp = up
       up = false
       if (ending) return
-      // It may end while it starts, because the database is away: then it is just started again.
-      if (backAfterMs === undefined && wasUp) options.crashed(name)
+      // It may refuse to start because the database is away: then it is just started again.
+      if (backAfterMs === undefined && wasUp && !(await refusedToStart(logFile))) options.crashed(name)
       await delay(backAfterMs ?? RESTART_MS)
       backAfterMs = undefined
       if (ending) return
