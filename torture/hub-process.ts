@@ -1,4 +1,5 @@
 import { randomInt } from 'node:crypto'
+import { statSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -48,12 +49,12 @@ export async function freePort(): Promise<number> {
   }
 }
 
-/** What the CLI says last when it finds no database; a crash ends with a stack and the version of Node. */
-const REFUSAL = /\(database_unavailable\)$|does the server run\?$/
+/** What the CLI says when it finds no database; a crash leaves a stack instead. */
+const REFUSAL = /^[^{].*(\(database_unavailable\)|does the server run\?)$/m
 
-async function refusedToStart(logFile: string): Promise<boolean> {
-  const text = await readFile(logFile, 'utf8')
-  return REFUSAL.test(text.trimEnd().slice(-500))
+/** Whether what the process wrote, from `offset` in its log on, says that it gave up its start. */
+async function refusedToStart(logFile: string, offset: number): Promise<boolean> {
+  return REFUSAL.test((await readFile(logFile)).toString('utf8', offset))
 }
 
 export function startHubProcess(options: HubProcessOptions): HubProcess {
@@ -80,6 +81,7 @@ export function startHubProcess(options: HubProcessOptions): HubProcess {
   }
 
   const run = (): void => {
+    const logged = statSync(logFile, { throwIfNoEntry: false })?.size ?? 0
     const child = startOwn({
       args: [...(options.preload ? ['--import', options.preload] : []), CLI, 'start', role],
       env: { ...env, [`${role.toUpperCase()}_PORT`]: String(port), TORTURE_NAME: name },
@@ -92,7 +94,8 @@ export function startHubProcess(options: HubProcessOptions): HubProcess {
       up = false
       if (ending) return
       // It may refuse to start because the database is away: then it is just started again.
-      if (backAfterMs === undefined && wasUp && !(await refusedToStart(logFile))) options.crashed(name)
+      if (backAfterMs === undefined && wasUp && !(await refusedToStart(logFile, logged)))
+        options.crashed(name)
       await delay(backAfterMs ?? RESTART_MS)
       backAfterMs = undefined
       if (ending) return
