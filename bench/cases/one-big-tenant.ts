@@ -10,7 +10,7 @@ import { type Case, type Run, type Sample, TAIL_MS } from './case.ts'
 import { recordStarts, startProblems } from './latency.ts'
 
 const PLACES = 50
-/** Long enough that the big tenant fills all places without filling the processors. */
+/** Long enough that the big tenant fills all places without filling the processors; half to one and a half times this. */
 const WORK_MS = 20
 const SMALL_PER_SECOND = 100
 const TIMES = {
@@ -42,7 +42,8 @@ async function measureWaits(run: Run): Promise<{ idle: number; crowded: number; 
   const starts = recordStarts()
   const runner = queue.createRunner(PLACES, async (job) => {
     if (job.tenantId !== big) starts.handler(job.input as Item)
-    await delay(WORK_MS)
+    // As in life no two take the same time; else all places would be free at once, and never in between.
+    await delay(WORK_MS * (0.5 + Math.random()))
     return DONE
   })
   let n = 0
