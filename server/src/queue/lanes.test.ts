@@ -171,6 +171,28 @@ describe('lanes', () => {
     expect(total(grants)).toBeLessThanOrEqual(500)
   })
 
+  test('critical does not use up the lanes of a claim while places are free for the others', () => {
+    const lanes = createLanes(() => 0)
+    lanes.hint(Array.from({ length: 200 }, (_, n) => key(`t${n}`, 1, 'critical')))
+    lanes.hint([key('a', 1, 'webhook'), key('a', 1, 'default'), key('a', 1, 'low')])
+    for (let round = 0; round < 3; round += 1) {
+      const grants = lanes.plan({ shared: 400, reserved: 150 })
+      expect(new Set(grants.map(({ queue }) => queue))).toEqual(
+        new Set(['critical', 'webhook', 'default', 'low']),
+      )
+    }
+    // Without free places of the others critical has all lanes of the claim.
+    expect(lanes.plan({ shared: 0, reserved: 150 })).toHaveLength(64)
+  })
+
+  test('a lane that one claim had no room for is the first of the next', () => {
+    const lanes = createLanes(() => 0)
+    // One more than a claim asks: by turns that are lost at the bound, the last would wait for ever.
+    lanes.hint(Array.from({ length: 65 }, (_, n) => key('a', n + 1)))
+    lanes.plan({ shared: 500, reserved: 0 })
+    expect(lanes.plan({ shared: 500, reserved: 0 })[0]?.lane).toBe(65)
+  })
+
   test('a lane keeps its watermark while it is drained', () => {
     let now = 1_000
     const lanes = createLanes(() => now)

@@ -163,16 +163,18 @@ export function createLanes(now: () => number): Lanes {
     plan: ({ shared, reserved }) => {
       unparkDue()
       const takes = new Map<Lane, number>()
-      const deal = (places: number, queueFor: () => QueueName | undefined): void => {
+      const deal = (places: number, most: number, queueFor: () => QueueName | undefined): void => {
+        const may = (lane: Lane): boolean => takes.size < most || takes.has(lane)
         for (let place = 0; place < places; place += 1) {
           const queue = queueFor()
-          const lane = queue && turns[queue].next()
-          if (lane === undefined || (takes.size >= MAX_GRANTS && !takes.has(lane))) return
+          const lane = queue && turns[queue].next(may)
+          if (lane === undefined) return
           takes.set(lane, (takes.get(lane) ?? 0) + 1)
         }
       }
-      deal(reserved, () => 'critical')
-      deal(shared, nextQueue)
+      // Many lanes of critical must not use up the claim while places are free for the others.
+      deal(reserved, MAX_GRANTS - Math.min(shared, MAX_GRANTS / 2), () => 'critical')
+      deal(shared, MAX_GRANTS, nextQueue)
       return [...takes].map(([lane, take]) => {
         lane.hintsAtPlan = lane.hints
         return { ...lane.key, take, low: lane.watermark.low() }

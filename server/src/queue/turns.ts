@@ -6,8 +6,8 @@ export interface Turns<Lane> {
   add(tenantId: string, name: string, lane: Lane): void
   remove(tenantId: string, name: string): void
   weigh(tenantId: string, weight: number): void
-  /** The lane that gets the next place; undefined when there is none. */
-  next(): Lane | undefined
+  /** The lane that gets the next place; undefined when there is none. One that `may` refuses keeps its turn. */
+  next(may: (lane: Lane) => boolean): Lane | undefined
   readonly size: number
 }
 
@@ -53,12 +53,12 @@ export function createTurns<Lane>(): Turns<Lane> {
       // What is left of its turn is lost: an idle tenant must not save up turns.
       if (tenant.lanes.size === 0) tenants.delete(tenantId)
     },
-    next: () => {
+    next: (may) => {
       const [first] = tenants
       if (first === undefined) return undefined
       const [tenantId, tenant] = first
       const [lane] = tenant.lanes
-      if (lane === undefined) return undefined
+      if (lane === undefined || !may(lane[1])) return undefined
       if (tenant.deficit <= 0) tenant.deficit += QUANTUM * (weights.get(tenantId) ?? 1)
       tenant.deficit -= 1
       if (tenant.deficit <= 0) toTheEnd(tenants, tenantId, tenant)
