@@ -8,7 +8,6 @@ import { eventsControl } from '../features/events/events.control.ts'
 import { identitiesControl } from '../features/identities/identities.control.ts'
 import { oauthControl } from '../features/identities/oauth.control.ts'
 import { jobsControl } from '../features/jobs/jobs.control.ts'
-import { createFollowUps } from '../features/jobs/jobs.ts'
 import { policiesControl } from '../features/policies/policies.control.ts'
 import { queuesControl } from '../features/queues/queues.control.ts'
 import { secretsControl } from '../features/secrets/secrets.control.ts'
@@ -95,7 +94,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
     },
   })
   webhooksControl(app, { db, jobStates: (tenantId, ids) => jobStates(db, tenantId, ids) })
-  jobsControl(app, { db, wakeUp, followUps: createFollowUps({ activeConfigs, clock }) })
+  jobsControl(app, { db, clock, activeConfigs, wakeUp })
   deadLettersControl(app, { db })
   queuesControl(app, { db })
   eventsControl(app, platform, directory)

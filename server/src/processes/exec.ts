@@ -6,7 +6,6 @@ import { executeExec } from '../features/execute/execute.exec.ts'
 import { createExecutor, createRequestLog } from '../features/execute/execute.ts'
 import { oauthExec } from '../features/identities/oauth.exec.ts'
 import { jobsExec } from '../features/jobs/jobs.exec.ts'
-import { createFollowUps } from '../features/jobs/jobs.ts'
 import { createEnqueuer } from '../queue/enqueuer.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
 import { openDial, openSecrets } from './outbound.ts'
@@ -50,7 +49,6 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
     activeConfigs,
     enqueuer,
     wakeUp,
-    followUps: createFollowUps({ activeConfigs, clock }),
   })
   eventsExec(app, platform, access.directory)
   oauthExec(app, { ...access, db, clock, lifetimeSeconds: config.tokenTtlSeconds })

@@ -1,4 +1,5 @@
 import { maybeOne } from '../platform/db/statement.ts'
+import type { Completion } from './job.ts'
 import { JOB_COLUMNS, type JobRow } from './job-row.ts'
 
 interface JobRef {
@@ -7,12 +8,17 @@ interface JobRef {
 }
 
 /** Asks the worker that holds the job to stop; a second request leaves the first one as it is. */
-export const requestCancel = maybeOne<JobRef & { readonly why: string }, { readonly lease_id: number }>(
+export const requestCancel = maybeOne<
+  JobRef & { readonly why: string },
+  { readonly lease_id: number; readonly first: boolean }
+>(
   'queue.request_cancel',
-  `update job_run set cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp()),
-                      cancel_why = coalesce(cancel_why, $3)
-   where tenant_id = $1 and job_id = $2
-   returning lease_id`,
+  `update job_run r set cancel_requested_at = coalesce(r.cancel_requested_at, clock_timestamp()),
+                        cancel_why = coalesce(r.cancel_why, $3)
+   from (select lease_id, cancel_requested_at is null as first from job_run
+         where tenant_id = $1 and job_id = $2 for update) as held
+   where r.tenant_id = $1 and r.job_id = $2 and r.lease_id = held.lease_id
+   returning r.lease_id, held.first`,
   ({ tenantId, id, why }) => [tenantId, id, why],
 )
 
@@ -50,5 +56,11 @@ export const stateOf = maybeOne<
 >(
   'queue.state_of',
   'select state, connector, correlation_id, trace_id from job where tenant_id = $1 and id = $2',
+  ({ tenantId, id }) => [tenantId, id],
+)
+
+export const selectCompletion = maybeOne<JobRef, { readonly completion: Completion | null }>(
+  'queue.completion_of',
+  'select completion from job_payload where tenant_id = $1 and job_id = $2',
   ({ tenantId, id }) => [tenantId, id],
 )

@@ -208,18 +208,34 @@ describe('cancelJob', () => {
     expect(await types(failing.id)).toEqual(['job.queued', 'job.cancel_requested', 'job.cancelled'])
   })
 
-  test.each(['done', 'dead', 'cancelled'] as const)(
-    'one that is %s already: conflict that says so',
-    async (kind) => {
-      const job = await enqueueAndClaim()
-      await settle({ job, outcome: outcomes[kind] })
-      const state = kind === 'dead' ? 'a dead letter' : kind
-      await expect(cancel(job)).rejects.toMatchObject({
-        code: 'conflict',
-        message: `The job has ended: it is ${state}.`,
-      })
-    },
-  )
+  test.each(['done', 'dead'] as const)('one that is %s already: conflict that says so', async (kind) => {
+    const job = await enqueueAndClaim()
+    await settle({ job, outcome: outcomes[kind] })
+    const state = kind === 'dead' ? 'a dead letter' : kind
+    await expect(cancel(job)).rejects.toMatchObject({
+      code: 'conflict',
+      message: `The job has ended: it is ${state}.`,
+    })
+  })
+
+  test('one that is cancelled already: the same answer, and nothing follows twice', async () => {
+    const completion = { callback: { connector: 'shop' } }
+    const job = sampleJob({ tenantId: newId(), completion })
+    await enqueueJobs(fixture.db, [job])
+    const ref = { tenantId: job.tenantId, id: job.id, actor: 'ada' }
+    const seen: unknown[] = []
+    const together = {
+      followUps: async () => {
+        seen.push('followed')
+        return []
+      },
+      record: async (_tx: unknown, state: string) => void seen.push(state),
+    }
+    for (const _ of [1, 2])
+      expect(await cancelJob(fixture.db, ref, together)).toEqual({ state: 'cancelled', lanes: [] })
+    expect(seen).toEqual(['followed', 'cancelled'])
+    expect(await types(job.id)).toEqual(['job.queued', 'job.cancelled'])
+  })
 
   test('a job of another workspace is a job that does not exist', async () => {
     const job = await enqueueAndClaim()
@@ -239,14 +255,16 @@ describe('cancelJob', () => {
     const job = sampleJob({ tenantId: newId(), completion })
     await enqueueJobs(fixture.db, [job])
     const ref = { tenantId: job.tenantId, id: job.id, actor: 'ada' }
-    const failing = cancelJob(fixture.db, ref, () => Promise.reject(new Error('no')))
+    const failing = cancelJob(fixture.db, ref, { followUps: () => Promise.reject(new Error('no')) })
     await expect(failing).rejects.toThrow('no')
     expect(await whereIs(fixture.db, job)).toMatchObject({ state: 'queued', ready: 1 })
 
     const seen: EndedJob[] = []
-    await cancelJob(fixture.db, ref, async (_tx, ended) => {
-      seen.push(...ended)
-      return []
+    await cancelJob(fixture.db, ref, {
+      followUps: async (_tx, ended) => {
+        seen.push(...ended)
+        return []
+      },
     })
     expect(seen).toMatchObject([{ state: 'cancelled', job: { id: job.id, completion, attempt: 0 } }])
   })

@@ -61,7 +61,7 @@ export function createFollowUps({
   activeConfigs,
   clock,
 }: {
-  readonly activeConfigs: ActiveConfigs
+  readonly activeConfigs: Pick<ActiveConfigs, 'get'>
   readonly clock: Clock
 }): FollowUps {
   const callbackOf = async (ended: EndedJob): Promise<NewJob | EventRecord | undefined> => {

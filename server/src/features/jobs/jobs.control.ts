@@ -2,7 +2,7 @@ import { Type } from 'typebox'
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { Reason } from '../audit/audit.ts'
 import { addJobReadRoutes } from './job-routes.ts'
-import { CancelResult, JobParams } from './jobs.schema.ts'
+import { AGAIN, CancelResult, JobParams } from './jobs.schema.ts'
 import { type CancelDeps, cancel } from './jobs.ts'
 
 /** `/jobs` for operators: the same reading as products have, and cancelling with a reason. */
@@ -17,11 +17,13 @@ export function jobsControl(app: HttpServer, deps: CancelDeps): void {
         operationId: 'cancelJob',
         tags: ['jobs'],
         summary: 'Cancel a job; a running attempt is told to stop',
+        description: AGAIN,
         params: JobParams,
         body: Type.Object({ reason: Reason }, { additionalProperties: false }),
         response: { 200: CancelResult },
       },
     },
-    async (request) => cancel(deps, request.principal, request.params.id, request.body.reason),
+    async ({ principal, params, body: { reason }, call }) =>
+      cancel(deps, principal, params.id, reason, { actor: principal.subject, reason, call }),
   )
 }

@@ -9,7 +9,6 @@ import type { LaneKey } from '../../queue/job.ts'
 import { createWakeUp, type WakeUp } from '../../queue/wake-up.ts'
 import type { ConfigDocument } from '../configs/configs.ts'
 import { jobsExec } from './jobs.exec.ts'
-import { createFollowUps } from './jobs.ts'
 
 let hub: CallingHub
 let call: CallServer
@@ -34,11 +33,8 @@ beforeAll(async () => {
   wakeUp = createWakeUp(platform)
   wakeUp.subscribe((lanes) => woken.push(...(lanes ?? [])))
   const { activeConfigs } = hub
-  const followUps = createFollowUps({ activeConfigs, clock: systemClock })
   const enqueuer = createEnqueuer(db, { wakeUp })
-  call = await hub.serve((app) =>
-    jobsExec(app, { db, clock: systemClock, activeConfigs, enqueuer, wakeUp, followUps }),
-  )
+  call = await hub.serve((app) => jobsExec(app, { db, clock: systemClock, activeConfigs, enqueuer, wakeUp }))
   await hub.configure(DOCUMENT())
 })
 beforeEach(async () => {

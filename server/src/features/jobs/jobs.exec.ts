@@ -3,6 +3,7 @@ import type { HttpServer } from '../../platform/http/http-server.ts'
 import { fingerprintOf, idempotencyKeyOf } from '../../platform/http/idempotency-key.ts'
 import { addJobReadRoutes } from './job-routes.ts'
 import {
+  AGAIN,
   BatchAccepted,
   BatchBody,
   CancelBody,
@@ -12,13 +13,13 @@ import {
   JobParams,
   NewJobBody,
 } from './jobs.schema.ts'
-import { type CancelDeps, cancel, type JobDeps, submitBatch, submitJob } from './jobs.ts'
+import { cancel, type JobDeps, submitBatch, submitJob } from './jobs.ts'
 
 const write = { access: { scope: 'orchestrator.jobs.write' } } as const
 const tags = ['jobs']
 
 /** `/jobs` for products: submit, batch, read, cancel. */
-export function jobsExec(app: HttpServer, deps: JobDeps & CancelDeps): void {
+export function jobsExec(app: HttpServer, deps: JobDeps): void {
   app.post(
     '/jobs',
     {
@@ -84,6 +85,7 @@ export function jobsExec(app: HttpServer, deps: JobDeps & CancelDeps): void {
         operationId: 'cancelJob',
         tags,
         summary: 'Cancel a job; a running attempt is told to stop',
+        description: AGAIN,
         params: JobParams,
         // Without a body, too: there is nothing that it must say.
         body: Type.Union([CancelBody, Type.Null()]),

@@ -3,14 +3,15 @@ import { type CallingHub, callingHub } from '../../../testing/calling-hub.ts'
 import type { CallServer } from '../../../testing/checked-answers.ts'
 import { claimLane, clearQueue, registerNode } from '../../../testing/queue-fixture.ts'
 import { systemClock } from '../../platform/clock.ts'
+import { createDb } from '../../platform/db/db.ts'
 import { newId } from '../../platform/ids.ts'
 import { createEnqueuer } from '../../queue/enqueuer.ts'
 import type { ClaimedJob, Outcome } from '../../queue/job.ts'
 import { settleJobs } from '../../queue/settle.ts'
 import { createWakeUp, type WakeUp } from '../../queue/wake-up.ts'
+import { createActiveConfigs } from '../configs/configs.ts'
 import { jobsControl } from './jobs.control.ts'
 import { jobsExec } from './jobs.exec.ts'
-import { createFollowUps } from './jobs.ts'
 
 let hub: CallingHub
 let exec: CallServer
@@ -30,12 +31,10 @@ beforeAll(async () => {
   const { db, platform } = hub.database
   const { activeConfigs } = hub
   wakeUp = createWakeUp(platform)
-  const followUps = createFollowUps({ activeConfigs, clock: systemClock })
   const enqueuer = createEnqueuer(db, { wakeUp })
-  exec = await hub.serve((app) =>
-    jobsExec(app, { db, clock: systemClock, activeConfigs, enqueuer, wakeUp, followUps }),
-  )
-  control = await hub.serve((app) => jobsControl(app, { db, wakeUp, followUps }))
+  const deps = { db, clock: systemClock, activeConfigs, enqueuer, wakeUp }
+  exec = await hub.serve((app) => jobsExec(app, deps))
+  control = await hub.serve((app) => jobsControl(app, deps))
   const operations = { call: { method: 'POST', path: '/' } }
   await hub.configure({
     policies: {},
@@ -269,7 +268,9 @@ describe('a cancel', () => {
     (await exec<{ job: { state: string; cancel_requested_at: string | null } }>('GET', `/jobs/${id}`, token))
       .body.job
 
-  test('of a job that waits takes effect at once, and only once', async () => {
+  const audited = () => hub.query('select actor, action, object, reason from audit_entry order by seq')
+
+  test('of a job that waits takes effect at once; asked again it answers the same', async () => {
     for (const change of [{}, { run_at: new Date(Date.now() + 60_000).toISOString() }]) {
       const id = await submit(change)
       expect(await cancel(id, { reason: 'the order is void' })).toMatchObject({
@@ -277,7 +278,7 @@ describe('a cancel', () => {
         body: { job_id: id, status: 'cancelled' },
       })
       expect((await stateOf(id)).state).toBe('cancelled')
-      expect(await cancel(id)).toMatchObject({ status: 409, body: { code: 'conflict' } })
+      expect(await cancel(id)).toMatchObject({ status: 200, body: { job_id: id, status: 'cancelled' } })
       const events = await hub.query(
         `select type, message from event where job_id = $1 and type = 'job.cancelled'`,
         [id],
@@ -299,13 +300,71 @@ describe('a cancel', () => {
   test.each([
     ['done', 'The job has ended: it is done.'],
     ['dead', 'The job has ended: it is a dead letter.'],
-    ['cancelled', 'The job has ended: it is cancelled.'],
   ])('of a job that is %s is refused', async (state, detail) => {
     const { [state]: id = '' } = await oneOfEach()
     expect(await cancel(id, { reason: 'x' }, control)).toMatchObject({
       status: 409,
       body: { code: 'conflict', detail },
     })
+  })
+
+  test('by an operator is audited with its reason, in the same commit and only when it changes something', async () => {
+    await hub.query('delete from event')
+    const waiting = await submit({ queue: 'low' })
+    const running = await submit()
+    await claim()
+    const before = (await audited()).length
+    for (const id of [waiting, running])
+      for (const reason of ['the order is void', 'once more'])
+        expect((await cancel(id, { reason }, control)).status).toBe(200)
+    expect((await audited()).slice(before)).toEqual([
+      {
+        actor: 'svc:test',
+        action: 'job.cancelled',
+        object: `job:${waiting}`,
+        reason: 'the order is void',
+      },
+      {
+        actor: 'svc:test',
+        action: 'job.cancel_requested',
+        object: `job:${running}`,
+        reason: 'the order is void',
+      },
+    ])
+    expect(
+      await hub.query(`select type, message from event where type like 'job.cancel%' order by seq`),
+    ).toEqual([
+      { type: 'job.cancelled', message: 'Cancelled by svc:test: the order is void' },
+      { type: 'job.cancel_requested', message: 'Cancelled by svc:test: the order is void' },
+    ])
+    const untouched = await submit()
+    await hub.query(`alter table audit_entry add constraint full_up check (reason <> 'unwritten') not valid`)
+    expect((await cancel(untouched, { reason: 'unwritten' }, control)).status).toBe(500)
+    expect((await stateOf(untouched)).state).toBe('queued')
+    // Products answer for themselves: what they cancel is in the timeline.
+    expect((await cancel(untouched)).status).toBe(200)
+    expect(await audited()).toHaveLength(before + 2)
+  })
+
+  test('needs one database connection, also for a callback by a config that nobody has read yet', async () => {
+    const id = await submit({ callback: { connector: 'product' } })
+    const { log, metrics, notifications } = hub.database.platform
+    const db = createDb({
+      url: hub.database.url,
+      applicationName: 'test one connection',
+      poolSize: 1,
+      slowQueryMs: 60_000,
+      log,
+      metrics,
+    })
+    const activeConfigs = createActiveConfigs({ db, log, notifications })
+    const server = await hub.serve((app) =>
+      jobsControl(app, { db, clock: systemClock, activeConfigs, wakeUp }),
+    )
+    expect(await cancel(id, { reason: 'void' }, server)).toMatchObject({ status: 200 })
+    expect((await list('?connector=product')).data).toHaveLength(1)
+    activeConfigs.close()
+    await db.close()
   })
 
   test('tells the product: its callback is queued in the same commit', async () => {

@@ -166,6 +166,10 @@ export const JobsQuery = Type.Object(
 
 export const JobParams = Type.Object({ id: Type.String({ format: 'uuid', description: 'Id of the job.' }) })
 
+/** Of the cancel, on both planes. */
+export const AGAIN =
+  'Asking again gives the same answer and changes nothing. A job that is done or a dead letter answers 409.'
+
 export const CancelBody = Type.Object(
   {
     reason: Type.Optional(

@@ -12,17 +12,19 @@ import type { Clock } from '../../platform/clock.ts'
 import type { Db } from '../../platform/db/db.ts'
 import { newId } from '../../platform/ids.ts'
 import { Problem, type ProblemDetail } from '../../problems.ts'
-import { cancelJob } from '../../queue/cancel.ts'
+import { cancelJob, completionOf } from '../../queue/cancel.ts'
 import { enqueueJobs } from '../../queue/enqueue.ts'
 import type { Enqueuer } from '../../queue/enqueuer.ts'
 import type { EnqueuedJob, FollowUps, NewJob, Priority } from '../../queue/job.ts'
 import { jobOfKey } from '../../queue/job-of-key.ts'
 import type { WakeUp } from '../../queue/wake-up.ts'
+import { type Change, recordAudit } from '../audit/audit.ts'
 import type { ActiveConfig, ActiveConfigs } from '../configs/configs.ts'
 import { findOperation } from '../connectors/connectors.ts'
+import { createFollowUps } from './follow-ups.ts'
 import type { NewJobBody } from './jobs.schema.ts'
 
-export { createFollowUps } from './follow-ups.ts'
+export { createFollowUps }
 
 /** History is kept by the day: a job further ahead would hold its day's partition open for too long. */
 const HORIZON_DAYS = 30
@@ -163,26 +165,43 @@ function expiry(clock: Clock, runAt: Date | undefined, text: string, path: strin
   return expiresAt
 }
 
-export interface CancelDeps {
-  readonly db: Db
-  readonly wakeUp: Pick<WakeUp, 'hint'>
-  readonly followUps: FollowUps
-}
+export type CancelDeps = Pick<JobDeps, 'db' | 'clock' | 'activeConfigs' | 'wakeUp'>
 
-/** Cancels a job of the caller's workspace. Errors: `not_found`; `conflict` when it has ended. */
+/**
+ * Cancels a job of the caller's workspace; with `change`, the audit entry commits with it. Asking again gives the
+ * same answer and leaves no second entry. Errors: `not_found`; `conflict` when it has ended in another way.
+ */
 export async function cancel(
   deps: CancelDeps,
   principal: Principal,
   id: string,
   reason: string | undefined,
+  change?: Change,
 ): Promise<{ job_id: string; status: 'cancelled' | 'cancelling' }> {
-  const request = {
-    tenantId: principal.tenantId,
-    id,
-    actor: principal.subject,
-    ...(reason !== undefined && { reason }),
-  }
-  const { state, lanes } = await cancelJob(deps.db, request, deps.followUps)
+  const ref = { tenantId: principal.tenantId, id }
+  const request = { ...ref, actor: principal.subject, ...(reason !== undefined && { reason }) }
+  const { state, lanes } = await cancelJob(deps.db, request, {
+    followUps: await followUpsOf(deps, ref),
+    ...(change && {
+      record: (tx, after) =>
+        recordAudit(tx, { ...change, tenantId: ref.tenantId, action: ACTIONS[after], object: `job:${id}` }),
+    }),
+  })
   deps.wakeUp.hint(lanes)
   return { job_id: id, status: state }
+}
+
+const ACTIONS = { cancelled: 'job.cancelled', cancelling: 'job.cancel_requested' }
+
+/**
+ * The config is read before the transaction: as many cancels as the pool has connections would otherwise each hold
+ * one and wait for another.
+ */
+async function followUpsOf(
+  { db, activeConfigs, clock }: CancelDeps,
+  ref: { readonly tenantId: string; readonly id: string },
+): Promise<FollowUps> {
+  const callback = (await completionOf(db, ref))?.callback
+  const config = callback && (await activeConfigs.get(ref.tenantId, [callback.connector]))
+  return createFollowUps({ activeConfigs: config ? { get: async () => config } : activeConfigs, clock })
 }
