@@ -186,7 +186,27 @@ describe('notifications', () => {
       await notify(db, { channel: 'one', payload: 'x' })
       expect(heard).toContain('x')
     })
-    expect(other).toEqual([])
+    // Once, as its channel began to be listened to.
+    expect(other).toEqual([undefined])
+    await hub.close()
+  })
+
+  test('what was sent before a channel is listened to is told as a gap, in the first connection and in a later one', async () => {
+    const hub = createNotifications({ url: database.url, applicationName: 'listener c', log: captured.log })
+    const early: unknown[] = []
+    const late: unknown[] = []
+    hub.listen('early', (payload) => early.push(payload))
+    await notify(db, { channel: 'early', payload: 'into the void' })
+    await vi.waitFor(() => expect(early).toEqual([undefined]))
+    await notify(db, { channel: 'late', payload: 'into the void' })
+    hub.listen('late', (payload) => late.push(payload))
+    await vi.waitFor(() => expect(late).toEqual([undefined]))
+    // A second handler of a channel misses nothing from here on.
+    const second: unknown[] = []
+    hub.listen('late', (payload) => second.push(payload))
+    await notify(db, { channel: 'late', payload: 'heard' })
+    await vi.waitFor(() => expect(second).toEqual(['heard']))
+    expect([early, late]).toEqual([[undefined], [undefined, 'heard']])
     await hub.close()
   })
 
@@ -198,6 +218,7 @@ describe('notifications', () => {
       await notify(db, { channel: 'three', payload: 'before' })
       expect(heard).toContain('before')
     })
+    heard.length = 0
     await killAll(db, 'listener b%')
     await vi.waitFor(() => expect(heard).toContain(undefined), { timeout: 10_000 })
     await vi.waitFor(async () => {

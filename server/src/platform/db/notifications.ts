@@ -5,8 +5,9 @@ import { run } from './statement.ts'
 /** Hints between processes over Postgres NOTIFY. They may be lost: whoever listens also polls. */
 export interface Notifications {
   /**
-   * Calls `handle` with each payload of the channel, and with undefined after the connection was lost and
-   * found again, because anything may have been missed. Returns the way to stop listening.
+   * Calls `handle` with each payload of the channel, and with undefined whenever the channel begins to be listened
+   * to, for the first time and after a lost connection: anything may have been missed before. Returns the way to
+   * stop listening.
    */
   listen(channel: string, handle: (payload: string | undefined) => void): () => void
   close(): Promise<void>
@@ -59,8 +60,12 @@ export function createNotifications(options: {
       reconnect(next)
       return
     }
-    if (failures > 0) for (const set of handlers.values()) for (const handle of set) handle(undefined)
     failures = 0
+    for (const channel of handlers.keys()) tellOfGap(channel)
+  }
+
+  const tellOfGap = (channel: string): void => {
+    for (const handle of handlers.get(channel) ?? []) handle(undefined)
   }
 
   const reconnect = (lost: Client): void => {
@@ -77,7 +82,7 @@ export function createNotifications(options: {
     lastListen = lastListen
       .then(() => on.query(`listen ${on.escapeIdentifier(channel)}`))
       .then(
-        () => undefined,
+        () => tellOfGap(channel),
         // The connection is lost; its `end` event leads to `reconnect`, which listens to everything again.
         () => undefined,
       )
