@@ -15,7 +15,7 @@ let call: CallServer
 let token: string
 let others: string
 let wakeUp: WakeUp
-let woken: LaneKey[]
+let woken: LaneKey[] = []
 
 interface Accepted {
   job_id: string
