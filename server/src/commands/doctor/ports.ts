@@ -1,33 +1,34 @@
 import type { Config } from '../../config.ts'
-import { isFree } from '../../platform/embedded/port.ts'
+import { lookAtPort, type PortLook } from '../../processes/free-ports.ts'
 import type { Finding } from './finding.ts'
 
-const HEALTH_TIMEOUT_MS = 1_000
-
-/** True when what listens there answers like a process of the hub. */
-async function isHub(port: number): Promise<boolean> {
-  try {
-    const answer = await fetch(`http://127.0.0.1:${port}/health`, {
-      signal: AbortSignal.timeout(HEALTH_TIMEOUT_MS),
-    })
-    return ((await answer.json()) as { status?: unknown }).status === 'ok'
-  } catch {
-    return false
-  }
+const FAULTS: Partial<Record<PortLook, readonly [detail: string, mend: string]>> = {
+  taken: ['needs it and another program has it', 'Stop that program, or set VARIABLE to a free port.'],
+  forbidden: [
+    'needs it and this user may not listen on it',
+    'Set VARIABLE to a port above 1023, or start as a user who may.',
+  ],
+  'no such address': [
+    'cannot listen: this machine has no address HOST',
+    'Set HOST to one of the addresses of this machine.',
+  ],
 }
 
-/** Each port is free, or a hub that runs already has it. */
-export async function checkPorts(config: Config): Promise<readonly Finding[]> {
+/** Each port of the address that the hub listens on is free, or a hub that runs already has it. */
+export async function checkPorts({ host, ports }: Pick<Config, 'host' | 'ports'>): Promise<Finding[]> {
   return Promise.all(
-    Object.entries(config.ports).map(async ([process, port]): Promise<Finding> => {
+    Object.entries(ports).map(async ([process, port]): Promise<Finding> => {
       const name = `port ${port}`
-      if (await isFree(port)) return { name, ok: true, detail: `free for ${process}` }
-      if (await isHub(port)) return { name, ok: true, detail: `a hub runs there (${process})` }
+      const look = await lookAtPort(host, port)
+      if (look === 'hub') return { name, ok: true, detail: `a hub runs there (${process})` }
+      const fault = FAULTS[look]
+      if (!fault) return { name, ok: true, detail: `free for ${process}` }
+      const [detail, mend] = fault
       return {
         name,
         ok: false,
-        detail: `${process} needs it and another program has it`,
-        mend: `Stop that program, or set ${process.toUpperCase()}_PORT to a free port.`,
+        detail: `${process} ${detail.replace('HOST', host)}`,
+        mend: mend.replace('VARIABLE', `${process.toUpperCase()}_PORT`),
       }
     }),
   )
