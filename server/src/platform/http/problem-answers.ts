@@ -19,7 +19,6 @@ const FRAMEWORK_PROBLEMS: Record<string, readonly [ProblemCode, string]> = {
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: ['malformed_body', 'The body is not as long as Content-Length says.'],
   FST_ERR_BAD_URL: ['malformed_request', 'The URL is not validly encoded.'],
   FST_ERR_MAX_PARAM_LENGTH: ['malformed_request', 'A part of the path is too long.'],
-  FST_ERR_HANDLER_TIMEOUT: ['hub_timeout', 'The hub did not finish in the time it allows itself.'],
 }
 
 /** Any thrown thing as a problem; what is not expected becomes `internal_error` and shows nothing. */

@@ -12,6 +12,7 @@ import { addJsonParser, refuseEncodedBody } from './json-body.ts'
 import { addOpenApi, type OpenApiInfo } from './open-api.ts'
 import { addProbes, type ReadinessCheck } from './probes.ts'
 import { addProblemAnswers, answerBrokenClient, answerProblem, asProblem } from './problem-answers.ts'
+import { addTimeLimit } from './time-limit.ts'
 import { addValidation } from './validation.ts'
 
 export type { HttpServer }
@@ -51,7 +52,6 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     requestTimeout: REQUEST_TIMEOUT_MS,
     connectionTimeout: CONNECTION_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-    handlerTimeout: options.handlerTimeoutMs,
     // Node would answer a missing Host with an empty 400; the hook below says what is wrong.
     http: { maxHeaderSize: MAX_HEADER_BYTES, requireHostHeader: false },
     // Fastify's own 503 is not a problem document; the hook below answers instead.
@@ -69,6 +69,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   addValidation(app)
   addJsonParser(app)
   addProblemAnswers(app)
+  addTimeLimit(app, options.handlerTimeoutMs)
   addCallContext(app, (request, status, seconds) =>
     options.metrics.httpRequest.observe(
       { method: request.method, route: request.routeOptions.url ?? 'unmatched', status: String(status) },
