@@ -78,6 +78,7 @@ export const fullPolicy = {
   timeouts: { connect_ms: 1_000, attempt_ms: 2_000, total_ms: 4_000 },
   retry: { max_attempts: 2, base_ms: 10, factor: 2, cap_ms: 100 },
   job_retry: { max_attempts: 3, base_ms: 1_000, factor: 2, cap_ms: 10_000 },
+  job_wait: { upstream_ms: 3_600_000 },
   concurrency: { max_running: 10, workspace_max_running: null },
 }
 

@@ -110,7 +110,13 @@ export type Outcome =
   | { readonly kind: 'done'; readonly result: unknown; readonly httpStatus?: number; readonly why: string }
   | { readonly kind: 'retry'; readonly delayMs: number; readonly error: AttemptError; readonly why: string }
   /** Put back without spending the attempt. */
-  | { readonly kind: 'snooze'; readonly delayMs: number; readonly why: string }
+  | {
+      readonly kind: 'snooze'
+      readonly delayMs: number
+      /** What the upstream answered, if it was asked. */
+      readonly httpStatus?: number
+      readonly why: string
+    }
   | { readonly kind: 'dead'; readonly reason: string; readonly error: AttemptError; readonly why: string }
   | { readonly kind: 'cancelled'; readonly why: string }
 

@@ -85,6 +85,19 @@ export const selectStates = many<
   ({ tenantId, ids }) => [tenantId, ids],
 )
 
+/** By the clock of the database; null for a job that has not heard it in its present life. */
+export const selectSinceBusy = maybeOne<
+  { readonly tenantId: string; readonly id: string },
+  { readonly ms: number | null }
+>(
+  'queue.since_busy',
+  `select extract(epoch from clock_timestamp() - min(a.ended_at))::float8 * 1000 as ms
+   from job j
+   join job_attempt a on a.tenant_id = $1 and a.job_id = $2 and a.lease_id > coalesce(j.earlier_leases, 0)
+   where j.tenant_id = $1 and j.id = $2 and a.outcome = 'snoozed' and a.http_status = 429`,
+  ({ tenantId, id }) => [tenantId, id],
+)
+
 export const selectInput = maybeOne<
   { readonly tenantId: string; readonly id: string },
   { readonly input: unknown }

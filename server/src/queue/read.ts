@@ -8,6 +8,7 @@ import {
   type ReadRow,
   selectInput,
   selectJob,
+  selectSinceBusy,
   selectStates,
 } from './read.sql.ts'
 
@@ -47,6 +48,14 @@ export interface JobDetail {
   readonly job: JobView & { readonly result: unknown }
   /** In the order in which they started; the running one is not among them. */
   readonly attempts: readonly AttemptRecord[]
+}
+
+/** Milliseconds since the upstream first told the job to wait (429); undefined when it never did. */
+export async function msSinceBusy(
+  on: Queryable,
+  ref: { readonly tenantId: string; readonly id: string },
+): Promise<number | undefined> {
+  return (await selectSinceBusy(on, ref))?.ms ?? undefined
 }
 
 /** One job with its ended attempts; undefined when the workspace has no such job. */

@@ -69,7 +69,12 @@ function toRecord({ job, outcome }: Settlement): SettleRecord {
     case 'retry':
       return { ...record, outcome: 'retry', delay_ms: bounded(outcome.delayMs), ...failure(outcome.error) }
     case 'snooze':
-      return { ...record, outcome: 'snoozed', delay_ms: bounded(outcome.delayMs) }
+      return {
+        ...record,
+        outcome: 'snoozed',
+        delay_ms: bounded(outcome.delayMs),
+        http_status: outcome.httpStatus,
+      }
     case 'dead':
       return { ...record, outcome: 'dead', reason: storable(outcome.reason), ...failure(outcome.error) }
     case 'cancelled':

@@ -65,6 +65,7 @@ describe('an upstream that asks for time', () => {
     expect(outcome).toEqual({
       kind: 'snooze',
       delayMs: 30_000,
+      httpStatus: 429,
       why: 'HTTP 429: Retry-After 30 s honoured, no attempt spent.',
     })
     await settleJobs(hub.database.claimDb, [{ job, outcome }])
@@ -84,6 +85,57 @@ describe('an upstream that asks for time', () => {
         connector: 'api',
       },
     ])
+  })
+
+  test('and asks again and again is given up in the end, as the policy says', async () => {
+    const settings = { base_url: hub.upstream.url, operations }
+    await hub.configure({
+      policies: { default: { job_wait: { upstream_ms: 7_200_000 } } },
+      connectors: { api: { kind: 'http', settings } },
+    })
+    hub.upstream.reset(json(429, {}, { 'retry-after': '30' }))
+    const first = await enqueue()
+    /** Hears the 429, after the answers so far have been put into the past. */
+    const hear = async (agoMs: number) => {
+      await hub.query('update lane_policy set blocked_until = null, blocked_why = null')
+      await hub.query(
+        `update job_attempt set started_at = started_at - $1 * interval '1 millisecond',
+                                ended_at = ended_at - $1 * interval '1 millisecond'`,
+        [agoMs],
+      )
+      await hub.query('delete from job_deferred')
+      await hub.query(`delete from job_ready`)
+      await hub.query(
+        `insert into job_ready (queue, tenant_id, lane, priority, job_id, attempt) values (2, $1, 1, 2, $2, 1)`,
+        [hub.tenantId, first.id],
+      )
+      const job = await claimed(first)
+      const outcome = await attempt(job)
+      await settleJobs(hub.database.claimDb, [{ job, outcome }])
+      return outcome
+    }
+    expect(await hear(0)).toMatchObject({ kind: 'snooze' })
+    expect(await hear(7_000_000)).toMatchObject({ kind: 'snooze' })
+    expect(await hear(300_000)).toEqual({
+      kind: 'dead',
+      reason: 'upstream_busy',
+      error: { class: 'http_429', message: 'The upstream answered with HTTP 429.', httpStatus: 429 },
+      why: 'HTTP 429: the upstream has been busy for 2 hours, longer than the policy waits (job_wait.upstream_ms, 2 hours).',
+    })
+    expect(
+      await hub.query(
+        `select message, data->>'reason' as reason from event where type = 'job.dead_lettered' and job_id = $1`,
+        [first.id],
+      ),
+    ).toEqual([{ message: expect.stringContaining('has been busy'), reason: 'upstream_busy' }])
+    // A replay begins anew.
+    await hub.query(
+      `update job set earlier_leases = (select max(lease_id) from job_attempt), replays = 1, state = 'queued',
+                      finished_at = null where id = $1`,
+      [first.id],
+    )
+    await hub.query('delete from job_dead')
+    expect(await hear(0)).toMatchObject({ kind: 'snooze' })
   })
 
   test('is told of once, however many of its answers follow one another', async () => {

@@ -134,7 +134,9 @@ async function failed(
   const waitMs = askedToWait(failure)
   if (waitMs !== undefined) {
     await holdLaneBack(deps.platform, job, failure, waitMs)
-    if (failure.httpStatus === 429) return waitsForUpstream(waitMs)
+    const longestMs = active.policy().policy.job_wait.upstream_ms
+    if (failure.httpStatus === 429)
+      return waitsForUpstream(deps.platform, job, failure, { waitMs, longestMs })
   }
   const facts: AttemptError = {
     class: failure.kind,

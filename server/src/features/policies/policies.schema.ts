@@ -55,6 +55,18 @@ export const JobRetry = Type.Object(
   { ...closed, description: 'Retries of jobs: either a table of waits or exponentially growing waits.' },
 )
 
+export const JobWait = Type.Object(
+  {
+    upstream_ms: milliseconds(
+      MINUTE,
+      30 * DAY,
+      'An upstream that answers 429 with Retry-After is waited for without spending attempts. A job that hears it ' +
+        'this long after the first time becomes a dead letter with the reason `upstream_busy`.',
+    ),
+  },
+  { ...closed, description: 'Bounds on waiting that spends no attempt.' },
+)
+
 const cap = (description: string) =>
   Type.Optional(
     Type.Union([Type.Integer({ minimum: 1, maximum: 10_000 }), Type.Null()], {
@@ -81,6 +93,7 @@ export const PolicyDocument = Type.Object(
     timeouts: Type.Optional(Timeouts),
     retry: Type.Optional(Retry),
     job_retry: Type.Optional(JobRetry),
+    job_wait: Type.Optional(JobWait),
     concurrency: Type.Optional(Concurrency),
   },
   { ...closed, description: 'A policy. What is absent is inherited from the level above.' },

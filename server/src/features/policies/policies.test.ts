@@ -16,7 +16,7 @@ describe('the policy in force', () => {
     const { policy, sources } = effectivePolicy({})
     expect(policy).toEqual(SYSTEM_POLICY)
     expect(checkPolicy(policy)).toEqual([])
-    expect(Object.keys(sources)).toHaveLength(13)
+    expect(Object.keys(sources)).toHaveLength(14)
     expect(new Set(Object.values(sources))).toEqual(new Set(['system']))
   })
 
@@ -113,6 +113,7 @@ describe('a policy that cannot be saved', () => {
     ['no attempt', { retry: { max_attempts: 0 } }, ['/retry/max_attempts']],
     ['a shrinking factor', { job_retry: { factor: 0.5 } }, ['/job_retry/factor']],
     ['more than a minute', { timeouts: { total_ms: 60_001 } }, ['/timeouts/total_ms']],
+    ['a wait without an end', { job_wait: { upstream_ms: 31 * 86_400_000 } }, ['/job_wait/upstream_ms']],
     ['an empty table', { job_retry: { schedule_ms: [] } }, ['/job_retry/schedule_ms']],
     ['a delayed first attempt', { job_retry: { schedule_ms: [5, 10] } }, ['/job_retry/schedule_ms/0']],
     [

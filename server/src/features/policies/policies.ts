@@ -26,6 +26,7 @@ export interface Policy {
   readonly timeouts: { readonly connect_ms: number; readonly attempt_ms: number; readonly total_ms: number }
   readonly retry: ExponentialRetry
   readonly job_retry: { readonly schedule_ms: readonly number[] } | ExponentialRetry
+  readonly job_wait: { readonly upstream_ms: number }
   /** Jobs that run at once, of the connector and of its workspace; null = no cap. */
   readonly concurrency: {
     readonly max_running: number | null
@@ -44,11 +45,15 @@ export interface EffectivePolicy {
 /** DESIGN §8; jobs as Hookdeck Outpost has them: 10 attempts, 30 s doubling up to an hour. */
 const SYSTEM_JOB_RETRY: ExponentialRetry = { max_attempts: 10, base_ms: 30_000, factor: 2, cap_ms: 3_600_000 }
 
-/** What applies where no policy says otherwise. */
+/**
+ * What applies where no policy says otherwise. A busy upstream gets as long as Standard Webhooks gives a broken one:
+ * its schedule ends after three days.
+ */
 export const SYSTEM_POLICY: Policy = {
   timeouts: { connect_ms: 3_000, attempt_ms: 10_000, total_ms: 15_000 },
   retry: { max_attempts: 4, base_ms: 250, factor: 2, cap_ms: 5_000 },
   job_retry: SYSTEM_JOB_RETRY,
+  job_wait: { upstream_ms: 3 * 86_400_000 },
   concurrency: { max_running: null, workspace_max_running: null },
 }
 
@@ -90,6 +95,7 @@ export function effectivePolicy(levels: {
 
   const timeouts = section('timeouts', SYSTEM_POLICY.timeouts)
   const retry = section('retry', SYSTEM_POLICY.retry)
+  const jobWait = section('job_wait', SYSTEM_POLICY.job_wait)
   // The cap of the workspace is not inherited: it stands in the workspace's own policy or nowhere.
   const workspaceCap = levels.workspace?.concurrency?.workspace_max_running
   const concurrency: Policy['concurrency'] = {
@@ -115,6 +121,7 @@ export function effectivePolicy(levels: {
       timeouts: { ...timeouts, total_ms: asked ?? timeouts.total_ms },
       retry,
       job_retry: jobRetry,
+      job_wait: jobWait,
       concurrency,
     },
     sources,
