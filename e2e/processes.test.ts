@@ -174,6 +174,26 @@ describe('five processes', () => {
   })
 })
 
+test('the worker tells in numbers what its queue does', async () => {
+  const text = await (await fetch(`${home.urls.worker}/metrics`)).text()
+  const value = (series: RegExp) => Number(text.match(new RegExp(`^${series.source} (\\S+)$`, 'm'))?.[1])
+  expect(value(/orchestrator_jobs_claimed_total\{queue="default",process="worker"\}/)).toBe(1)
+  expect(value(/orchestrator_jobs_settled_total\{queue="default",outcome="done",process="worker"\}/)).toBe(1)
+  expect(value(/orchestrator_job_start_delay_seconds_count\{process="worker",queue="default"\}/)).toBe(1)
+  // Sampled as the worker starts, and every 15 s.
+  for (const name of [
+    'jobs_ready',
+    'jobs_ready_oldest_seconds',
+    'jobs_deferred',
+    'jobs_dead',
+    'lanes_blocked',
+  ])
+    expect(text).toMatch(
+      new RegExp(`^# HELP orchestrator_${name} .+\\n# TYPE .+\\norchestrator_${name}\\{`, 'm'),
+    )
+  expect(text).toMatch(/^orchestrator_jobs_stale_settlements_total\{process="worker"\} 0$/m)
+})
+
 describe('with exec, worker and ingress killed', () => {
   const waiting: string[] = []
   let webhookTrace = ''

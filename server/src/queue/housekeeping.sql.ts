@@ -65,8 +65,53 @@ export const measureDepth = many<undefined, DepthRow>(
   () => [],
 )
 
-export const measureDeferred = one<undefined, { readonly deferred: number; readonly dead: number }>(
+export const measureDeferred = one<undefined, { readonly deferred: number }>(
   'queue.depth_deferred',
-  `select (select count(*) from job_deferred) as deferred, (select count(*) from job_dead where not binned) as dead`,
+  'select count(*) as deferred from job_deferred',
+  () => [],
+)
+
+export const measureDead = many<undefined, { readonly queue: number; readonly dead: number }>(
+  'queue.depth_dead',
+  'select queue, count(*) as dead from job_dead where not binned group by queue',
+  () => [],
+)
+
+/** Why claims may skip a lane, a queue of a workspace, or a whole workspace. Only an upstream blocks a lane. */
+export const BLOCK_REASONS = [
+  'connector_paused',
+  'retry_after',
+  'connector_cap',
+  'queue_paused',
+  'workspace_paused',
+  'workspace_cap',
+] as const
+
+/** How many of each there are now; a lane that is shut for several reasons counts for the first of them. */
+export const measureBlocked = many<
+  undefined,
+  { readonly reason: (typeof BLOCK_REASONS)[number]; readonly blocked: number }
+>(
+  'queue.blocked',
+  `with bound as materialized (select coalesce(min(oldest_lease), 0) as lease from node),
+   shut as (
+     select case when p.paused_at is not null then 'connector_paused'
+                 when p.blocked_until > clock_timestamp() then 'retry_after'
+                 when p.max_running <= (
+                   select count(*) from job_run r, bound
+                   where r.tenant_id = p.tenant_id and r.lane = p.lane and r.lease_id >= bound.lease
+                 ) then 'connector_cap' end as reason
+     from lane_policy p
+     union all
+     select case when p.paused_at is not null then 'workspace_paused'
+                 when p.max_running <= (
+                   select count(*) from job_run r, bound
+                   where r.tenant_id = p.tenant_id and r.lease_id >= bound.lease
+                 ) then 'workspace_cap' end
+     from tenant_policy p
+     union all
+     select 'queue_paused' from queue_pause
+   )
+   select reason, count(*) as blocked from shut where reason is not null group by reason`,
   () => [],
 )

@@ -3,8 +3,11 @@ import type { Queryable } from '../platform/db/statement.ts'
 import type { Log } from '../platform/log.ts'
 import {
   analyzeFreshPartitions,
+  BLOCK_REASONS,
   createPartitionsAhead,
   lead,
+  measureBlocked,
+  measureDead,
   measureDeferred,
   measureDepth,
   removeExpiredKeys,
@@ -54,14 +57,18 @@ export function createHousekeeping({
 
   const sample = async (): Promise<void> => {
     const depths = await measureDepth(db, undefined)
+    const letters = await measureDead(db, undefined)
     for (const queue of Object.keys(QUEUES) as QueueName[]) {
-      const depth = depths.find((row) => row.queue === QUEUES[queue])
+      const inQueue = (row: { readonly queue: number }) => row.queue === QUEUES[queue]
+      const depth = depths.find(inQueue)
       metrics.ready.set({ queue }, depth?.ready ?? 0)
       metrics.oldest.set({ queue }, depth?.oldest_seconds ?? 0)
+      metrics.dead.set({ queue }, letters.find(inQueue)?.dead ?? 0)
     }
-    const { deferred, dead } = await measureDeferred(db, undefined)
-    metrics.deferred.set(deferred)
-    metrics.dead.set(dead)
+    metrics.deferred.set((await measureDeferred(db, undefined)).deferred)
+    const blocked = await measureBlocked(db, undefined)
+    for (const reason of BLOCK_REASONS)
+      metrics.blocked.set({ reason }, blocked.find((row) => row.reason === reason)?.blocked ?? 0)
   }
 
   const hourly = async (): Promise<void> => {
@@ -73,7 +80,8 @@ export function createHousekeeping({
   return async () => {
     if ((await lead(db, { name: LEADER, owner, ttlMs: LEAD_MS })) === undefined) {
       // Old samples of a former leader would stay in its metrics for ever.
-      for (const gauge of [metrics.ready, metrics.oldest, metrics.deferred, metrics.dead]) gauge.reset()
+      for (const gauge of [metrics.ready, metrics.oldest, metrics.deferred, metrics.dead, metrics.blocked])
+        gauge.reset()
       return
     }
     await analyzeFreshPartitions(db, undefined)

@@ -24,7 +24,12 @@ const create = (metrics: Metrics) => ({
   ]),
   oldest: metrics.gauge('jobs_ready_oldest_seconds', 'Age of the job that waits longest', ['queue']),
   deferred: metrics.gauge('jobs_deferred', 'Jobs waiting for a time (sampled, reported by one worker)'),
-  dead: metrics.gauge('jobs_dead', 'Dead letters (sampled, reported by one worker)'),
+  dead: metrics.gauge('jobs_dead', 'Dead letters (sampled, reported by one worker)', ['queue']),
+  blocked: metrics.gauge(
+    'lanes_blocked',
+    'What claims skip now, by reason: lanes, queues of a workspace, workspaces (sampled, reported by one worker)',
+    ['reason'],
+  ),
   deadLetters: metrics.counter('dead_letters_handled_total', 'Dead letters that bulk actions came to', [
     'action',
     'result',
