@@ -1,4 +1,5 @@
 import { many, maybeOne, one, run } from '../platform/db/statement.ts'
+import type { Obstacle } from './obstacles.ts'
 
 /** Takes or keeps the lead for `ttlMs`; the term when we lead, nothing when somebody else does. */
 export const lead = maybeOne<
@@ -77,20 +78,10 @@ export const measureDead = many<undefined, { readonly queue: number; readonly de
   () => [],
 )
 
-/** Why claims may skip a lane, a queue of a workspace, or a whole workspace. Only an upstream blocks a lane. */
-export const BLOCK_REASONS = [
-  'connector_paused',
-  'retry_after',
-  'connector_cap',
-  'queue_paused',
-  'workspace_paused',
-  'workspace_cap',
-] as const
-
-/** How many of each there are now; a lane that is shut for several reasons counts for the first of them. */
+/** How many obstacles of each kind there are now; a lane that is shut for several reasons counts for the first of them. */
 export const measureBlocked = many<
   undefined,
-  { readonly reason: (typeof BLOCK_REASONS)[number]; readonly blocked: number }
+  { readonly reason: Obstacle['reason']; readonly blocked: number }
 >(
   'queue.blocked',
   `with bound as materialized (select coalesce(min(oldest_lease), 0) as lease from node),

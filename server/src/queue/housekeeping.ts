@@ -3,7 +3,6 @@ import type { Queryable } from '../platform/db/statement.ts'
 import type { Log } from '../platform/log.ts'
 import {
   analyzeFreshPartitions,
-  BLOCK_REASONS,
   createPartitionsAhead,
   lead,
   measureBlocked,
@@ -14,6 +13,7 @@ import {
 } from './housekeeping.sql.ts'
 import { type LaneKey, QUEUES, type QueueName } from './job.ts'
 import { removeDeadNodes } from './node.sql.ts'
+import { OBSTACLES } from './obstacles.ts'
 import type { QueueMetrics } from './queue-metrics.ts'
 import { createReconciler } from './reconcile.ts'
 
@@ -67,7 +67,7 @@ export function createHousekeeping({
     }
     metrics.deferred.set((await measureDeferred(db, undefined)).deferred)
     const blocked = await measureBlocked(db, undefined)
-    for (const reason of BLOCK_REASONS)
+    for (const reason of OBSTACLES)
       metrics.blocked.set({ reason }, blocked.find((row) => row.reason === reason)?.blocked ?? 0)
   }
 

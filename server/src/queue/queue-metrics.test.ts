@@ -12,6 +12,7 @@ import { createMetrics } from '../platform/metrics.ts'
 import { enqueueJobs } from './enqueue.ts'
 import type { NewJob, Outcome } from './job.ts'
 import { blockLane, setLaneCap, setTenantShare } from './lane-policy.ts'
+import { OBSTACLES } from './obstacles.ts'
 import { pauseLane, pauseQueue, pauseTenant } from './pause.ts'
 import { createRunner, type Runner } from './queue.ts'
 import { createWakeUp, type WakeUp } from './wake-up.ts'
@@ -134,14 +135,7 @@ test('what claims skip, by reason', async () => {
   await setTenantShare(fixture.db, { tenantId: full, maxRunning: 2, weight: 1 })
   await becomes('lanes_blocked{reason="connector_cap"}', (lanes) => lanes === 0)
   for (const tenantId of [capped, full, full]) await enqueue({ tenantId, operation: 'hang' })
-  for (const reason of [
-    'connector_paused',
-    'retry_after',
-    'connector_cap',
-    'queue_paused',
-    'workspace_paused',
-    'workspace_cap',
-  ])
+  for (const reason of OBSTACLES)
     await becomes(`lanes_blocked{reason="${reason}"}`, (blocked) => blocked === 1)
 })
 

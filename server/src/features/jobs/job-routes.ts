@@ -4,6 +4,7 @@ import { decodeCursor, encodeCursor } from '../../platform/http/page.ts'
 import { timeOfId } from '../../platform/ids.ts'
 import { jobNotFound } from '../../queue/cancel.ts'
 import type { AttemptRecord } from '../../queue/job.ts'
+import { obstaclesOf } from '../../queue/obstacles.ts'
 import { findJob, type JobView, jobInput, listJobs } from '../../queue/read.ts'
 import { JobDetail, JobPage, JobParams, JobsQuery } from './jobs.schema.ts'
 
@@ -100,6 +101,7 @@ export function addJobReadRoutes(app: HttpServer, db: Queryable, scope: string):
       const found = await findJob(db, ref)
       const stored = found && (await jobInput(db, ref))
       if (!found || !stored) throw jobNotFound()
+      const obstacles = found.job.state === 'queued' ? await obstaclesOf(db, ref) : []
       return {
         job: {
           ...view(found.job),
@@ -110,6 +112,7 @@ export function addJobReadRoutes(app: HttpServer, db: Queryable, scope: string):
           started_at: iso(found.job.startedAt),
           cancel_requested_at: iso(found.job.cancelRequestedAt),
           result: found.job.result ?? null,
+          blocked_by: obstacles.map((each) => ({ ...each, until: iso(each.until) })),
           dead_reason: found.job.deadReason,
         },
         attempts: found.attempts.map(attemptView),

@@ -137,6 +137,7 @@ describe('a job', () => {
         started_at: null,
         cancel_requested_at: null,
         result: null,
+        blocked_by: [],
         dead_reason: null,
       },
       attempts: [],

@@ -7,6 +7,15 @@ import { createDb } from '../../platform/db/db.ts'
 import { newId } from '../../platform/ids.ts'
 import { createEnqueuer } from '../../queue/enqueuer.ts'
 import type { ClaimedJob, Outcome } from '../../queue/job.ts'
+import { blockLane, setLaneCap, setTenantCap } from '../../queue/lane-policy.ts'
+import {
+  pauseLane,
+  pauseQueue,
+  pauseTenant,
+  resumeLane,
+  resumeQueue,
+  resumeTenant,
+} from '../../queue/pause.ts'
 import { settleJobs } from '../../queue/settle.ts'
 import { createWakeUp, type WakeUp } from '../../queue/wake-up.ts'
 import { createActiveConfigs } from '../configs/configs.ts'
@@ -233,6 +242,47 @@ describe('one job', () => {
       },
       attempts: [],
     })
+  })
+
+  test('says what keeps it from starting, and no more when it is gone', async () => {
+    const { db } = hub.database
+    const ref = { tenantId: hub.tenantId }
+    const id = await submit()
+    const blockedBy = async () =>
+      (await detail(id)).job.blocked_by as { reason: string; message: string; until: string | null }[]
+    expect(await blockedBy()).toEqual([])
+    const by = { actor: 'ada', why: 'the provider moves' }
+    await pauseTenant(db, { ...ref, ...by })
+    await pauseQueue(db, { ...ref, queue: 2, ...by })
+    await pauseLane(db, { ...ref, lane: 1, ...by })
+    const cause = { connector: 'crm', jobId: id, requestId: 'r', correlationId: 'c', traceId: 'a'.repeat(32) }
+    const why = 'HTTP 429: Retry-After 3600 s honoured.'
+    await blockLane(db, { ...ref, lane: 1, forMs: 3_600_000, why, by: cause })
+    expect(await blockedBy()).toEqual([
+      {
+        reason: 'workspace_paused',
+        message: 'The workspace is paused by ada: the provider moves',
+        until: null,
+      },
+      { reason: 'queue_paused', message: 'The queue is paused by ada: the provider moves', until: null },
+      {
+        reason: 'connector_paused',
+        message: 'The connector is paused by ada: the provider moves',
+        until: null,
+      },
+      { reason: 'retry_after', message: why, until: expect.stringMatching(/Z$/) },
+    ])
+    await resumeTenant(db, ref)
+    await resumeQueue(db, { ...ref, queue: 2 })
+    await resumeLane(db, { ...ref, lane: 1 })
+    await setLaneCap(db, { ...ref, lane: 1, maxRunning: 1 })
+    await setTenantCap(db, { ...ref, maxRunning: 1 })
+    const other = await submit({ priority: 1 })
+    expect((await claim()).map((job) => job.id)).toEqual([other])
+    expect((await blockedBy()).map(({ reason }) => reason)).toEqual(['connector_cap', 'workspace_cap'])
+    await setLaneCap(db, { ...ref, lane: 1, maxRunning: null })
+    await setTenantCap(db, { ...ref, maxRunning: null })
+    expect(await blockedBy()).toEqual([])
   })
 
   test('of another workspace and one that does not exist answer in the same bytes, on every route', async () => {

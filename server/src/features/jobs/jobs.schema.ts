@@ -8,6 +8,7 @@ import {
   QUEUES,
   type QueueName,
 } from '../../queue/job.ts'
+import { OBSTACLES } from '../../queue/obstacles.ts'
 import { CallFields, ConnectorName, Metadata } from '../connectors/connectors.ts'
 
 const Time = (description: string) => Type.String({ format: 'date-time', description })
@@ -145,6 +146,17 @@ export const JobDetail = Type.Object({
       started_at: OrNull(Time('Start of the attempt that runs now.')),
       cancel_requested_at: OrNull(Time('When a running job was told to stop.')),
       result: Type.Unknown({ description: 'What the operation answered; null until the job is done.' }),
+      blocked_by: Type.Array(
+        Type.Object({
+          reason: Type.Enum(OBSTACLES, { description: 'What it is.' }),
+          message: Type.String({ description: 'One sentence.' }),
+          until: OrNull(Time('When it ends by itself; null when that depends on somebody.')),
+        }),
+        {
+          description:
+            'What keeps a queued job from starting now, without spending an attempt. Empty: it waits for its turn.',
+        },
+      ),
       dead_reason: OrNull(Type.String({ description: 'Why it became a dead letter.' })),
     },
     { description: 'The job.' },
