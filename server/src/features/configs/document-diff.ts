@@ -1,4 +1,5 @@
 import { canonicalJson } from '../../platform/canonical-json.ts'
+import { pointerPart } from '../../platform/json-pointer.ts'
 
 /** One difference between two documents: a JSON pointer (RFC 6901) and what stood there before and after. */
 export interface Difference {
@@ -12,9 +13,6 @@ export interface Difference {
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-/** A member's name as a part of a JSON pointer. */
-export const escapeName = (name: string): string => name.replaceAll('~', '~0').replaceAll('/', '~1')
-
 /**
  * The differences from `before` to `after`, by path. Objects are compared member by member, so that a diff
  * names the one field that changed; arrays are compared as a whole, because their order is their meaning.
@@ -23,7 +21,7 @@ export function differences(before: unknown, after: unknown, path = ''): Differe
   if (isObject(before) && isObject(after)) {
     const names = [...new Set([...Object.keys(before), ...Object.keys(after)])].sort()
     return names.flatMap((name) => {
-      const at = `${path}/${escapeName(name)}`
+      const at = `${path}/${pointerPart(name)}`
       if (!Object.hasOwn(before, name)) return [{ path: at, after: after[name] }]
       if (!Object.hasOwn(after, name)) return [{ path: at, before: before[name] }]
       return differences(before[name], after[name], at)

@@ -1,9 +1,9 @@
 import { type Static, Type } from 'typebox'
 import type { Dial } from '../../platform/dial/dial.ts'
+import { pointerPart } from '../../platform/json-pointer.ts'
 import type { ProblemDetail } from '../../problems.ts'
 import { ConnectorConfig, checkConnector } from '../connectors/connectors.ts'
 import { checkPolicy, effectivePolicy, PolicyDocument } from '../policies/policies.ts'
-import { escapeName } from './document-diff.ts'
 
 const NAME = Type.String({ pattern: '^(?=.{1,63}$)[a-z0-9]+(-[a-z0-9]+)*$' })
 
@@ -80,7 +80,10 @@ export function checkDocument(document: ConfigDocument, surroundings: Surroundin
       faults.push({ path: `${at}/policy`, message: `there is no policy ${connector.policy}` })
     for (const [secret, ref] of Object.entries(connector.secrets ?? {}))
       if (!secretNames.has(ref))
-        faults.push({ path: `${at}/secrets/${escapeName(secret)}`, message: `there is no secret ref ${ref}` })
+        faults.push({
+          path: `${at}/secrets/${pointerPart(secret)}`,
+          message: `there is no secret ref ${ref}`,
+        })
     return faults
   })
   const deliveryFaults = surroundings.deliveries

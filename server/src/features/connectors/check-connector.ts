@@ -1,11 +1,11 @@
 import { Ajv, type ValidateFunction } from 'ajv'
 import type { Dial } from '../../platform/dial/dial.ts'
 import { faultsOf } from '../../platform/http/validation.ts'
+import { pointerPart } from '../../platform/json-pointer.ts'
 import type { ProblemDetail } from '../../problems.ts'
 import { ConnectorConfig, NAME_PATTERN } from './connectors.schema.ts'
 import type { ConnectorKind } from './define-connector.ts'
 import { findKind, KINDS } from './registry.ts'
-import { pointerPart } from './schema-rules.ts'
 
 const NAME = new RegExp(NAME_PATTERN)
 /** Taken by paths of the API below /connectors. */

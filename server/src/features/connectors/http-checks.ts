@@ -1,8 +1,8 @@
 import { isHeaderName, isHeaderValue, RESERVED_HEADERS } from '../../platform/dial/request-headers.ts'
+import { pointerPart } from '../../platform/json-pointer.ts'
 import type { ProblemDetail } from '../../problems.ts'
 import type { HttpOperation, HttpSettings } from './http-settings.ts'
 import { schemaFaults } from './json-schema.ts'
-import { pointerPart } from './schema-rules.ts'
 import {
   factsOf,
   fieldsOf,

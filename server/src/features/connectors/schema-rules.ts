@@ -1,3 +1,4 @@
+import { pointerPart } from '../../platform/json-pointer.ts'
 import type { ProblemDetail } from '../../problems.ts'
 
 /**
@@ -23,9 +24,6 @@ type Node = Readonly<Record<string, unknown>>
 
 export const isObject = (value: unknown): value is Node =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
-
-/** A name as a part of a JSON pointer (RFC 6901). */
-export const pointerPart = (name: string): string => name.replaceAll('~', '~0').replaceAll('/', '~1')
 
 /** The schemas directly inside a schema, with their paths. */
 function childrenOf(node: Node, path: string, maps: readonly string[]): [string, unknown][] {

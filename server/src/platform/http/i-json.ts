@@ -1,7 +1,7 @@
 import type { ProblemDetail } from '../../problems.ts'
+import { pointerPart } from '../json-pointer.ts'
 
 const MAX_DETAILS = 50
-const pointer = (name: string): string => name.replaceAll('~', '~0').replaceAll('/', '~1')
 
 /** Postgres text cannot hold U+0000, UTF-8 cannot hold half a surrogate pair: it would come back as something else. */
 const isKeepable = (text: string): boolean => !text.includes('\0') && text.isWellFormed()
@@ -56,7 +56,7 @@ function collect(value: unknown, path: string, faults: ProblemDetail[]): void {
   if (typeof value === 'string' && !isKeepable(value)) faults.push({ path, message: TEXT_FAULT })
   if (typeof value !== 'object' || value === null) return
   for (const [key, member] of Object.entries(value))
-    if (isKeepable(key)) collect(member, `${path}/${pointer(key)}`, faults)
+    if (isKeepable(key)) collect(member, `${path}/${pointerPart(key)}`, faults)
     else faults.push({ path, message: KEY_FAULT })
 }
 

@@ -2,6 +2,7 @@ import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv'
 import addFormats from 'ajv-formats'
 import type { FastifySchemaValidationError } from 'fastify'
 import { Problem, type ProblemDetail } from '../../problems.ts'
+import { pointerPart } from '../json-pointer.ts'
 import type { HttpServer } from './http-server.ts'
 
 /** More would only make the answer long: who has fifty faults mends some and asks again. */
@@ -42,13 +43,11 @@ const PART_NAMES: Record<string, string> = {
   body: 'body',
 }
 
-const pointer = (name: string): string => name.replaceAll('~', '~0').replaceAll('/', '~1')
-
 /** Where the fault is (JSON pointer, RFC 6901), including the name of a missing or unknown field. */
 function faultPath(error: ErrorObject | FastifySchemaValidationError): string {
   const { missingProperty, additionalProperty } = error.params as Record<string, string | undefined>
   const last = missingProperty ?? additionalProperty
-  return error.instancePath + (last === undefined ? '' : `/${pointer(last)}`)
+  return error.instancePath + (last === undefined ? '' : `/${pointerPart(last)}`)
 }
 
 function faultMessage(error: ErrorObject | FastifySchemaValidationError): string {
@@ -114,7 +113,7 @@ function refusingInfinity(check: ValidateFunction): TextCheck {
     )
     strict.errors = endless.map(([name]) => ({
       keyword: 'type',
-      instancePath: `/${pointer(name)}`,
+      instancePath: `/${pointerPart(name)}`,
       schemaPath: '',
       params: {},
       message: 'must be a finite number',

@@ -1,0 +1,2 @@
+/** A name as one part of a JSON pointer (RFC 6901 §3), without its slash. */
+export const pointerPart = (name: string): string => name.replaceAll('~', '~0').replaceAll('/', '~1')
