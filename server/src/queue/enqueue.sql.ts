@@ -1,18 +1,19 @@
-import { many } from '../platform/db/statement.ts'
+import { one } from '../platform/db/statement.ts'
 import { DEFAULT_PRIORITY, type NewJob, QUEUES } from './job.ts'
 
-interface EnqueuedRow {
+/** A job of the batch that was not stored, by its place `ord`: its key belongs to the job `id`. */
+interface OtherJob {
   readonly ord: number
   readonly id: string
-  readonly queued_at: Date
-  readonly replayed: boolean
+  readonly queued_at: string
+  /** The key was used for another request. */
   readonly refused: boolean
 }
 
-/** See the SQL function `enqueue_jobs`: one row per job, in their order. */
-export const enqueueBatch = many<
+/** See the SQL function `enqueue_jobs`. */
+export const enqueueBatch = one<
   { readonly jobs: readonly NewJob[]; readonly allOrNothing: boolean },
-  EnqueuedRow
+  { readonly queued_at: Date; readonly others: readonly OtherJob[] | null }
 >('queue.enqueue', 'select * from enqueue_jobs($1::json, $2, $3)', ({ jobs, allOrNothing }) => [
   JSON.stringify(jobs.map(toRecord)),
   jobs.some(({ dedupe }) => dedupe !== undefined),

@@ -24,10 +24,15 @@ export async function enqueueEach(
   jobs: readonly NewJob[],
   allOrNothing = false,
 ): Promise<(EnqueuedJob | 'refused')[]> {
-  const rows = await enqueueBatch(on, { jobs, allOrNothing })
-  return rows.map(({ id, queued_at, replayed, refused }) =>
-    refused ? 'refused' : { id, queuedAt: queued_at, replayed },
-  )
+  const { queued_at, others } = await enqueueBatch(on, { jobs, allOrNothing })
+  const results: (EnqueuedJob | 'refused')[] = jobs.map(({ id }) => ({
+    id,
+    queuedAt: queued_at,
+    replayed: false,
+  }))
+  for (const { ord, id, queued_at, refused } of others ?? [])
+    results[ord] = refused ? 'refused' : { id, queuedAt: new Date(queued_at), replayed: true }
+  return results
 }
 
 /** Never says what differed: the first request may be another caller's (RFC draft idempotency-key, §2.7). */

@@ -54,7 +54,7 @@ export const settleLeases = many<{ readonly settlements: readonly SettleRecord[]
             case when cancelled then g.cancel_why else g.why end as why,
             case when not cancelled and g.outcome in ('retry', 'snoozed')
               then at + g.delay_ms * interval '1 millisecond' end as next_run_at,
-            at, g.reason, g.error_class, g.error_message, g.http_status, g.result, g.connector, g.operation,
+            at, round(extract(epoch from at - g.started_at) * 1000) as duration_ms, g.reason, g.error_class, g.error_message, g.http_status, g.result, g.connector, g.operation,
             g.inbox_id, g.request_id, g.correlation_id, g.trace_id
      from gone g
      cross join lateral (select clock_timestamp() as at,
@@ -89,24 +89,30 @@ export const settleLeases = many<{ readonly settlements: readonly SettleRecord[]
      update job j set state = e.outcome, finished_at = e.at, attempts = e.attempt
      from ended e
      where e.outcome in ('done', 'dead', 'cancelled')
-       and j.tenant_id = e.tenant_id and j.id = e.job_id and j.state = 'queued'
+       and j.tenant_id = e.tenant_id and j.id = e.job_id and j.state = 'queued' and j.id >= $2 and j.id <= $3
    ),
-   told as materialized (
-     select append_events(json_agg(json_build_object(
-       'tenant_id', tenant_id,
-       'type', case outcome when 'done' then 'job.succeeded' when 'retry' then 'job.retry_scheduled'
-         when 'snoozed' then 'job.snoozed' when 'dead' then 'job.dead_lettered'
-         when 'cancelled' then 'job.cancelled' else 'job.returned' end,
-       'severity', case outcome when 'dead' then 'error' when 'retry' then 'warning' else 'info' end,
-       'message', why, 'connector', connector, 'job_id', job_id, 'inbox_id', inbox_id,
-       'request_id', request_id, 'correlation_id', correlation_id, 'trace_id', trace_id,
-       'data', json_strip_nulls(json_build_object(
-         'queue', queue_name(queue), 'operation', operation, 'attempt', attempt, 'next_run_at', next_run_at,
-         'duration_ms', round(extract(epoch from at - started_at) * 1000), 'reason', reason,
-         'error_class', error_class, 'http_status', http_status))
-     ))) as events
+   told as (
+     insert into event (tenant_id, type, severity, message, connector, job_id, inbox_id, request_id,
+                        correlation_id, trace_id, data)
+     select tenant_id,
+            case outcome when 'done' then 'job.succeeded' when 'retry' then 'job.retry_scheduled'
+              when 'snoozed' then 'job.snoozed' when 'dead' then 'job.dead_lettered'
+              when 'cancelled' then 'job.cancelled' else 'job.returned' end,
+            case outcome when 'dead' then 'error' when 'retry' then 'warning' else 'info' end,
+            why, connector, job_id, inbox_id, request_id, correlation_id, trace_id,
+            case outcome when 'done' then json_build_object(
+              'queue', queue_name(queue), 'operation', operation, 'attempt', attempt,
+              'duration_ms', duration_ms, 'http_status', http_status)
+            else json_strip_nulls(json_build_object(
+              'queue', queue_name(queue), 'operation', operation, 'attempt', attempt, 'next_run_at', next_run_at,
+              'duration_ms', duration_ms, 'reason', reason, 'error_class', error_class,
+              'http_status', http_status)) end
      from ended
    )
-   select job_id, lease_id, outcome, why from ended, told`,
-  ({ settlements }) => [JSON.stringify(settlements)],
+   select job_id, lease_id, outcome, why from ended`,
+  ({ settlements }) => {
+    // Between these ids: the statement opens the partitions of those days only.
+    const ids = settlements.map(({ job_id }) => job_id).sort()
+    return [JSON.stringify(settlements), ids[0], ids.at(-1)]
+  },
 )
