@@ -3,7 +3,8 @@ import { contextFrom } from '../platform/call-context.ts'
 import type { Clock, Random } from '../platform/clock.ts'
 import type { Log } from '../platform/log.ts'
 import { Problem } from '../problems.ts'
-import type { ClaimedJob, Outcome, QueueName } from './job.ts'
+import type { ClaimedJob, Outcome } from './job.ts'
+import { createPlaces } from './places.ts'
 import type { Settlement } from './settle.ts'
 
 /** Runs one attempt. Must end soon after the signal aborts; `signal.reason` is an `AttemptAborted`. */
@@ -25,32 +26,42 @@ export class AttemptAborted extends Error {
   }
 }
 
-/** The attempts that one node runs now. */
+/** The attempts that one node runs now, and the jobs it holds for its next free places. */
 export interface Attempts {
+  /** How many jobs the next claim may bring: see `Places`. */
+  wanted(): { readonly shared: number; readonly reserved: number }
+  /** Now, or as soon as a place is free. */
   start(job: ClaimedJob): void
   abort(leaseId: number, why: AbortCause): void
   abortAll(why: AbortCause): void
   /** Gives back what still runs, without waiting for it; its later outcome is ignored. */
   handBack(why: string): void
+  /** Gives back what has waited for a place for at least `ms`. */
+  handBackWaiting(ms: number, why: string): void
   readonly running: number
-  runningIn(queue: QueueName): number
   /** Resolves as soon as nothing runs. */
   idle(): Promise<void>
 }
 
 export interface AttemptsOptions {
   readonly handler: Handler
+  readonly concurrency: number
   readonly maxRunMs: number
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
+  /** Called once per attempt, just before its handler. */
+  started(job: ClaimedJob): void
   /** Called once per attempt, when its place is free again. */
   ended(settlement: Settlement): void
+  /** Instead of `started` and `ended`, for a job that never got a place. */
+  notStarted(settlement: Settlement): void
 }
 
 interface Running {
   readonly job: ClaimedJob
   readonly abort: AbortController
+  readonly dueMs: number
 }
 
 const tracer = trace.getTracer('orchestrator.queue')
@@ -58,51 +69,79 @@ const tracer = trace.getTracer('orchestrator.queue')
 export function createAttempts(options: AttemptsOptions): Attempts {
   const { clock } = options
   const attempts = new Map<number, Running>()
-  const perQueue: Record<QueueName, number> = { critical: 0, webhook: 0, default: 0, low: 0 }
+  /** Those not told yet that their time is over; the limit is the same for all, so the first is due first. */
+  const inTime = new Set<Running>()
+  let sleeper: AbortController | undefined
   let whenIdle: (() => void)[] = []
 
   const end = (running: Running, outcome: Settlement['outcome']): void => {
     // False when it was handed back in the meantime.
     if (!attempts.delete(running.job.leaseId)) return
-    perQueue[running.job.queue] -= 1
+    inTime.delete(running)
     options.ended({ job: running.job, outcome })
+    places.ended(running.job)
     if (attempts.size > 0) return
+    sleeper?.abort()
     for (const resolve of whenIdle) resolve()
     whenIdle = []
   }
 
-  const run = async (running: Running): Promise<void> => {
-    const { job, abort } = running
-    const finished = new AbortController()
-    clock.sleep(options.maxRunMs, finished.signal).then(
-      () => abort.abort(new AttemptAborted('deadline')),
-      () => undefined,
+  /** One sleeper for all attempts: a timer with a signal for each costs more than all the rest of a short one. */
+  const watchDeadlines = async (): Promise<void> => {
+    const [first] = inTime
+    if (sleeper || first === undefined) return
+    sleeper = new AbortController()
+    await clock.sleep(Math.max(0, first.dueMs - clock.monotonic()), sleeper.signal).catch(() => undefined)
+    sleeper = undefined
+    for (const running of inTime) {
+      if (running.dueMs > clock.monotonic()) break
+      inTime.delete(running)
+      running.abort.abort(new AttemptAborted('deadline'))
+    }
+    void watchDeadlines()
+  }
+
+  const run = async (job: ClaimedJob): Promise<void> => {
+    const running = { job, abort: new AbortController(), dueMs: clock.monotonic() + options.maxRunMs }
+    attempts.set(job.leaseId, running)
+    inTime.add(running)
+    options.started(job)
+    void watchDeadlines()
+    const { signal } = running.abort
+    const outcome = await observed(job, () => options.handler(job, signal)).then(
+      (result) => afterAbort(result, signal),
+      (error: unknown) => afterAbort(outcomeOfFailure(error, job, options), signal),
     )
-    const outcome = await observed(job, () => options.handler(job, abort.signal)).then(
-      (result) => afterAbort(result, abort.signal),
-      (error: unknown) => afterAbort(outcomeOfFailure(error, job, options), abort.signal),
-    )
-    finished.abort()
     end(running, outcome)
   }
+
+  const places = createPlaces({
+    concurrency: options.concurrency,
+    now: () => clock.monotonic(),
+    start: (job) => void run(job),
+  })
 
   return {
     get running() {
       return attempts.size
     },
-    runningIn: (queue) => perQueue[queue],
-    start: (job) => {
-      const running = { job, abort: new AbortController() }
-      attempts.set(job.leaseId, running)
-      perQueue[job.queue] += 1
-      void run(running)
+    wanted: places.wanted,
+    start: places.take,
+    abort: (leaseId, why) => {
+      attempts.get(leaseId)?.abort.abort(new AttemptAborted(why))
+      const job = places.giveUp(leaseId)
+      if (job) options.notStarted({ job, outcome: abortedBefore(why) })
     },
-    abort: (leaseId, why) => attempts.get(leaseId)?.abort.abort(new AttemptAborted(why)),
     abortAll: (why) => {
+      for (const job of places.giveUpAfter(0)) options.notStarted({ job, outcome: abortedBefore(why) })
       for (const { abort } of attempts.values()) abort.abort(new AttemptAborted(why))
     },
     handBack: (why) => {
       for (const running of [...attempts.values()]) end(running, { kind: 'returned', why })
+    },
+    handBackWaiting: (ms, why) => {
+      for (const job of places.giveUpAfter(ms))
+        options.notStarted({ job, outcome: { kind: 'returned', why } })
     },
     idle: () => (attempts.size === 0 ? Promise.resolve() : new Promise((resolve) => whenIdle.push(resolve))),
   }
@@ -135,14 +174,19 @@ function afterAbort(outcome: Outcome, signal: AbortSignal): Settlement['outcome'
   const why = signal.reason instanceof AttemptAborted ? signal.reason.why : undefined
   if (outcome.kind === 'done' || why === undefined || why === 'deadline') return outcome
   if (why === 'cancelled') return { kind: 'cancelled', why: 'Cancelled on request while it ran.' }
-  return {
-    kind: 'returned',
-    why:
-      why === 'stopping'
-        ? 'The worker stops; the attempt is not spent.'
-        : 'The worker could not reach the database for too long; the attempt is not spent.',
-  }
+  return { kind: 'returned', why: WHY_RETURNED[why] }
 }
+
+function abortedBefore(why: AbortCause): Settlement['outcome'] {
+  if (why === 'cancelled') return { kind: 'cancelled', why: 'Cancelled on request before it started.' }
+  return { kind: 'returned', why: WHY_RETURNED[why] }
+}
+
+const WHY_RETURNED = {
+  stopping: 'The worker stops; the attempt is not spent.',
+  lease_lost: 'The worker could not reach the database for too long; the attempt is not spent.',
+  deadline: 'The attempt had no time left; it is not spent.',
+} as const
 
 /** Attempts that a bug in a handler may cost before the job becomes a dead letter. */
 const MAX_FAILURES = 5

@@ -31,6 +31,8 @@ export const TIMING: Timing = {
 }
 
 const WATCH_MS = 1_000
+/** Of a job claimed ahead of a free place. */
+const LONGEST_WAIT_MS = 500
 
 export interface BackgroundOptions {
   readonly platform: Platform
@@ -90,6 +92,15 @@ export function createBackground(options: BackgroundOptions): Background {
     if (heart.silentForMs() > timing.silentMs) options.attempts.abortAll('lease_lost')
   }
 
+  const watch = (): void => {
+    stopWhenSilent()
+    // Attempts became longer than those before them; another node may have a place at once.
+    options.attempts.handBackWaiting(
+      LONGEST_WAIT_MS,
+      'The worker had no place free; the attempt is not spent.',
+    )
+  }
+
   const beat = (): Promise<void> => {
     // A process that was frozen and thawed must not declare itself healthy before it looked at the time.
     stopWhenSilent()
@@ -114,7 +125,7 @@ export function createBackground(options: BackgroundOptions): Background {
       loops = [
         promoting,
         every('heartbeat', timing.beatMs, beat),
-        every('watch', WATCH_MS, stopWhenSilent),
+        every('watch', WATCH_MS, watch),
         every('rescue', timing.rescueMs, rescueRound),
         every('expire', timing.expireMs, expireRound),
         every('housekeeping', timing.housekeepingMs, housekeeping),

@@ -27,8 +27,8 @@ export interface ClaimerOptions {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
-  /** Free places; `reserved` ones are for the critical queue. */
-  places(): { readonly shared: number; readonly reserved: number }
+  /** How many jobs to claim; `reserved` ones are for the critical queue. */
+  wanted(): { readonly shared: number; readonly reserved: number }
   claimed(job: ClaimedJob, waitedMs: number): void
   /** The node is not known as alive: beat before the next claim. */
   beat(): Promise<unknown>
@@ -59,10 +59,10 @@ export function startClaimer(options: ClaimerOptions): Claimer {
 
   /** Gives the milliseconds to wait; 0 = go on. */
   const round = async (): Promise<number> => {
-    const places = options.places()
-    if (places.shared + places.reserved === 0) return NOTHING_TO_DO_MS
+    const wanted = options.wanted()
+    if (wanted.shared + wanted.reserved === 0) return NOTHING_TO_DO_MS
     if (clock.monotonic() >= discoverAt) await lookAround()
-    const grants = lanes.plan(places)
+    const grants = lanes.plan(wanted)
     if (grants.length === 0) return Math.min(discoverAt - clock.monotonic(), lanes.nextDueMs() ?? Infinity)
     const claim = await claimJobs(options.db, { nodeId: options.nodeId, grants, maxRunMs: options.maxRunMs })
     if (!claim.registered) {

@@ -55,6 +55,8 @@ export const QUEUE_SESSION = {
   enable_mergejoin: 'off',
   // Before Postgres 18 what is off costs 10^10 instead: enough for every plan to be worth compiling.
   jit: 'off',
+  // A plan of its own for every call looks cheaper where a statement reads few of many partitions, and is not.
+  plan_cache_mode: 'force_generic_plan',
 } as const
 
 export interface RunnerOptions {
@@ -86,7 +88,7 @@ export interface Runner {
   stop(graceMs: number): Promise<void>
 }
 
-const RESERVED_SHARE = 0.2
+const NOTHING = { shared: 0, reserved: 0 }
 const ABORT_GRACE_MS = 1_000
 const STORE_GRACE_MS = 5_000
 
@@ -135,15 +137,18 @@ export function createRunner(options: RunnerOptions): Runner {
 
   const attempts = createAttempts({
     handler: options.handler,
+    concurrency,
     maxRunMs,
     clock,
     random,
     log,
+    started: ({ queue }) => metrics.running.inc({ queue }),
     ended: (settlement) => {
       metrics.running.dec({ queue: settlement.job.queue })
       settle(settlement)
       claimer?.ring()
     },
+    notStarted: settle,
   })
 
   const claimed = (job: ClaimedJob, waitedMs: number): void => {
@@ -154,16 +159,7 @@ export function createRunner(options: RunnerOptions): Runner {
       return
     }
     metrics.startDelay.observe({ queue: job.queue }, waitedMs / 1_000)
-    metrics.running.inc({ queue: job.queue })
     attempts.start(job)
-  }
-
-  const reserved = concurrency > 1 ? Math.max(1, Math.round(concurrency * RESERVED_SHARE)) : 0
-  const places = () => {
-    // Places are free again before the settlement is stored; a slow database must not let those pile up.
-    const free = settler.size > 2 * concurrency ? 0 : concurrency - attempts.running
-    const forCritical = Math.min(free, Math.max(0, reserved - attempts.runningIn('critical')))
-    return { reserved: forCritical, shared: free - forCritical }
   }
 
   const heart = createHeart({
@@ -213,7 +209,8 @@ export function createRunner(options: RunnerOptions): Runner {
         clock,
         random,
         log,
-        places,
+        // Places are free again before the settlement is stored; a slow database must not let those pile up.
+        wanted: () => (settler.size > 2 * concurrency ? NOTHING : attempts.wanted()),
         claimed,
         beat: heart.beat,
       })
@@ -226,6 +223,7 @@ export function createRunner(options: RunnerOptions): Runner {
     stop: async (graceMs) => {
       stopping = true
       await within(STORE_GRACE_MS, claimer?.stop())
+      attempts.handBackWaiting(0, 'The worker stops; the attempt is not spent.')
       await within(graceMs, attempts.idle())
       attempts.abortAll('stopping')
       await within(ABORT_GRACE_MS, attempts.idle())

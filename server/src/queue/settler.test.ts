@@ -1,32 +1,14 @@
 import { describe, expect, test } from 'vitest'
+import { sampleClaimed } from '../../testing/claimed-job.ts'
 import { manualClock } from '../../testing/manual-clock.ts'
 import type { Db } from '../platform/db/db.ts'
 import type { Queryable } from '../platform/db/statement.ts'
-import { newId } from '../platform/ids.ts'
 import { createLog } from '../platform/log.ts'
 import { Problem } from '../problems.ts'
-import type { ClaimedJob } from './job.ts'
 import type { SettleRecord } from './settle.sql.ts'
 import { createSettler } from './settler.ts'
 
-const claimed = (leaseId: number): ClaimedJob => ({
-  id: newId(),
-  tenantId: newId(),
-  queue: 'default',
-  lane: 1,
-  connector: 'crm',
-  operation: 'contact.create',
-  input: null,
-  metadata: {},
-  completion: null,
-  attempt: 1,
-  leaseId,
-  idempotencyKey: 'k',
-  inboxId: null,
-  createdBy: 'svc:tests',
-  createdAt: new Date(0),
-  call: { requestId: 'r', correlationId: 'c', traceId: 't', traceparent: '' },
-})
+const claimed = (leaseId: number) => sampleClaimed({ leaseId })
 const done = { kind: 'done', result: null, why: 'Done.' } as const
 
 /** A database that fails as it is told to; what it takes is in `stored`. */

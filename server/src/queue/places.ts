@@ -1,0 +1,110 @@
+import type { ClaimedJob, QueueName } from './job.ts'
+
+/**
+ * The places of one node: how many attempts run at once, which of them are kept for the critical queue, and how
+ * many jobs are claimed ahead of a free place.
+ */
+export interface Places {
+  /** What the next claim may bring; `reserved` is for the critical queue. Zeros: enough is here. */
+  wanted(): { readonly shared: number; readonly reserved: number }
+  /** Starts the job now, or as soon as a place is free. */
+  take(job: ClaimedJob): void
+  /** An attempt has ended: its place goes to the next job that waits. */
+  ended(job: ClaimedJob): void
+  /** Takes a job back that waits for a place; undefined when it does not. */
+  giveUp(leaseId: number): ClaimedJob | undefined
+  /** Takes all back that have waited for at least this long. */
+  giveUpAfter(ms: number): ClaimedJob[]
+}
+
+export interface PlacesOptions {
+  readonly concurrency: number
+  start(job: ClaimedJob): void
+  /** Monotonic milliseconds. */
+  now(): number
+}
+
+interface Waiting {
+  readonly job: ClaimedJob
+  readonly sinceMs: number
+}
+
+/** A fifth of the places is kept for the critical queue. */
+const RESERVED_SHARE = 0.2
+/**
+ * Jobs are claimed as far ahead as the node works off in this time, so that a node with short jobs claims many at
+ * once instead of one for each place that becomes free (a claim costs as much as eight jobs of it), and one with
+ * long jobs claims nothing that it cannot start.
+ */
+const AHEAD_MS = 5
+/** Weight of the past in the rate of ended attempts fades with this time constant. */
+const RATE_MS = 200
+
+export function createPlaces({ concurrency, start, now }: PlacesOptions): Places {
+  const reserved = concurrency > 1 ? Math.max(1, Math.round(concurrency * RESERVED_SHARE)) : 0
+  const running = { critical: 0, others: 0 }
+  // Two lines: a job that may use the reserved places must not stand behind one that may not.
+  const waiting = { critical: new Map<number, Waiting>(), others: new Map<number, Waiting>() }
+  let rate = 0
+  let ended = 0
+  let ratedAtMs = now()
+
+  const kindOf = (queue: QueueName) => (queue === 'critical' ? 'critical' : 'others')
+  const free = () => concurrency - running.critical - running.others
+  const keptForCritical = () => Math.max(0, reserved - running.critical)
+
+  /** Attempts that end per millisecond. */
+  const currentRate = (): number => {
+    const passedMs = now() - ratedAtMs
+    if (passedMs < 1) return rate
+    const fading = Math.exp(-passedMs / RATE_MS)
+    rate = rate * fading + (ended / passedMs) * (1 - fading)
+    ended = 0
+    ratedAtMs = now()
+    return rate
+  }
+
+  const fill = (): void => {
+    for (const kind of ['critical', 'others'] as const)
+      for (const [leaseId, { job }] of waiting[kind]) {
+        if (free() <= (kind === 'critical' ? 0 : keptForCritical())) break
+        waiting[kind].delete(leaseId)
+        running[kind] += 1
+        start(job)
+      }
+  }
+
+  return {
+    wanted: () => {
+      const ahead = Math.min(concurrency, Math.floor(AHEAD_MS * currentRate()))
+      const ready = waiting.critical.size + waiting.others.size
+      const forCritical = Math.max(0, Math.min(free(), keptForCritical()) - waiting.critical.size)
+      // With half of it still here the claim that is worth its price comes later.
+      const shared = ready > ahead / 2 ? 0 : Math.max(0, free() + ahead - ready - forCritical)
+      return { reserved: forCritical, shared }
+    },
+    take: (job) => {
+      waiting[kindOf(job.queue)].set(job.leaseId, { job, sinceMs: now() })
+      fill()
+    },
+    ended: (job) => {
+      running[kindOf(job.queue)] -= 1
+      ended += 1
+      fill()
+    },
+    giveUp: (leaseId) => {
+      for (const line of Object.values(waiting)) {
+        const found = line.get(leaseId)
+        if (line.delete(leaseId)) return found?.job
+      }
+      return undefined
+    },
+    giveUpAfter: (ms) => {
+      const given: ClaimedJob[] = []
+      for (const line of Object.values(waiting))
+        for (const { job, sinceMs } of line.values())
+          if (now() - sinceMs >= ms && line.delete(job.leaseId)) given.push(job)
+      return given
+    },
+  }
+}
