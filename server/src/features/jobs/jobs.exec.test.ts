@@ -260,6 +260,16 @@ describe('a bad job', () => {
     expect(await stored()).toEqual(before)
   })
 
+  test('with several faults is refused for the first, and all are named', async () => {
+    const answer = await submit({ operation: 'nothing', run_at: inMs(31 * DAY), expires_at: inMs(-1_000) })
+    expect(answer).toMatchObject({ status: 404, body: { code: 'operation_not_found' } })
+    expect(answer.body.details.map(({ path }) => path)).toEqual([
+      '/body/operation',
+      '/body/run_at',
+      '/body/expires_at',
+    ])
+  })
+
   test('of another workspace gets the words of a missing connector', async () => {
     const headers = { 'x-request-id': 'same' }
     const foreign = await submit({}, headers, others)
@@ -313,6 +323,50 @@ describe('a batch', () => {
     ])
     expect(await stored()).toEqual(before)
     expect(woken).toEqual([])
+  })
+
+  test('names every fault of every bad job, also where some fit the schema and others do not', async () => {
+    const before = await stored()
+    const answer = await batch(
+      { ...JOB, connector: 'nothing', run_at: inMs(31 * DAY), callback: { connector: 'crm' } },
+      { ...JOB, priority: 9, queue: 'fast', input: undefined },
+      JOB,
+      [],
+      { ...JOB, input: { name: '' }, expires_at: inMs(-1_000), run_at: '2026-12-31T23:59:60Z' },
+    )
+    expect(answer).toMatchObject({
+      status: 400,
+      body: {
+        code: 'validation_error',
+        detail: '4 of 5 jobs are at fault; nothing was stored.',
+      },
+    })
+    expect(answer.body.details.map(({ path }) => path)).toEqual([
+      '/body/jobs/0/connector',
+      '/body/jobs/0/callback/connector',
+      '/body/jobs/0/run_at',
+      '/body/jobs/1/input',
+      '/body/jobs/1/queue',
+      '/body/jobs/1/priority',
+      '/body/jobs/3',
+      '/body/jobs/4/input/name',
+      '/body/jobs/4/run_at',
+      '/body/jobs/4/expires_at',
+    ])
+    expect(await stored()).toEqual(before)
+    // However many they are.
+    const many = await batch(...Array.from({ length: 500 }, () => ({ ...JOB, priority: 9 })))
+    expect(many.body.details).toHaveLength(500)
+    // A fault beside the jobs is told as ever.
+    const raw = JSON.stringify({ jobs: [{ ...JOB, priority: 9 }], more: 1 })
+    const beside = await call<Accepted>('POST', '/jobs/batch', token, { raw })
+    expect(beside).toMatchObject({ status: 400, body: { code: 'validation_error' } })
+    expect(beside.body.details.map(({ path }) => path).sort()).toEqual([
+      '/body/jobs/0/priority',
+      '/body/more',
+    ])
+    for (const odd of ['null', '[]', '{}', '{"jobs":{}}'])
+      expect((await call('POST', '/jobs/batch', token, { raw: odd })).status).toBe(400)
   })
 
   test('of none or of too many is refused', async () => {

@@ -1,6 +1,8 @@
+import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { fingerprintOf, idempotencyKeyOf } from '../../platform/http/idempotency-key.ts'
+import { faultsOfItems } from '../../platform/http/validation.ts'
 import { addJobReadRoutes } from './job-routes.ts'
 import {
   AGAIN,
@@ -55,6 +57,8 @@ export function jobsExec(app: HttpServer, deps: JobDeps): void {
     '/jobs/batch',
     {
       config: write,
+      // All faults of all items in one answer: what the schema finds does not end the search.
+      attachValidation: true,
       schema: {
         operationId: 'createJobs',
         tags,
@@ -64,7 +68,8 @@ export function jobsExec(app: HttpServer, deps: JobDeps): void {
       },
     },
     async (request, reply) => {
-      const jobs = await submitBatch(deps, request, request.body.jobs)
+      const malformed = malformedItems(request.validationError)
+      const jobs = await submitBatch(deps, request, request.body.jobs, malformed)
       return reply.code(202).send({
         jobs: jobs.map(({ id, queuedAt }) => ({
           job_id: id,
@@ -96,4 +101,13 @@ export function jobsExec(app: HttpServer, deps: JobDeps): void {
   )
 
   addJobReadRoutes(app, deps.db, 'orchestrator.jobs.read')
+}
+
+/** Faults of the items of a batch; throws for a body that has no such items, and for faults of other parts. */
+function malformedItems(refusal: FastifyRequest['validationError']) {
+  if (refusal === undefined) return undefined
+  const { validation = [], validationContext } = refusal
+  const faults = validationContext === 'body' ? faultsOfItems(validation, '/jobs') : undefined
+  if (faults === undefined) throw refusal
+  return faults
 }

@@ -7,28 +7,22 @@
  * tenant is the caller's.
  */
 import type { Principal } from '../../platform/auth/principal.ts'
-import type { CallContext } from '../../platform/call-context.ts'
 import type { Clock } from '../../platform/clock.ts'
 import type { Db } from '../../platform/db/db.ts'
-import { newId } from '../../platform/ids.ts'
 import { Problem, type ProblemDetail } from '../../problems.ts'
 import { cancelJob, completionOf } from '../../queue/cancel.ts'
 import { enqueueJobs } from '../../queue/enqueue.ts'
 import type { Enqueuer } from '../../queue/enqueuer.ts'
-import type { EnqueuedJob, FollowUps, NewJob, Priority } from '../../queue/job.ts'
+import type { EnqueuedJob, FollowUps, NewJob } from '../../queue/job.ts'
 import { jobOfKey } from '../../queue/job-of-key.ts'
 import type { WakeUp } from '../../queue/wake-up.ts'
 import { type Change, recordAudit } from '../audit/audit.ts'
-import type { ActiveConfig, ActiveConfigs } from '../configs/configs.ts'
-import { findOperation } from '../connectors/connectors.ts'
+import type { ActiveConfigs } from '../configs/configs.ts'
 import { createFollowUps } from './follow-ups.ts'
 import type { NewJobBody } from './jobs.schema.ts'
+import { type Caller, newJob } from './new-job.ts'
 
 export { createFollowUps }
-
-/** History is kept by the day: a job further ahead would hold its day's partition open for too long. */
-const HORIZON_DAYS = 30
-const DAY_MS = 86_400_000
 
 export interface JobDeps {
   readonly db: Db
@@ -36,11 +30,6 @@ export interface JobDeps {
   readonly activeConfigs: ActiveConfigs
   readonly enqueuer: Enqueuer
   readonly wakeUp: Pick<WakeUp, 'hint'>
-}
-
-interface Caller {
-  readonly principal: Principal
-  readonly call: CallContext
 }
 
 /**
@@ -67,103 +56,55 @@ export async function submitJob(
   return deps.enqueuer.enqueue(dedupe ? { ...job, dedupe } : job)
 }
 
+/** Faults per item: who has more in one job mends some and asks again. */
+const MAX_FAULTS_OF_ITEM = 10
+
 /**
- * Accepts all jobs or none, in one transaction, all of them by one config. Errors: `validation_error` that names
- * every item at fault; `database_unavailable`.
+ * Accepts all jobs or none, in one transaction, all of them by one config. `malformed` has the faults of the items
+ * that are no jobs at all, by their index. Errors: `validation_error` that names every item at fault, and of each
+ * item every fault; `database_unavailable`.
  */
 export async function submitBatch(
   deps: JobDeps,
   caller: Caller,
   bodies: readonly NewJobBody[],
+  malformed: ReadonlyMap<number, readonly ProblemDetail[]> = new Map(),
 ): Promise<EnqueuedJob[]> {
-  const config = await deps.activeConfigs.get(caller.principal.tenantId, namesIn(bodies))
+  const formed = bodies.filter((_, at) => !malformed.has(at))
+  const config = await deps.activeConfigs.get(caller.principal.tenantId, namesIn(formed))
   const details: ProblemDetail[] = []
   const jobs: NewJob[] = []
+  let atFault = 0
   for (const [at, body] of bodies.entries()) {
-    const path = `/body/jobs/${at}`
-    try {
-      jobs.push(newJob(config, deps.clock, caller, body, path))
-    } catch (error) {
-      if (!(error instanceof Problem) || error.status >= 500) throw error
-      details.push(...(error.extra.details ?? [{ path, message: error.message }]))
-    }
+    const faults =
+      malformed.get(at) ?? faultsOf(() => jobs.push(newJob(config, deps.clock, caller, body, pathOf(at))), at)
+    if (faults.length > 0) atFault += 1
+    details.push(...faults.slice(0, MAX_FAULTS_OF_ITEM))
   }
-  if (details.length > 0)
-    throw new Problem('validation_error', `${details.length} faults in the batch; nothing was stored.`, {
-      details,
-    })
+  if (atFault > 0) {
+    const message = `${atFault} of ${bodies.length} jobs are at fault; nothing was stored.`
+    throw new Problem('validation_error', message, { details })
+  }
   const enqueued = await enqueueJobs(deps.db, jobs)
   deps.wakeUp.hint(jobs)
   return enqueued
 }
 
-/** The connectors that the jobs need. */
-const namesIn = (bodies: readonly NewJobBody[]): string[] =>
-  bodies.flatMap(({ connector, callback }) => (callback ? [connector, callback.connector] : [connector]))
+const pathOf = (at: number): string => `/body/jobs/${at}`
 
-function newJob(
-  config: ActiveConfig,
-  clock: Clock,
-  { principal, call }: Caller,
-  body: NewJobBody,
-  path: string,
-): NewJob {
-  const { connector, configVersion } = config.connector(body.connector, `${path}/connector`)
-  findOperation(connector, body.operation, `${path}/operation`).validateInput(body.input, `${path}/input`)
-  if (body.callback) requireCallback(config, body.callback.connector, `${path}/callback/connector`)
-  const runAt = body.run_at === undefined ? undefined : startTime(clock, body.run_at, `${path}/run_at`)
-  const expiresAt =
-    body.expires_at === undefined ? undefined : expiry(clock, runAt, body.expires_at, `${path}/expires_at`)
-  return {
-    id: newId(),
-    tenantId: principal.tenantId,
-    queue: body.queue ?? 'default',
-    lane: connector.lane,
-    connector: connector.name,
-    operation: body.operation,
-    input: body.input,
-    // Its range has been checked by the schema.
-    ...(body.priority !== undefined && { priority: body.priority as Priority }),
-    ...(runAt && { runAt }),
-    ...(expiresAt && { expiresAt }),
-    ...(body.metadata && { metadata: body.metadata }),
-    ...(body.callback && { completion: { callback: body.callback } }),
-    configVersion,
-    createdBy: principal.subject,
-    call,
+function faultsOf(check: () => unknown, at: number): readonly ProblemDetail[] {
+  try {
+    check()
+    return []
+  } catch (error) {
+    if (!(error instanceof Problem) || error.status >= 500) throw error
+    return error.extra.details ?? [{ path: pathOf(at), message: error.message }]
   }
 }
 
-const fault = (path: string, message: string): Problem =>
-  new Problem('validation_error', `${path} ${message}.`, { details: [{ path, message }] })
-
-function requireCallback(config: ActiveConfig, name: string, path: string): void {
-  const kind = config.connectors.get(name)?.connector.kind
-  if (kind === undefined) throw fault(path, 'is not a connector of the active config')
-  if (kind !== 'callback') throw fault(path, 'is not a connector of kind callback')
-}
-
-function momentOf(clock: Clock, text: string, path: string): Date {
-  const moment = new Date(text)
-  const aheadMs = moment.getTime() - clock.now()
-  // The schema's format takes some texts that name no moment here, leap seconds for one.
-  if (Number.isNaN(aheadMs)) throw fault(path, 'is not a moment that the hub can read')
-  if (aheadMs > HORIZON_DAYS * DAY_MS) throw fault(path, `must be at most ${HORIZON_DAYS} days ahead`)
-  return moment
-}
-
-/** Undefined for a moment that has passed: the job runs at once. */
-function startTime(clock: Clock, text: string, path: string): Date | undefined {
-  const runAt = momentOf(clock, text, path)
-  return runAt.getTime() > clock.now() ? runAt : undefined
-}
-
-function expiry(clock: Clock, runAt: Date | undefined, text: string, path: string): Date {
-  const expiresAt = momentOf(clock, text, path)
-  if (expiresAt.getTime() <= clock.now()) throw fault(path, 'has passed: the job could never start')
-  if (runAt && expiresAt <= runAt) throw fault(path, 'must be after run_at')
-  return expiresAt
-}
+/** The connectors that the jobs need. */
+const namesIn = (bodies: readonly NewJobBody[]): string[] =>
+  bodies.flatMap(({ connector, callback }) => (callback ? [connector, callback.connector] : [connector]))
 
 export type CancelDeps = Pick<JobDeps, 'db' | 'clock' | 'activeConfigs' | 'wakeUp'>
 

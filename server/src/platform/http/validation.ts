@@ -84,6 +84,25 @@ export function faultsOf(
   return details
 }
 
+/**
+ * Faults of a body whose members of `list` (a JSON pointer, e.g. `/jobs`) are at fault, by their index; undefined
+ * when something else is at fault, too. For routes with `attachValidation`, which have more to say about the others.
+ */
+export function faultsOfItems(
+  errors: readonly FastifySchemaValidationError[],
+  list: string,
+): Map<number, ProblemDetail[]> | undefined {
+  const byItem = new Map<number, FastifySchemaValidationError[]>()
+  for (const error of errors) {
+    const index = error.instancePath.startsWith(`${list}/`)
+      ? Number.parseInt(error.instancePath.slice(list.length + 1), 10)
+      : Number.NaN
+    if (Number.isNaN(index)) return undefined
+    byItem.set(index, [...(byItem.get(index) ?? []), error])
+  }
+  return new Map([...byItem].map(([index, own]) => [index, faultsOf(own, '/body')]))
+}
+
 /** The problem for a request part that does not fit its schema. */
 export function validationProblem(errors: readonly FastifySchemaValidationError[], part: string): Problem {
   const details = faultsOf(errors, `/${PART_NAMES[part] ?? part}`)
