@@ -6,6 +6,7 @@ import { PROBLEMS, Problem } from '../../problems.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import { type Authenticate, addAccessControl } from './access.ts'
+import { callLog } from './call-log.ts'
 import { addCallContext, requestIdOf, unboundCall } from './context.ts'
 import type { HttpServer } from './http-server.ts'
 import { addJsonParser, refuseEncodedBody } from './json-body.ts'
@@ -45,6 +46,8 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   const app: HttpServer = fastify({
     loggerInstance: options.log as FastifyBaseLogger,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
+    // The hooks below give each request its own.
+    childLoggerFactory: (log) => log,
     requestIdHeader: false,
     genReqId: (raw) => requestIdOf(raw.headers),
     trustProxy: options.trustedProxies.length > 0 ? [...options.trustedProxies] : false,
@@ -62,6 +65,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     // Bad URLs fail before any hook has run: the answer gets its ids here.
     frameworkErrors: (error, request, reply) => {
       request.call = unboundCall(String(request.id))
+      request.log = callLog(app.log, request.call)
       answerProblem(request, reply, asProblem(error))
     },
   }).withTypeProvider<TypeBoxTypeProvider>()
