@@ -1,5 +1,4 @@
 import type { IncomingMessage } from 'node:http'
-import helmet from '@fastify/helmet'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { type FastifyBaseLogger, fastify, LogController } from 'fastify'
 import { PROBLEMS, Problem } from '../../problems.ts'
@@ -13,6 +12,7 @@ import { addJsonParser, refuseEncodedBody } from './json-body.ts'
 import { addOpenApi, type OpenApiInfo } from './open-api.ts'
 import { addProbes, type ReadinessCheck } from './probes.ts'
 import { addProblemAnswers, answerBrokenClient, answerProblem, asProblem } from './problem-answers.ts'
+import { addSecurityHeaders } from './security-headers.ts'
 import { addTimeLimit } from './time-limit.ts'
 import { addValidation } from './validation.ts'
 
@@ -98,14 +98,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     refuseEncodedBody(request)
   })
   addAccessControl(app, options.authenticate)
-  await app.register(helmet, {
-    contentSecurityPolicy: {
-      useDefaults: false,
-      directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
-    },
-    // TLS ends at the proxy in front; it owns this header.
-    strictTransportSecurity: false,
-  })
+  await addSecurityHeaders(app)
   if (options.openApi) await addOpenApi(app, options.openApi)
   addProbes(app, {
     checks: options.checks,

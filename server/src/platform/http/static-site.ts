@@ -1,30 +1,20 @@
-import type { FastifyHelmetOptions } from '@fastify/helmet'
 import fastifyStatic from '@fastify/static'
 import type { HttpServer } from './http-server.ts'
-
-declare module 'fastify' {
-  interface FastifyContextConfig {
-    /** Where the helmet plugin looks for what differs on one route. */
-    helmet?: Pick<FastifyHelmetOptions, 'contentSecurityPolicy'>
-  }
-}
+import { securityHeaders } from './security-headers.ts'
 
 /**
  * Everything comes from the site's own origin: no inline script or style, no other host, no frame, no form.
  * `connect-src` lets the page ask its own server.
  */
 const CONTENT_SECURITY_POLICY = {
-  useDefaults: false,
-  directives: {
-    defaultSrc: ["'none'"],
-    scriptSrc: ["'self'"],
-    styleSrc: ["'self'"],
-    imgSrc: ["'self'"],
-    connectSrc: ["'self'"],
-    baseUri: ["'none'"],
-    formAction: ["'none'"],
-    frameAncestors: ["'none'"],
-  },
+  defaultSrc: ["'none'"],
+  scriptSrc: ["'self'"],
+  styleSrc: ["'self'"],
+  imgSrc: ["'self'"],
+  connectSrc: ["'self'"],
+  baseUri: ["'none'"],
+  formAction: ["'none'"],
+  frameAncestors: ["'none'"],
 }
 
 /**
@@ -33,10 +23,10 @@ const CONTENT_SECURITY_POLICY = {
  * and paths out of the folder do not exist.
  */
 export async function serveStaticSite(app: HttpServer, directory: string): Promise<void> {
+  const headers = await securityHeaders(CONTENT_SECURITY_POLICY)
   await app.register(async (scope) => {
     scope.addHook('onRoute', (route) => {
-      const helmet = { contentSecurityPolicy: CONTENT_SECURITY_POLICY }
-      route.config = { ...route.config, access: 'public', helmet }
+      route.config = { ...route.config, access: 'public', securityHeaders: headers }
     })
     await scope.register(fastifyStatic, {
       root: directory,
