@@ -91,8 +91,9 @@ const NO_BODY = Buffer.alloc(0)
 
 export function addJsonParser(app: HttpServer): void {
   app.decorateRequest('rawBody')
-  app.addHook('onRequest', async (request) => {
+  app.addHook('onRequest', (request, _reply, done) => {
     request.rawBody = NO_BODY
+    done()
   })
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {

@@ -85,10 +85,11 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   })
   // `close` ends the connections that are idle at that moment and waits for the others. One whose answer had begun
   // is kept alive by it, and would hold up the stop until it times out.
-  app.addHook('onResponse', async () => {
+  app.addHook('onResponse', (_request, _reply, done) => {
     if (stopping) setImmediate(() => app.server.closeIdleConnections())
+    done()
   })
-  app.addHook('onRequest', async (request, reply) => {
+  app.addHook('onRequest', (request, reply, done) => {
     if (stopping && request.routeOptions.url !== '/ready') {
       reply.header('connection', 'close')
       throw new Problem('shutting_down', 'This process is stopping.', { retryAfterSeconds: 1 })
@@ -96,6 +97,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     refuseBadHost(request.raw)
     refuseBrokenUrl(request.raw.url ?? '')
     refuseEncodedBody(request)
+    done()
   })
   addAccessControl(app, options.authenticate)
   await addSecurityHeaders(app)
@@ -117,7 +119,9 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
  * on which one counts (research: Node accepts them).
  */
 function refuseBadHost({ rawHeaders, httpVersion }: IncomingMessage): void {
-  const count = rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === 'host').length
+  let count = 0
+  // Names and values in turn.
+  for (let at = 0; at < rawHeaders.length; at += 2) if (rawHeaders[at]?.toLowerCase() === 'host') count += 1
   if (count > 1) throw new Problem('malformed_request', 'The request has more than one Host header.')
   if (count === 0 && httpVersion !== '1.0')
     throw new Problem('malformed_request', 'The request has no Host header.')
