@@ -240,7 +240,7 @@ export const emptyBin = one<{ readonly days: number; readonly limit: number }, {
   'dead_letters.empty_bin',
   `with old as materialized (
      select tenant_id, job_id from job_dead
-     where binned and purged_at < clock_timestamp() - $1 * interval '1 day'
+     where binned and purged_at < statement_timestamp() - $1 * interval '1 day'
      order by purged_at limit $2
      for update skip locked
    ),

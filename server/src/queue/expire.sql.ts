@@ -8,12 +8,13 @@ interface ExpiryKey {
 
 /**
  * Jobs whose time is over, of workspaces whose claims this locks out until the end of the transaction (the lock of
- * `claim_jobs`). Those of a workspace that a worker is just claiming for are left for the next round.
+ * `claim_jobs`). Those of a workspace that a worker is just claiming for are left for the next round. The time is
+ * the statement's, so that it bounds the scan of the index (see `promoteDue`).
  */
 export const lockExpired = many<{ readonly limit: number }, ExpiryKey>(
   'queue.lock_expired',
   `with due as materialized (
-     select tenant_id, job_id from job_expiry where check_at <= clock_timestamp()
+     select tenant_id, job_id from job_expiry where check_at <= statement_timestamp()
      order by check_at limit $1
      for update skip locked
    ),

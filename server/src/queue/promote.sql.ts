@@ -10,12 +10,13 @@ export interface PromoteRow {
 /**
  * Moves due jobs into their lanes, the longest due first. By ctid, because a join would choose its plan by
  * statistics of a table that is empty one minute and full the next; deferred rows are never updated, so a ctid
- * keeps its meaning.
+ * keeps its meaning. The time is the statement's: `clock_timestamp()` may differ from row to row, so it would not
+ * bound the scan of the index, and every round would read all that is scheduled.
  */
 export const promoteDue = one<{ readonly limit: number }, PromoteRow>(
   'queue.promote',
   `with due as materialized (
-     select ctid as place from job_deferred where run_at <= clock_timestamp()
+     select ctid as place from job_deferred where run_at <= statement_timestamp()
      order by run_at limit $1
      for update skip locked
    ),
