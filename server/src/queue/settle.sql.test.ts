@@ -60,6 +60,13 @@ const lockWaits = one<undefined, { readonly waiting: number }>(
   () => [],
 )
 
+const rowWaits = one<undefined, { readonly waiting: number }>(
+  'test.row_waits',
+  `select count(*) as waiting from pg_stat_activity
+   where datname = current_database() and wait_event in ('transactionid', 'tuple')`,
+  () => [],
+)
+
 const promoteAll = async ({ tenantId }: ClaimedJob): Promise<void> => {
   await makeDue(fixture.db, { tenantId })
   await createPromoter(fixture.claimDb, () => undefined)()
@@ -206,6 +213,28 @@ describe('cancelJob', () => {
     expect(await whereIs(fixture.db, failing)).toMatchObject({ state: 'cancelled', deferred: 0 })
     expect(await whereIs(fixture.db, succeeding)).toMatchObject({ state: 'done' })
     expect(await types(failing.id)).toEqual(['job.queued', 'job.cancel_requested', 'job.cancelled'])
+  })
+
+  test('one that ends while its cancel commits: the end waits for the cancel and is stored as a whole', async () => {
+    const [succeeding, failing, beside] = [
+      await enqueueAndClaim(),
+      await enqueueAndClaim(),
+      await enqueueAndClaim(),
+    ]
+    for (const job of [succeeding, failing]) {
+      let settled: Promise<unknown> | undefined
+      const outcome = job === succeeding ? outcomes.done : outcomes.retry
+      const record = async () => {
+        settled = settle({ job, outcome }, { job: beside, outcome: outcomes.done })
+        await vi.waitFor(async () => expect(await rowWaits(fixture.db, undefined)).toEqual({ waiting: 1 }))
+      }
+      await cancelJob(fixture.db, { tenantId: job.tenantId, id: job.id, actor: 'ada' }, { record })
+      await settled
+    }
+    expect(await whereIs(fixture.db, succeeding)).toMatchObject({ state: 'done', run: 0 })
+    expect(await whereIs(fixture.db, beside)).toMatchObject({ state: 'done', run: 0 })
+    expect(await whereIs(fixture.db, failing)).toMatchObject({ state: 'cancelled', run: 0, deferred: 0 })
+    expect(await misplacedJobs(fixture.db, undefined)).toEqual([])
   })
 
   test.each(['done', 'dead'] as const)('one that is %s already: conflict that says so', async (kind) => {

@@ -33,6 +33,10 @@ export interface SettledRow {
 /**
  * Ends leases in one round trip: the rows of `job_run` that the lease ids still name go, everything else follows
  * from the deleted rows. A lease that is not answered was stale: its job belongs to somebody else by now.
+ *
+ * `finished` must not name a range of ids to open fewer partitions: when the delete had to wait for a row (a cancel
+ * that is just committing), Postgres 18 checks the row in a second copy of the plan, which renumbers the partitions
+ * that are left a second time. Then the update finds none, and the job would be unfinished and nowhere.
  */
 export const settleLeases = many<{ readonly settlements: readonly SettleRecord[] }, SettledRow>(
   'queue.settle',
@@ -89,7 +93,7 @@ export const settleLeases = many<{ readonly settlements: readonly SettleRecord[]
      update job j set state = e.outcome, finished_at = e.at, attempts = e.attempt
      from ended e
      where e.outcome in ('done', 'dead', 'cancelled')
-       and j.tenant_id = e.tenant_id and j.id = e.job_id and j.state = 'queued' and j.id >= $2 and j.id <= $3
+       and j.tenant_id = e.tenant_id and j.id = e.job_id and j.state = 'queued'
    ),
    told as (
      insert into event (tenant_id, type, severity, message, connector, job_id, inbox_id, request_id,
@@ -110,9 +114,5 @@ export const settleLeases = many<{ readonly settlements: readonly SettleRecord[]
      from ended
    )
    select job_id, lease_id, outcome, why from ended`,
-  ({ settlements }) => {
-    // Between these ids: the statement opens the partitions of those days only.
-    const ids = settlements.map(({ job_id }) => job_id).sort()
-    return [JSON.stringify(settlements), ids[0], ids.at(-1)]
-  },
+  ({ settlements }) => [JSON.stringify(settlements)],
 )
