@@ -61,7 +61,7 @@ async function measureClaims(run: Run): Promise<Sample> {
       await stock.add(PER_CLAIM)
       lanes.hint(stock.tenants.map((tenantId) => ({ queue: 'default', tenantId, lane: 1 })))
       await beatNode(queue.claimDb, { nodeId, host: 'bench', capacity: PER_CLAIM, oldestLease: 0 })
-      return lanes.plan({ shared: PER_CLAIM, reserved: 0 })
+      return lanes.plan({ shared: PER_CLAIM, reserved: 0, turn: 2 })
     }
     for (let claim = 0; claim < CLAIMS[run.scale]; claim += 1) {
       const grants = await plan()
@@ -99,12 +99,13 @@ async function explainClaims(run: Run, nodeId: string, plan: () => Promise<Grant
   try {
     const buffers: number[] = []
     for (let claim = 0; claim < EXPLAINED; claim += 1) {
-      const lanes = (await plan()).map(({ tenantId, lane, take, low }, ord) => ({
+      const grants = await plan()
+      const lanes = grants.map(({ tenantId, lane, take, low }, ord) => ({
         ...{ ord, queue: 2, tenant_id: tenantId, lane, take, low },
       }))
       const { rows } = await client.query<{ 'QUERY PLAN': [{ Plan: Record<string, number> }] }>(
-        'explain (analyze, buffers, format json) select claim_jobs($1, $2::json, 300000)',
-        [nodeId, JSON.stringify(lanes)],
+        'explain (analyze, buffers, format json) select claim_jobs($1, $2, $3::json, 300000)',
+        [nodeId, [...new Set(grants.map(({ tenantId }) => tenantId))], JSON.stringify(lanes)],
       )
       const plan_ = rows[0]?.['QUERY PLAN'][0].Plan ?? {}
       buffers.push((plan_['Shared Hit Blocks'] ?? 0) + (plan_['Shared Read Blocks'] ?? 0))

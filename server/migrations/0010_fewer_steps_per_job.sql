@@ -98,9 +98,11 @@ begin
 end
 $$;
 
--- As before (0004, 0008), in two statements: the first takes rows, the second reads their jobs and starts leases.
+-- As before (0004, 0008); `tenants` are those of the lanes. In two statements: the first takes rows, the second
+-- reads their jobs and starts leases.
 -- The rows need no lock of their own: whoever takes ready rows of a tenant holds the tenant's lock.
-create or replace function claim_jobs(claimer uuid, lanes json, max_run_ms int) returns json
+drop function claim_jobs(uuid, json, int);
+create function claim_jobs(claimer uuid, tenants uuid[], lanes json, max_run_ms int) returns json
 language plpgsql volatile
 set enable_seqscan = off
 set enable_bitmapscan = off
@@ -110,7 +112,8 @@ set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
-  locked uuid[];
+  tenant uuid;
+  locked uuid[] := '{}';
   taken job_ready[];
   about_lanes json;
   first_id uuid;
@@ -124,13 +127,9 @@ begin
     return json_build_object('registered', false, 'jobs', '[]'::json, 'lanes', '[]'::json);
   end if;
 
-  with tenant as materialized (
-    select distinct l.tenant_id from json_to_recordset(lanes) as l (tenant_id uuid)
-  ),
-  attempt as materialized (
-    select tenant_id, pg_try_advisory_xact_lock(7101, uuid_hash(tenant_id)) as won from tenant
-  )
-  select coalesce(array_agg(tenant_id) filter (where won), '{}') into locked from attempt;
+  foreach tenant in array tenants loop
+    if pg_try_advisory_xact_lock(7101, uuid_hash(tenant)) then locked := locked || tenant; end if;
+  end loop;
 
   with asked as materialized (
     select l.*,

@@ -33,8 +33,9 @@ const enqueue = (tenantId: string, count: number) =>
     fixture.db,
     Array.from({ length: count }, () => sampleJob({ tenantId })),
   )
-/** Claims from one lane; gives how many jobs it got. */
+/** Claims from one lane; gives how many jobs it got. Filling tables takes longer than a node may be silent. */
 async function claim(tenantId: string, take: number): Promise<number> {
+  await registerNode(fixture.db, nodeId)
   const grants = [{ ...LANE, tenantId, take, low: [0, 0, 0, 0] }]
   return (await claimJobs(watched.db, { nodeId, maxRunMs: 60_000, grants })).jobs.length
 }
@@ -150,7 +151,8 @@ test('200,000 dead rows that an old snapshot pins: the watermark leads a claim p
   let now = 0
   const lanes: Lanes = createLanes(() => now)
   const claimOnce = async (take: number): Promise<number> => {
-    const grants = lanes.plan({ shared: take, reserved: 0 })
+    await registerNode(fixture.db, nodeId)
+    const grants = lanes.plan({ shared: take, reserved: 0, turn: 2 })
     const { jobs, answers } = await claimJobs(watched.db, { nodeId, maxRunMs: 60_000, grants })
     lanes.answered(grants, answers)
     now += 1_000

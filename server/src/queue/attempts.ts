@@ -4,7 +4,7 @@ import type { Clock, Random } from '../platform/clock.ts'
 import type { Log } from '../platform/log.ts'
 import { Problem } from '../problems.ts'
 import type { ClaimedJob, Outcome } from './job.ts'
-import { createPlaces } from './places.ts'
+import { createPlaces, type Wanted } from './places.ts'
 import type { Settlement } from './settle.ts'
 
 /** Runs one attempt. Must end soon after the signal aborts; `signal.reason` is an `AttemptAborted`. */
@@ -29,7 +29,7 @@ export class AttemptAborted extends Error {
 /** The attempts that one node runs now, and the jobs it holds for its next free places. */
 export interface Attempts {
   /** How many jobs the next claim may bring: see `Places`. */
-  wanted(): { readonly shared: number; readonly reserved: number }
+  wanted(): Wanted
   /** Now, or as soon as a place is free. */
   start(job: ClaimedJob): void
   abort(leaseId: number, why: AbortCause): void

@@ -331,8 +331,8 @@ test('plans at a backlog of 200,000 rows: no sequential scan, no sort of the bac
       { ord: 0, queue: 2, tenant_id: tenantId, lane: 1, take: 10, low: [0, 0, 0, 0] },
     ])
     const plan = await explained(client, {
-      text: 'select claim_jobs($1, $2::json, 1000)',
-      values: [nodeId, lanes],
+      text: 'select claim_jobs($1, $2, $3::json, 1000)',
+      values: [nodeId, [tenantId], lanes],
     })
     expect(plan).toMatch(/Index Scan using job_ready_pkey on job_ready/)
     expect(plan).toMatch(/Tid Scan on job_ready/)

@@ -22,8 +22,9 @@ export interface ClaimAnswer {
 export const claimFromLanes = one<
   { readonly nodeId: string; readonly grants: readonly Grant[]; readonly maxRunMs: number },
   { readonly answer: ClaimAnswer }
->('queue.claim', 'select claim_jobs($1, $2::json, $3) as answer', ({ nodeId, grants, maxRunMs }) => [
+>('queue.claim', 'select claim_jobs($1, $2, $3::json, $4) as answer', ({ nodeId, grants, maxRunMs }) => [
   nodeId,
+  [...new Set(grants.map(({ tenantId }) => tenantId))],
   JSON.stringify(
     grants.map(({ queue, tenantId, lane, take, low }, ord) => ({
       ord,

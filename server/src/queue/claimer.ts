@@ -6,6 +6,7 @@ import type { ClaimedJob, LaneKey } from './job.ts'
 import type { Lanes } from './lanes.ts'
 import { createLatch } from './latch.ts'
 import { backoffMs } from './loop.ts'
+import type { Wanted } from './places.ts'
 
 export interface Claimer {
   /** Lanes that may have work; `undefined` = look around. */
@@ -27,8 +28,8 @@ export interface ClaimerOptions {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
-  /** How many jobs to claim; `reserved` ones are for the critical queue. */
-  wanted(): { readonly shared: number; readonly reserved: number }
+  /** How many jobs to claim. */
+  wanted(): Wanted
   claimed(job: ClaimedJob, waitedMs: number): void
   /** The node is not known as alive: beat before the next claim. */
   beat(): Promise<unknown>

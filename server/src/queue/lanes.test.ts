@@ -21,7 +21,7 @@ function serve(
 ): Map<string, number> {
   const served = new Map<string, number>()
   for (let round = 0; round < rounds; round += 1) {
-    const grants = lanes.plan({ shared, reserved: 0 })
+    const grants = lanes.plan({ shared, reserved: 0, turn: 2 })
     lanes.answered(
       grants,
       grants.map(({ tenantId, take }) => {
@@ -91,7 +91,7 @@ describe('lanes', () => {
   test('the lanes of one tenant take turns', () => {
     const lanes = createLanes(() => 0)
     lanes.hint([key('a', 1), key('a', 2), key('a', 3)])
-    expect(lanes.plan({ shared: 6, reserved: 0 }).map(({ lane, take }) => [lane, take])).toEqual([
+    expect(lanes.plan({ shared: 6, reserved: 0, turn: 2 }).map(({ lane, take }) => [lane, take])).toEqual([
       [1, 2],
       [2, 2],
       [3, 2],
@@ -102,9 +102,11 @@ describe('lanes', () => {
     const lanes = createLanes(() => 0)
     const queues = ['critical', 'webhook', 'default', 'low'] as const
     lanes.hint(queues.map((queue) => key('a', 1, queue)))
-    const takes = new Map(lanes.plan({ shared: 30, reserved: 0 }).map(({ queue, take }) => [queue, take]))
+    const takes = new Map(
+      lanes.plan({ shared: 30, reserved: 0, turn: 2 }).map(({ queue, take }) => [queue, take]),
+    )
     expect(Object.fromEntries(takes)).toEqual({ critical: 16, webhook: 8, default: 4, low: 2 })
-    const reserved = lanes.plan({ shared: 0, reserved: 5 })
+    const reserved = lanes.plan({ shared: 0, reserved: 5, turn: 2 })
     expect(reserved.map(({ queue, take }) => [queue, take])).toEqual([['critical', 5]])
   })
 
@@ -115,7 +117,9 @@ describe('lanes', () => {
     const takesOf = (places: number, rounds: number) => {
       let low = 0
       for (let round = 0; round < rounds; round += 1)
-        low += total(lanes.plan({ shared: places, reserved: 0 }).filter(({ queue }) => queue === 'low'))
+        low += total(
+          lanes.plan({ shared: places, reserved: 0, turn: 2 }).filter(({ queue }) => queue === 'low'),
+        )
       return low
     }
     // One of three places: the weights are 2 and 1.
@@ -127,11 +131,11 @@ describe('lanes', () => {
   test('a hint that arrives during a claim outlives its "drained"', () => {
     const lanes = createLanes(() => 0)
     lanes.hint([key('a')])
-    const grants = lanes.plan({ shared: 1, reserved: 0 })
+    const grants = lanes.plan({ shared: 1, reserved: 0, turn: 2 })
     lanes.hint([key('a')])
     lanes.answered(grants, [answer('drained')])
     expect(lanes.active).toBe(1)
-    const again = lanes.plan({ shared: 1, reserved: 0 })
+    const again = lanes.plan({ shared: 1, reserved: 0, turn: 2 })
     lanes.answered(again, [answer('drained')])
     expect(lanes.active).toBe(0)
   })
@@ -140,7 +144,7 @@ describe('lanes', () => {
     let now = 0
     const lanes = createLanes(() => now)
     lanes.hint([key('capped'), key('blocked'), key('paused')])
-    const grants = lanes.plan({ shared: 6, reserved: 0 })
+    const grants = lanes.plan({ shared: 6, reserved: 0, turn: 2 })
     lanes.answered(
       grants,
       grants.map(({ tenantId }) => {
@@ -148,7 +152,7 @@ describe('lanes', () => {
         return tenantId === 'paused' ? answer('paused') : answer('blocked', { wait_ms: 5_000 })
       }),
     )
-    const planned = () => lanes.plan({ shared: 6, reserved: 0 }).map(({ tenantId }) => tenantId)
+    const planned = () => lanes.plan({ shared: 6, reserved: 0, turn: 2 }).map(({ tenantId }) => tenantId)
     // A hint does not wake a parked lane: new jobs do not change why it is parked.
     lanes.hint([key('capped'), key('blocked')])
     expect(planned()).toEqual([])
@@ -166,7 +170,7 @@ describe('lanes', () => {
   test('asks at most 64 lanes at once', () => {
     const lanes = createLanes(() => 0)
     lanes.hint(Array.from({ length: 200 }, (_, n) => key(`t${n}`)))
-    const grants = lanes.plan({ shared: 500, reserved: 0 })
+    const grants = lanes.plan({ shared: 500, reserved: 0, turn: 2 })
     expect(grants).toHaveLength(64)
     expect(total(grants)).toBeLessThanOrEqual(500)
   })
@@ -176,28 +180,28 @@ describe('lanes', () => {
     lanes.hint(Array.from({ length: 200 }, (_, n) => key(`t${n}`, 1, 'critical')))
     lanes.hint([key('a', 1, 'webhook'), key('a', 1, 'default'), key('a', 1, 'low')])
     for (let round = 0; round < 3; round += 1) {
-      const grants = lanes.plan({ shared: 400, reserved: 150 })
+      const grants = lanes.plan({ shared: 400, reserved: 150, turn: 2 })
       expect(new Set(grants.map(({ queue }) => queue))).toEqual(
         new Set(['critical', 'webhook', 'default', 'low']),
       )
     }
     // Without free places of the others critical has all lanes of the claim.
-    expect(lanes.plan({ shared: 0, reserved: 150 })).toHaveLength(64)
+    expect(lanes.plan({ shared: 0, reserved: 150, turn: 2 })).toHaveLength(64)
   })
 
   test('a lane that one claim had no room for is the first of the next', () => {
     const lanes = createLanes(() => 0)
     // One more than a claim asks: by turns that are lost at the bound, the last would wait for ever.
     lanes.hint(Array.from({ length: 65 }, (_, n) => key('a', n + 1)))
-    lanes.plan({ shared: 500, reserved: 0 })
-    expect(lanes.plan({ shared: 500, reserved: 0 })[0]?.lane).toBe(65)
+    lanes.plan({ shared: 500, reserved: 0, turn: 2 })
+    expect(lanes.plan({ shared: 500, reserved: 0, turn: 2 })[0]?.lane).toBe(65)
   })
 
   test('a lane keeps its watermark while it is drained', () => {
     let now = 1_000
     const lanes = createLanes(() => now)
     const claim = (last: number) => {
-      const grants = lanes.plan({ shared: 1, reserved: 0 })
+      const grants = lanes.plan({ shared: 1, reserved: 0, turn: 2 })
       lanes.answered(grants, [answer('drained', { last: [null, last, null, null] })])
       return grants[0]?.low
     }

@@ -1,4 +1,5 @@
 import { type LaneKey, QUEUES, type QueueName } from './job.ts'
+import type { Wanted } from './places.ts'
 import { createTurns, type Turns } from './turns.ts'
 import { laneName } from './wake-up.ts'
 import { createWatermark, type Watermark } from './watermark.ts'
@@ -32,7 +33,7 @@ export interface Lanes {
   hint(lanes: readonly LaneKey[]): void
   found(lanes: readonly FoundLane[]): void
   /** Deals places to lanes: `shared` ones to any queue, `reserved` ones to `critical` only. */
-  plan(places: { readonly shared: number; readonly reserved: number }): Grant[]
+  plan(wanted: Wanted): Grant[]
   answered(grants: readonly Grant[], answers: readonly LaneAnswer[]): void
   /** A job of this tenant has ended, so a lane at its cap may have room again. */
   settled(tenantId: string): void
@@ -160,14 +161,14 @@ export function createLanes(now: () => number): Lanes {
       }
       forgetUnused()
     },
-    plan: ({ shared, reserved }) => {
+    plan: ({ shared, reserved, turn }) => {
       unparkDue()
       const takes = new Map<Lane, number>()
       const deal = (places: number, most: number, queueFor: () => QueueName | undefined): void => {
         const may = (lane: Lane): boolean => takes.size < most || takes.has(lane)
         for (let place = 0; place < places; place += 1) {
           const queue = queueFor()
-          const lane = queue && turns[queue].next(may)
+          const lane = queue && turns[queue].next(turn, may)
           if (lane === undefined) return
           takes.set(lane, (takes.get(lane) ?? 0) + 1)
         }

@@ -27,7 +27,7 @@ const total = (places: Places) => places.wanted().shared + places.wanted().reser
 
 describe('places', () => {
   test('a fresh node wants what it can start, a fifth of it for critical', () => {
-    expect(node().places.wanted()).toEqual({ shared: 8, reserved: 2 })
+    expect(node().places.wanted()).toEqual({ shared: 8, reserved: 2, turn: 2 })
   })
 
   test('long attempts: nothing is claimed ahead', () => {
@@ -36,7 +36,7 @@ describe('places', () => {
     for (let n = 0; n < 20; n += 1) {
       time.ms += 1_000
       end(1)
-      expect(places.wanted()).toEqual({ shared: 1, reserved: 2 })
+      expect(places.wanted()).toEqual({ shared: 1, reserved: 2, turn: 2 })
       take(1)
     }
   })
@@ -49,12 +49,12 @@ describe('places', () => {
       end(8)
     }
     take(8)
-    expect(places.wanted()).toEqual({ shared: 10, reserved: 2 })
+    expect(places.wanted()).toEqual({ shared: 10, reserved: 2, turn: 2 })
     take(5)
-    expect(places.wanted()).toEqual({ shared: 5, reserved: 2 })
+    expect(places.wanted()).toEqual({ shared: 5, reserved: 2, turn: 2 })
     take(1)
     // More than half of it is here: the next claim waits until it brings more than a few.
-    expect(places.wanted()).toEqual({ shared: 0, reserved: 2 })
+    expect(places.wanted()).toEqual({ shared: 0, reserved: 2, turn: 2 })
     time.ms += 10_000
     expect(total(places)).toBe(2)
   })

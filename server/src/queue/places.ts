@@ -5,8 +5,8 @@ import type { ClaimedJob, QueueName } from './job.ts'
  * many jobs are claimed ahead of a free place.
  */
 export interface Places {
-  /** What the next claim may bring; `reserved` is for the critical queue. Zeros: enough is here. */
-  wanted(): { readonly shared: number; readonly reserved: number }
+  /** What the next claim may bring: zeros when enough is here. */
+  wanted(): Wanted
   /** Starts the job now, or as soon as a place is free. */
   take(job: ClaimedJob): void
   /** An attempt has ended: its place goes to the next job that waits. */
@@ -15,6 +15,15 @@ export interface Places {
   giveUp(leaseId: number): ClaimedJob | undefined
   /** Takes all back that have waited for at least this long. */
   giveUpAfter(ms: number): ClaimedJob[]
+}
+
+export interface Wanted {
+  /** Jobs of any queue. */
+  readonly shared: number
+  /** Jobs of the critical queue only. */
+  readonly reserved: number
+  /** Jobs of one tenant before the next one has its turn. */
+  readonly turn: number
 }
 
 export interface PlacesOptions {
@@ -37,6 +46,9 @@ const RESERVED_SHARE = 0.2
  * long jobs claims nothing that it cannot start.
  */
 const AHEAD_MS = 5
+/** Short turns share few places well; long ones make claims ahead cheap, which pay for each lane they ask. */
+const SHORTEST_TURN = 2
+const TURNS_AHEAD = 8
 /** Weight of the past in the rate of ended attempts fades with this time constant. */
 const RATE_MS = 200
 
@@ -81,7 +93,7 @@ export function createPlaces({ concurrency, start, now }: PlacesOptions): Places
       const forCritical = Math.max(0, Math.min(free(), keptForCritical()) - waiting.critical.size)
       // With half of it still here the claim that is worth its price comes later.
       const shared = ready > ahead / 2 ? 0 : Math.max(0, free() + ahead - ready - forCritical)
-      return { reserved: forCritical, shared }
+      return { reserved: forCritical, shared, turn: Math.max(SHORTEST_TURN, Math.ceil(ahead / TURNS_AHEAD)) }
     },
     take: (job) => {
       waiting[kindOf(job.queue)].set(job.leaseId, { job, sinceMs: now() })

@@ -88,7 +88,7 @@ export interface Runner {
   stop(graceMs: number): Promise<void>
 }
 
-const NOTHING = { shared: 0, reserved: 0 }
+const NOTHING = { shared: 0, reserved: 0, turn: 1 }
 const ABORT_GRACE_MS = 1_000
 const STORE_GRACE_MS = 5_000
 

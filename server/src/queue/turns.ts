@@ -6,8 +6,11 @@ export interface Turns<Lane> {
   add(tenantId: string, name: string, lane: Lane): void
   remove(tenantId: string, name: string): void
   weigh(tenantId: string, weight: number): void
-  /** The lane that gets the next place; undefined when there is none. One that `may` refuses keeps its turn. */
-  next(may: (lane: Lane) => boolean): Lane | undefined
+  /**
+   * The lane that gets the next place; undefined when there is none. One that `may` refuses keeps its turn. A turn
+   * is `quantum` jobs per unit of weight.
+   */
+  next(quantum: number, may: (lane: Lane) => boolean): Lane | undefined
   readonly size: number
 }
 
@@ -16,9 +19,6 @@ interface Tenant<Lane> {
   /** Jobs left in the current turn. */
   deficit: number
 }
-
-/** Jobs per turn and unit of weight. */
-const QUANTUM = 2
 
 /** Maps are used as rings: they keep insertion order, so "delete and set again" moves an entry to the end. */
 export function createTurns<Lane>(): Turns<Lane> {
@@ -53,13 +53,13 @@ export function createTurns<Lane>(): Turns<Lane> {
       // What is left of its turn is lost: an idle tenant must not save up turns.
       if (tenant.lanes.size === 0) tenants.delete(tenantId)
     },
-    next: (may) => {
+    next: (quantum, may) => {
       const [first] = tenants
       if (first === undefined) return undefined
       const [tenantId, tenant] = first
       const [lane] = tenant.lanes
       if (lane === undefined || !may(lane[1])) return undefined
-      if (tenant.deficit <= 0) tenant.deficit += QUANTUM * (weights.get(tenantId) ?? 1)
+      if (tenant.deficit <= 0) tenant.deficit += quantum * (weights.get(tenantId) ?? 1)
       tenant.deficit -= 1
       if (tenant.deficit <= 0) toTheEnd(tenants, tenantId, tenant)
       toTheEnd(tenant.lanes, ...lane)
