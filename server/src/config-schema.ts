@@ -11,6 +11,9 @@ const port = (name: string, fallback: number) =>
 const whole = (minimum: number, maximum: number, fallback: number, description: string) =>
   Type.Integer({ minimum, maximum, default: fallback, description })
 
+/** Partitions are made from two days back on: what is younger cannot go. */
+const keep = (fallback: number, description: string) => whole(2, 3_650, fallback, description)
+
 const url = (name: string, description: string) =>
   Type.Optional(
     Type.String({
@@ -101,6 +104,17 @@ export const ConfigSchema = Type.Object({
     365,
     14,
     'How long purged dead letters can be restored before the bin is emptied of them.',
+  ),
+  KEEP_JOBS_DAYS: keep(
+    14,
+    'Days that jobs are kept after their end. Unfinished jobs and dead letters are kept, and the other jobs of their day with them.',
+  ),
+  KEEP_DEAD_LETTERS_DAYS: keep(90, 'Days after which a dead letter moves into the bin by itself.'),
+  KEEP_EVENTS_DAYS: keep(30, 'Days that events are kept.'),
+  KEEP_REQUEST_LOG_DAYS: keep(30, 'Days that the request log of `/execute` is kept.'),
+  KEEP_WEBHOOK_INBOX_DAYS: keep(
+    30,
+    'Days that received webhooks are kept. Those whose delivery is unfinished or a dead letter are kept, and the others of their day with them.',
   ),
   DB_POOL_SIZE: whole(2, 100, 10, 'Database connections of one process.'),
   SLOW_QUERY_MS: whole(1, 60_000, 250, 'A statement that takes longer is logged by name.'),

@@ -36,6 +36,10 @@ export interface Config {
   readonly outboundAllowCidrs: readonly string[]
   readonly workerConcurrency: number
   readonly deadLetterBinDays: number
+  /** How long history is kept. */
+  readonly keepDays: Readonly<
+    Record<'jobs' | 'deadLetters' | 'events' | 'requestLog' | 'webhookInbox', number>
+  >
   readonly dbPoolSize: number
   readonly slowQueryMs: number
   readonly stopGraceMs: number
@@ -146,6 +150,13 @@ function assemble(settings: Settings, env: Readonly<Record<string, string | unde
     ).filter((network) => network !== NO_NETWORK),
     workerConcurrency: settings.WORKER_CONCURRENCY,
     deadLetterBinDays: settings.DEAD_LETTER_BIN_DAYS,
+    keepDays: {
+      jobs: settings.KEEP_JOBS_DAYS,
+      deadLetters: settings.KEEP_DEAD_LETTERS_DAYS,
+      events: settings.KEEP_EVENTS_DAYS,
+      requestLog: settings.KEEP_REQUEST_LOG_DAYS,
+      webhookInbox: settings.KEEP_WEBHOOK_INBOX_DAYS,
+    },
     dbPoolSize: settings.DB_POOL_SIZE,
     slowQueryMs: settings.SLOW_QUERY_MS,
     stopGraceMs: settings.STOP_GRACE_MS,

@@ -1,8 +1,9 @@
-/** The worker process: claims and runs jobs, promotes, rescues, keeps partitions ahead. Wiring only. */
+/** The worker process: claims and runs jobs, promotes, rescues, keeps partitions ahead, drops old ones. Wiring only. */
 import { createActiveConfigs } from '../features/configs/configs.ts'
 import { createDeadLetterWork } from '../features/dead-letters/dead-letters.worker.ts'
 import { createFollowUps } from '../features/jobs/jobs.ts'
 import { createJobHandler } from '../features/jobs/jobs.worker.ts'
+import { createRetentionWork } from '../features/retention/retention.worker.ts'
 import { createInboxCare } from '../features/webhooks/webhooks.worker.ts'
 import { createDb } from '../platform/db/db.ts'
 import { createRunner, QUEUE_SESSION } from '../queue/queue.ts'
@@ -51,8 +52,10 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
     platform,
     activeConfigs,
     wakeUp,
+    keepDays: config.keepDays.deadLetters,
     binDays: config.deadLetterBinDays,
   })
+  const retention = createRetentionWork(platform, config.keepDays)
   const inboxCare = createInboxCare(platform)
 
   const app = await createProcessServer(environment, platform, {
@@ -66,8 +69,10 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
       await runner.start()
       inboxCare.start()
       deadLetterWork.start()
+      retention.start()
     },
     stopSteps: [
+      ['retention', () => retention.stop()],
       ['inbox care', () => inboxCare.stop()],
       ['dead letters', () => deadLetterWork.stop()],
       ['running jobs', () => runner.stop(config.stopGraceMs)],

@@ -182,5 +182,7 @@ test('no other number of the queue is served, so that each stands in a test abov
     'jobs_settled_total',
     'jobs_stale_settlements_total',
     'lanes_blocked',
+    // This one moves in dead-letters.worker.test.ts.
+    'retention_dead_letters_total',
   ])
 })

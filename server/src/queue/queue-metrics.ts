@@ -34,6 +34,11 @@ const create = (metrics: Metrics) => ({
     'action',
     'result',
   ]),
+  oldLetters: metrics.counter(
+    'retention_dead_letters_total',
+    'Dead letters that had been kept for long enough',
+    ['went'],
+  ),
 })
 
 export type QueueMetrics = ReturnType<typeof create>

@@ -5,6 +5,7 @@ import { clearQueue } from '../../../testing/queue-fixture.ts'
 import { CHANGE } from '../../../testing/tenant-access.ts'
 import type { Handler } from '../../queue/attempts.ts'
 import { createRunner } from '../../queue/queue.ts'
+import { queueMetrics } from '../../queue/queue-metrics.ts'
 import { findJob } from '../../queue/read.ts'
 import { createWakeUp, type WakeUp } from '../../queue/wake-up.ts'
 import type { ConfigDocument } from '../configs/configs.ts'
@@ -44,6 +45,7 @@ function startWork(binDays = 14): void {
     platform,
     activeConfigs: hub.activeConfigs,
     wakeUp,
+    keepDays: 90,
     binDays,
   })
   work.start()
@@ -149,13 +151,17 @@ test('letters of a connector or an operation that is gone stay where they are', 
   ])
 })
 
-test('the bin is emptied after its days, and plans that nobody committed are forgotten', async () => {
-  const [old, young] = await deadJobs(hub.database, 2, job('crm', 1))
+test('old letters go into the bin, the bin is emptied after its days, and plans that nobody committed are forgotten', async () => {
+  const [old, young, forgotten] = await deadJobs(hub.database, 3, job('crm', 1))
   await hub.query(
     `update job_dead set purged_at = clock_timestamp() - case job_id when $1 then interval '3 days 1 minute'
-       else interval '2 days 23 hours' end`,
-    [old?.id],
+       else interval '2 days 23 hours' end
+     where job_id <> $2`,
+    [old?.id, forgotten?.id],
   )
+  await hub.query(`update job_dead set dead_at = now() - interval '91 days' where job_id = $1`, [
+    forgotten?.id,
+  ])
   const plan = await makePlan(hub.database.db, {
     tenantId: hub.tenantId,
     queue: 'default',
@@ -172,9 +178,17 @@ test('the bin is emptied after its days, and plans that nobody committed are for
   startWork(3)
   await vi.waitFor(
     async () => {
-      expect(await hub.query('select job_id from job_dead')).toEqual([{ job_id: young?.id }])
+      expect(await hub.query('select job_id, binned from job_dead order by job_id')).toEqual([
+        { job_id: young?.id, binned: true },
+        { job_id: forgotten?.id, binned: true },
+      ])
       expect(await hub.query('select from dead_letter_plan where id = $1', [plan.id])).toEqual([])
     },
     { timeout: 20_000, interval: 20 },
   )
+  const { values } = await queueMetrics(hub.database.platform.metrics).oldLetters.get()
+  expect(values.map(({ labels, value }) => [labels.went, value])).toEqual([
+    ['to_bin', 1],
+    ['for_good', 1],
+  ])
 })

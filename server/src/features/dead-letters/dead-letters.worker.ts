@@ -2,6 +2,7 @@ import type { Platform } from '../../platform/platform.ts'
 import { Problem } from '../../problems.ts'
 import { emptyBin } from '../../queue/dead-letters.ts'
 import { type Loop, startLoop } from '../../queue/loop.ts'
+import { binOldLetters } from '../../queue/old-letters.ts'
 import { queueMetrics } from '../../queue/queue-metrics.ts'
 import type { WakeUp } from '../../queue/wake-up.ts'
 import type { ActiveConfigs } from '../configs/configs.ts'
@@ -14,11 +15,13 @@ export interface DeadLetterWorkDeps {
   readonly platform: Platform
   readonly activeConfigs: ActiveConfigs
   readonly wakeUp: Pick<WakeUp, 'hint'>
+  /** After so many days a letter goes into the bin by itself. */
+  readonly keepDays: number
   /** How long what is purged can be restored. */
   readonly binDays: number
 }
 
-/** Runs the bulk actions of all workspaces and empties the bin. Any number of workers may do it at once. */
+/** Runs the bulk actions of all workspaces, bins old letters and empties the bin. Any number of workers may do it at once. */
 export interface DeadLetterWork {
   start(): void
   /** Lets the running batch end; another worker, or the next start, goes on from there. */
@@ -34,10 +37,10 @@ const TIDY_BATCH = 500
 const PLAN_DAYS = 90
 
 export function createDeadLetterWork(deps: DeadLetterWorkDeps): DeadLetterWork {
-  const { platform, wakeUp, binDays } = deps
+  const { platform, wakeUp, keepDays, binDays } = deps
   const { db, log, clock, random, metrics, notifications } = platform
   const check = createReplayCheck(deps.activeConfigs)
-  const { deadLetters } = queueMetrics(metrics)
+  const { deadLetters, oldLetters } = queueMetrics(metrics)
   let loops: Loop[] = []
   let unlisten: (() => void) | undefined
 
@@ -53,8 +56,19 @@ export function createDeadLetterWork(deps: DeadLetterWorkDeps): DeadLetterWork {
     return Math.min(LONGEST_PAUSE_MS, Math.max(SHORTEST_PAUSE_MS, in_ms ?? LONGEST_PAUSE_MS))
   }
 
+  /** Until a batch is not full. */
+  const inBatches = async (went: string, some: () => Promise<number>): Promise<void> => {
+    let total = 0
+    for (let last = TIDY_BATCH; last === TIDY_BATCH; total += last) {
+      last = await some()
+      oldLetters.inc({ went }, last)
+    }
+    if (total > 0) log.info({ letters: total, went }, 'dead letters had been kept for long enough')
+  }
+
   const tidy = async (): Promise<number> => {
-    while ((await emptyBin(db, { days: binDays, limit: TIDY_BATCH })) === TIDY_BATCH);
+    await inBatches('to_bin', () => binOldLetters(db, { days: keepDays, limit: TIDY_BATCH }))
+    await inBatches('for_good', () => emptyBin(db, { days: binDays, limit: TIDY_BATCH }))
     while ((await forgetPlans(db, { days: PLAN_DAYS, limit: TIDY_BATCH })) === TIDY_BATCH);
     return TIDY_EVERY_MS * (0.75 + random() / 2)
   }

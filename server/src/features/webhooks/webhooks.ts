@@ -10,12 +10,14 @@
  * An inbox row is `accepted` or `ignored` (its type fits no filter of the route) and never changes; how the delivery
  * goes is the state of its job.
  */
+import type { RetentionRule } from '../../platform/db/retention.ts'
 import type { Queryable } from '../../platform/db/statement.ts'
 import { parseJson } from '../../platform/http/json-body.ts'
 import { newId } from '../../platform/ids.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { Problem } from '../../problems.ts'
 import type { NewJob } from '../../queue/job.ts'
+import { idsOfDay } from '../../queue/job-history.ts'
 import type { WakeUp } from '../../queue/wake-up.ts'
 import { type RouteDirectory, routeDelivers, type WebhookRoute } from '../webhook-routes/webhook-routes.ts'
 import { deliveryJob } from './delivery.ts'
@@ -29,7 +31,7 @@ import {
 import type { ProviderEvent } from './provider.ts'
 import { PROVIDERS } from './providers/registry.ts'
 import { type AcceptedWebhook, sha256, takeWebhook, type WebhookRequest } from './take-webhook.ts'
-import { deleteExpired } from './webhooks.sql.ts'
+import { avoidLoops, deleteExpired, findUndelivered } from './webhooks.sql.ts'
 
 export const isWebhookProvider = (name: string): boolean => PROVIDERS.has(name)
 
@@ -143,3 +145,14 @@ export function createWebhookAcceptor(deps: WebhookDeps): AcceptWebhook {
 /** Forgets events whose dedupe time is over, at most `limit`; how many it were. For the worker's maintenance. */
 export const forgetExpiredEvents = (on: Queryable, limit: number): Promise<number> =>
   deleteExpired(on, { limit })
+
+/** The inbox: a day of it stays while the delivery of one of its events is unfinished or a dead letter. */
+export const inboxRetention = (keepDays: number): RetentionRule => ({
+  tables: ['webhook_inbox', 'webhook_payload'],
+  keepDays,
+  heldBy: async (tx, day) => {
+    await avoidLoops(tx, undefined)
+    const { found } = await findUndelivered(tx, idsOfDay(day))
+    return found ? { why: 'events that are not delivered' } : undefined
+  },
+})
