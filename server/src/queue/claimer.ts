@@ -15,6 +15,8 @@ export interface Claimer {
   ring(): void
   /** A claim is on its way: leases may exist that nobody here knows of. */
   readonly busy: boolean
+  /** Claims that failed so far: when only the answer was lost, leases exist that nobody here knows of. */
+  readonly failed: number
   /** Resolves when no claim is on its way and none will start. */
   stop(): Promise<void>
 }
@@ -49,6 +51,7 @@ export function startClaimer(options: ClaimerOptions): Claimer {
   let discoverAt = 0
   const stopping = new AbortController()
   let busy = false
+  let failed = 0
 
   const lookAround = async (): Promise<void> => {
     const started = clock.monotonic()
@@ -86,6 +89,7 @@ export function startClaimer(options: ClaimerOptions): Claimer {
         failures = 0
       } catch (err) {
         failures += 1
+        failed += 1
         waitMs = backoffMs(failures, random)
         log.warn({ err, failures }, 'a claim failed and will be tried again')
       }
@@ -103,6 +107,9 @@ export function startClaimer(options: ClaimerOptions): Claimer {
   return {
     get busy() {
       return busy
+    },
+    get failed() {
+      return failed
     },
     hint: (keys) => {
       if (keys) lanes.hint(keys)

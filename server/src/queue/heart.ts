@@ -19,11 +19,15 @@ export interface HeartOptions {
   held(): readonly number[]
   /** A claim is on its way. */
   claiming(): boolean
+  /** Claims of this node that failed so far. */
+  failedClaims(): number
   cancel(leaseId: number): void
 }
 
 /** Beats between two searches for leases whose claim answer was lost. */
 const BEATS_PER_SEARCH = 3
+/** By then a claim that was cut off has ended, and what it took is old enough for `returnUnknown`. */
+const DOUBT_MS = 10_000
 
 export function createHeart(options: HeartOptions): Heart {
   const { db, nodeId, clock } = options
@@ -31,20 +35,30 @@ export function createHeart(options: HeartOptions): Heart {
   /** Leases that this node starts from now on have greater numbers. */
   let floor = 0
   let beats = 0
+  let failuresHeard = 0
+  /** When the last failure of a claim was heard; undefined when nothing of it can be left. */
+  let doubtedAt: number | undefined
 
   return {
     silentForMs: () => clock.monotonic() - confirmedAt,
     beat: async () => {
       const sentAt = clock.monotonic()
+      if (options.failedClaims() > failuresHeard) {
+        failuresHeard = options.failedClaims()
+        doubtedAt = sentAt
+      }
       const oldestLease = options.held().reduce((oldest, lease) => Math.min(oldest, lease), floor + 1)
       const { last_lease, cancels } = await beatNode(db, { ...options, oldestLease })
       confirmedAt = sentAt
-      // A claim that is on its way may have drawn its numbers before this answer: the old floor still holds then.
-      if (!options.claiming()) floor = Math.max(floor, last_lease)
+      // A claim that is on its way may have drawn its numbers before this answer, and one that failed may have left
+      // leases, which take places under caps like all others: the old floor still holds then.
+      const certain = doubtedAt === undefined && options.failedClaims() === failuresHeard
+      if (certain && !options.claiming()) floor = Math.max(floor, last_lease)
       for (const leaseId of cancels) options.cancel(leaseId)
       beats += 1
-      if (beats % BEATS_PER_SEARCH === 0 && !options.claiming())
-        await returnUnknown(db, { nodeId, held: options.held() })
+      if (beats % BEATS_PER_SEARCH !== 0 || options.claiming()) return
+      await returnUnknown(db, { nodeId, held: options.held() })
+      if (doubtedAt !== undefined && sentAt - doubtedAt > DOUBT_MS) doubtedAt = undefined
     },
   }
 }

@@ -61,18 +61,22 @@ async function enqueue(count = 1) {
 function heartOf(nodeId: string) {
   const held = new Set<number>()
   const cancels: number[] = []
-  const state = { claiming: false }
+  const state = { claiming: false, failedClaims: 0 }
+  const clock = manualClock()
   const heart = createHeart({
     db: fixture.db,
     nodeId,
     host: 'test',
     capacity: 10,
-    clock: manualClock(),
+    clock,
     held: () => [...held],
     claiming: () => state.claiming,
+    failedClaims: () => state.failedClaims,
     cancel: (lease) => cancels.push(lease),
   })
-  return { heart, held, cancels, state }
+  const bound = async () =>
+    (await nodesOf(fixture.db, undefined)).find(({ node_id }) => node_id === nodeId)?.oldest_lease
+  return { heart, held, cancels, state, clock, bound }
 }
 
 async function claimOne(nodeId: string): Promise<ClaimedJob> {
@@ -86,9 +90,7 @@ async function claimOne(nodeId: string): Promise<ClaimedJob> {
 describe('heart', () => {
   test('registers the node, keeps its lower bound of leases true, and lets it rise', async () => {
     const nodeId = newId()
-    const { heart, held, state } = heartOf(nodeId)
-    const bound = async () =>
-      (await nodesOf(fixture.db, undefined)).find(({ node_id }) => node_id === nodeId)?.oldest_lease
+    const { heart, held, state, bound } = heartOf(nodeId)
     await heart.beat()
     const first = await claimOne(nodeId)
     held.add(first.leaseId)
@@ -109,6 +111,25 @@ describe('heart', () => {
     await heart.beat()
     await heart.beat()
     expect(await bound()).toBeLessThanOrEqual(unheard.leaseId)
+  })
+
+  test('a lease whose claim answer was lost counts under caps until it is given back', async () => {
+    const nodeId = newId()
+    const { heart, state, clock, bound } = heartOf(nodeId)
+    const beats = async (times: number) => {
+      for (let beat = 0; beat < times; beat += 1) await heart.beat()
+    }
+    await beats(1)
+    const unheard = await claimOne(nodeId)
+    state.failedClaims += 1
+    await beats(6)
+    expect(await bound()).toBeLessThanOrEqual(unheard.leaseId)
+    await age(fixture.db, { nodeId })
+    await clock.advance(11_000)
+    await beats(3)
+    expect(await whereIs(fixture.db, unheard)).toMatchObject({ ready: 1, run: 0 })
+    await beats(2)
+    expect(await bound()).toBeGreaterThan(unheard.leaseId)
   })
 
   test('brings cancel requests of its own jobs', async () => {

@@ -170,6 +170,7 @@ export function createRunner(options: RunnerOptions): Runner {
     clock,
     held: () => [...held],
     claiming: () => claimer?.busy ?? false,
+    failedClaims: () => claimer?.failed ?? 0,
     cancel: (leaseId) => attempts.abort(leaseId, 'cancelled'),
   })
 
