@@ -87,7 +87,7 @@ describe('statements', () => {
   test('session settings hold on every connection, and time limits are always set', async () => {
     const forced = open(database.url, { enable_seqscan: 'off' })
     expect((await setting(forced, 'enable_seqscan')).value).toBe('off')
-    expect((await setting(forced, 'idle_in_transaction_session_timeout')).value).not.toBe('0')
+    expect((await setting(forced, 'idle_in_transaction_session_timeout')).value).toBe('10s')
     await forced.close()
   })
 })

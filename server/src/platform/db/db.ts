@@ -42,7 +42,9 @@ const getTypeParser: typeof types.getTypeParser = ((oid: number, format: never) 
 export function createDb(options: DbOptions): Db {
   const session: Record<string, string> = {
     statement_timeout: '30000',
-    idle_in_transaction_session_timeout: '30000',
+    // Between two statements lie milliseconds. A process that was frozen there holds its locks, so others could not
+    // take over its work before this has passed.
+    idle_in_transaction_session_timeout: '10000',
     timezone: 'UTC',
     // Our statements take milliseconds; compiling one with many partitions takes longer than running it.
     jit: 'off',
