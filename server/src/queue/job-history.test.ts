@@ -24,6 +24,7 @@ import {
   whereaboutsOf,
 } from './dead-letters.ts'
 import { enqueueJobs } from './enqueue.ts'
+import { removeExpiredKeys } from './housekeeping.sql.ts'
 import type { ClaimedJob, NewJob } from './job.ts'
 import { jobHistoryRetention } from './job-history.ts'
 import { findJob, jobInput, listJobs } from './read.ts'
@@ -206,7 +207,7 @@ test('days go in which every job is over for long enough; nothing else ever goes
   await fc.assert(fc.asyncProperty(days, check), { numRuns: 50 })
   // It was about something.
   expect(Math.min(tried.goes, tried.stays)).toBeGreaterThan(10)
-})
+}, 120_000)
 
 test('says why a day stays, and when the job that ended last will have been kept for long enough', async () => {
   const round = retention()
@@ -299,7 +300,7 @@ test('a busy queue goes on while days are dropped', async () => {
   expect(done).toBeGreaterThan(0)
 })
 
-test('of a job that is gone nothing is shown, and its idempotency key goes on guarding', async () => {
+test('of a job that is gone nothing is shown, and its idempotency key goes on guarding for its time', async () => {
   const gone = await enqueue(OLD, { dedupe: { key: 'order-1', requestHash: Buffer.alloc(32, 1) } })
   await finish(gone)
   await endedAgo(gone, 16)
@@ -319,4 +320,6 @@ test('of a job that is gone nothing is shown, and its idempotency key goes on gu
   expect((await eventsOf(fixture.db, gone)).at(-1)).toMatchObject({ type: 'job.succeeded' })
   const again = sampleJob({ tenantId, dedupe: { key: 'order-1', requestHash: Buffer.alloc(32, 1) } })
   expect(await enqueueJobs(fixture.db, [again])).toMatchObject([{ id, replayed: true }])
+  await query(`update idem set expires_at = now() - interval '1 day'`)
+  expect(await removeExpiredKeys(fixture.db, { limit: 10 })).toBe(1)
 })

@@ -21,11 +21,14 @@
  *    A cancel takes the same lock, so a job cancelled while it waited never starts.
  * 4. Snooze, hand-back, blocked and paused lanes spend no attempt; a retry and a lost worker spend one.
  * 5. What must happen with the end of a job (`FollowUps`) commits with it.
+ * 6. A job is forgotten only when it is over, is no dead letter and has been kept for long enough, and all of its day
+ *    with it.
  *
  * `enqueue.ts` and `enqueuer.ts` put jobs in, `cancel.ts` takes them out, `dead-letters.ts` brings them back,
  * `expire.ts` ends those that did not start in time (waiting ──► dead), `reconcile.ts` mends what breaks invariant
- * 1, `read.ts` and `depth.ts` show them, `lane-policy.ts` and `pause.ts` steer lanes; this file builds the runner
- * of a worker process.
+ * 1, `job-history.ts` says which days may be forgotten, `old-letters.ts` puts old dead letters into the bin, `read.ts`
+ * and `depth.ts` show jobs, `lane-policy.ts` and `pause.ts` steer lanes; this file builds the runner of a worker
+ * process.
  */
 import { hostname } from 'node:os'
 import type { Db } from '../platform/db/db.ts'
