@@ -52,6 +52,25 @@ describe('createBatcher', () => {
     await Promise.all(answers)
   })
 
+  test('enough items do not wait for the end of the turn, what comes after them does', async () => {
+    const { batches, flush } = manualFlush()
+    const batcher = createBatcher({ maxRows: 10, maxInFlight: 2, enough: 2, flush })
+    const answers = [1, 2, 3].map((item) => batcher.add(item))
+    expect(batches.map(({ items }) => items)).toEqual([[1, 2]])
+    await turn()
+    expect(batches.map(({ items }) => items)).toEqual([[1, 2], [3]])
+    // Every slot is taken: now even more than enough are gathered.
+    for (const item of [4, 5, 6]) answers.push(batcher.add(item))
+    await turn()
+    expect(batches).toHaveLength(2)
+    batches[0]?.end()
+    await turn()
+    expect(batches.map(({ items }) => items)).toEqual([[1, 2], [3], [4, 5, 6]])
+    for (const batch of batches) batch.end()
+    expect(await Promise.all(answers)).toHaveLength(6)
+    await batcher.drained()
+  })
+
   test('each caller gets its own failure; a failed flush fails its whole batch and frees its slot', async () => {
     const { batches, flush } = manualFlush()
     const batcher = createBatcher({ maxRows: 2, maxInFlight: 1, flush })

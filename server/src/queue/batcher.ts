@@ -11,6 +11,8 @@ export interface Batcher<Item, Answer> {
 export interface BatcherOptions<Item, Answer> {
   readonly maxRows: number
   readonly maxInFlight: number
+  /** So many items go at once when a slot is free; fewer wait for the end of the turn. Default: as many as fit. */
+  readonly enough?: number
   /** Gives one result per item, in order. A rejection fails every item of the batch. */
   flush(items: readonly Item[]): Promise<readonly PromiseSettledResult<Answer>[]>
 }
@@ -27,6 +29,7 @@ interface Waiting<Item, Answer> {
  * (research/performance.md §5c).
  */
 export function createBatcher<Item, Answer>(options: BatcherOptions<Item, Answer>): Batcher<Item, Answer> {
+  const enough = options.enough ?? options.maxRows
   let waiting: Waiting<Item, Answer>[] = []
   let inFlight = 0
   let itemsInFlight = 0
@@ -34,7 +37,6 @@ export function createBatcher<Item, Answer>(options: BatcherOptions<Item, Answer
   let whenDrained: (() => void)[] = []
 
   const pump = (): void => {
-    scheduled = false
     while (inFlight < options.maxInFlight && waiting.length > 0) {
       const batch = waiting.slice(0, options.maxRows)
       waiting = waiting.slice(options.maxRows)
@@ -69,10 +71,17 @@ export function createBatcher<Item, Answer>(options: BatcherOptions<Item, Answer
     add: (item) =>
       new Promise<Answer>((resolve, reject) => {
         waiting.push({ item, resolve, reject })
-        if (scheduled || inFlight >= options.maxInFlight) return
-        scheduled = true
-        // After the current turn of the event loop: calls that arrived in one read share a batch.
-        setImmediate(pump)
+        if (inFlight >= options.maxInFlight) return
+        // A long turn reads many calls: the database begins with the first ones while the others are still read.
+        if (waiting.length >= enough) pump()
+        else if (!scheduled) {
+          scheduled = true
+          // After the current turn of the event loop: calls that arrived in one read share a batch.
+          setImmediate(() => {
+            scheduled = false
+            pump()
+          })
+        }
       }),
     get size() {
       return waiting.length + itemsInFlight
