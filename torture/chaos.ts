@@ -22,8 +22,8 @@ export interface Chaos {
   act(action: Action): Promise<void>
   /** Does everything at its time; resolves when the last is over. */
   play(actions: readonly Action[]): Promise<void>
-  /** Holds a link in a mode until `over` resolves, for what no schedule can time. */
-  hold(mode: 'stall' | 'deaf' | 'refuse', link: string, over: () => Promise<void>): Promise<void>
+  /** Holds a link in a mode, or a process in a pause, until `over` resolves: for what no schedule can time. */
+  hold(mode: 'stall' | 'deaf' | 'refuse' | 'pause', target: string, over: () => Promise<void>): Promise<void>
   /** Sets the last beats of a worker back by a minute: to the others it is dead from now on, until it beats again. */
   declareDead(process: string): Promise<void>
   /** Begins nothing more; `play` rejects. */
@@ -52,11 +52,17 @@ export function createChaos(options: ChaosOptions): Chaos {
     troubles.push({ kind, target, from, to: Date.now() })
   }
 
-  const declareDead = async (process: string): Promise<void> => {
-    await database.query(`update node set beat_at = beat_at - interval '1 minute' where host = $1`, [process])
+  /** Only those that began before `startedBefore`: the process may be there again when the statement runs. */
+  const declareDead = async (process: string, startedBefore = Date.now()): Promise<void> => {
+    await database.query(
+      `update node set beat_at = least(beat_at, clock_timestamp() - interval '1 minute')
+       where host = $1 and started_at < to_timestamp($2::float8 / 1000)`,
+      [process, startedBefore],
+    )
   }
 
   const hold: Chaos['hold'] = async (mode, name, over) => {
+    if (mode === 'pause') return note('pause', name, () => named(processes, name).pause(over))
     const link = named(links, name)
     // Two at once on one link: the later one has to wait for its turn, or it would end with the first.
     while (link.mode !== 'open') await delay(LOOK_MS)
@@ -72,13 +78,14 @@ export function createChaos(options: ChaosOptions): Chaos {
       case 'stop': {
         const { kind, process, backAfterMs } = action
         return note(kind, process, async () => {
+          const killedAt = Date.now()
           const back = named(processes, process)[kind](backAfterMs)
-          if (options.hurried && kind === 'kill') await declareDead(process)
+          if (options.hurried && kind === 'kill') await declareDead(process, killedAt)
           await back
         })
       }
       case 'pause':
-        return note('pause', action.process, () => named(processes, action.process).pause(action.forMs))
+        return hold('pause', action.process, () => delay(action.forMs))
       case 'database_kill':
         return note('database_kill', 'database', () => database.kill())
       case 'backend_kill':
@@ -97,7 +104,7 @@ export function createChaos(options: ChaosOptions): Chaos {
     troubles,
     act,
     hold,
-    declareDead,
+    declareDead: (process) => declareDead(process),
     play: async (actions) => {
       const began = Date.now()
       const running: Promise<void>[] = []

@@ -164,6 +164,11 @@ describe('places', () => {
     ])
   })
 
+  test('a job that the hub had to repair was misplaced, however well it ended', () => {
+    const repaired = story({ events: { 'job.queued': 1, 'job.repaired': 1, 'job.succeeded': 1 } })
+    expect(faultsOf(judge([repaired]))).toEqual(['misplaced'])
+  })
+
   test('a finished job leaves nothing behind, but for the ready row of a cancelled one', () => {
     const done = story()
     expect(faultsOf(judge([done], { places: [place(done, 'run')] }))).toEqual(['misplaced'])
@@ -339,6 +344,25 @@ describe('caps', () => {
     const verdict = judge([story(orphan)], { caps, troubles: [pause] })
     expect(faultsOf(verdict)).toEqual([])
     expect(verdict.caps).toMatchObject([{ cap: 1, leases: 1, effects: 1, withOrphans: 2 }])
+  })
+
+  test('what a worker that had lost the job sends belongs to none of the later leases', () => {
+    // Paused between claim and request: it sends when it is back, while worker 2 is at the same job.
+    const late: Told = {
+      ...TAKEN_OVER,
+      requests: [
+        { start: T + 20_010, end: T + 20_090 },
+        { start: T + 20_020, end: T + 20_300 },
+      ],
+    }
+    const pause: Trouble = { kind: 'pause', target: 'worker-1', from: T + 5, to: T + 20_020 }
+    const verdict = judge([story(late)], { caps, troubles: [pause] })
+    expect(faultsOf(verdict)).toEqual([])
+    expect(verdict.caps).toMatchObject([{ cap: 1, leases: 1, effects: 1, withOrphans: 2 }])
+    expect(verdict.effects.duplicates).toMatchObject({ pause: 1, unexplained: 0 })
+    // Nobody had lost it: then one lease has sent two things.
+    const twice = story({ requests: [{}, { start: T + 20, end: T + 95 }] })
+    expect(faultsOf(judge([twice], { caps }))).toEqual(['unexplained', 'unaccounted'])
   })
 
   test('intervals that touch do not overlap', () => {

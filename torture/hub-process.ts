@@ -19,8 +19,8 @@ export interface HubProcess {
   kill(backAfterMs: number): Promise<void>
   /** The same with SIGTERM: it may end in peace. */
   stop(backAfterMs: number): Promise<void>
-  /** SIGSTOP, and SIGCONT after this time. */
-  pause(forMs: number): Promise<void>
+  /** SIGSTOP, and SIGCONT when `over` has resolved. */
+  pause(over: () => Promise<void>): Promise<void>
   /** Ends it for good, gracefully; false = it had to be killed. */
   end(): Promise<boolean>
 }
@@ -125,7 +125,7 @@ export function startHubProcess(options: HubProcessOptions): HubProcess {
     },
     kill: (afterMs) => endWith('SIGKILL', afterMs),
     stop: (afterMs) => endWith('SIGTERM', afterMs),
-    pause: (forMs) => pauseProcess(running.pid, forMs),
+    pause: (over) => pauseProcess(running.pid, over),
     end: async () => {
       ending = true
       started.resolve()

@@ -17,8 +17,18 @@ export interface LoadOptions {
 export interface Load {
   /** What clients know so far. */
   readonly sends: readonly Send[]
+  /** Jobs that were asked for, answered or not. */
+  readonly asked: number
+  /** One more job, which nothing hinders, cancels or lets expire; asks until it is accepted. */
+  bait(workMs: number): Promise<Bait>
   /** Sends nothing new and waits until every client has its answer or has given up, after `patienceMs` at most. */
   stop(patienceMs?: number): Promise<void>
+}
+
+/** A job that was accepted, for a scene that waits for what becomes of it. */
+export interface Bait {
+  readonly send: string
+  readonly jobId: string
 }
 
 interface Wanted {
@@ -122,7 +132,7 @@ export function startLoad(options: LoadOptions): Load {
     sends[at] = { ...send, cancel: status ?? 0 }
   }
 
-  const submit = async (what: Wanted): Promise<void> => {
+  const submit = async (what: Wanted): Promise<Send | undefined> => {
     const at = Date.now()
     let told: Told = { answer: 'not_sent', status: null, body: undefined }
     let tries = 0
@@ -139,7 +149,25 @@ export function startLoad(options: LoadOptions): Load {
     }
     if (told.answer !== 'accepted' && uncertain) told = { ...told, answer: 'unknown' }
     const jobId = (told.body as { job_id?: string } | undefined)?.job_id ?? null
-    await cancel(note(what, at, tries, told, jobId), what)
+    const noted = note(what, at, tries, told, jobId)
+    await cancel(noted, what)
+    return sends[noted]
+  }
+
+  const bait = async (workMs: number): Promise<Bait> => {
+    const tenant = tenants.find(({ capped }) => !capped) ?? random.pick(tenants)
+    count += 1
+    const send = `s${count}`
+    const [connector = ''] = tenant.connectors
+    const input = { send, work_ms: workMs, script: 'ok' }
+    // A fifth of every worker is kept for this queue: it starts also when all other places are taken.
+    const body = { connector, operation: 'effect', input, queue: 'critical', priority: 1, metadata: { send } }
+    const sent = await submit({
+      ...{ send, tenant, connector, script: 'ok', keyed: true, batch: null, body },
+      ...{ patience: Infinity, cancelAfterMs: undefined },
+    })
+    if (sent?.jobId == null) throw new Error(`${send} was not accepted: ${sent?.answer} ${sent?.status}`)
+    return { send, jobId: sent.jobId }
   }
 
   const submitBatch = async (): Promise<void> => {
@@ -160,8 +188,8 @@ export function startLoad(options: LoadOptions): Load {
     for (const [index, what] of all.entries()) note(what, at, 1, told, jobs?.[index]?.job_id ?? null)
   }
 
-  const begin = (work: Promise<void>): void => {
-    const task = work.finally(() => open.delete(task))
+  const begin = (work: Promise<unknown>): void => {
+    const task = work.then(() => undefined).finally(() => open.delete(task))
     open.add(task)
   }
 
@@ -176,6 +204,10 @@ export function startLoad(options: LoadOptions): Load {
 
   return {
     sends,
+    get asked() {
+      return count
+    },
+    bait,
     stop: async (patienceMs = LAST_WORDS_MS) => {
       stopping = true
       giveUpAt = Date.now() + patienceMs

@@ -6,6 +6,8 @@ import { createInterface } from 'node:readline'
 
 export const REPOSITORY = join(import.meta.dirname, '..')
 const WITH_PARENT = join(import.meta.dirname, 'with-parent.ts')
+/** Each of the many processes would compile the same files again: half of the time of a start. As `e2e` does. */
+const COMPILED = join(REPOSITORY, 'node_modules/.cache/orchestrator-e2e')
 
 /** A process of ours. It ends when its standard input does, so it can never outlive this one. */
 export interface OwnProcess {
@@ -38,7 +40,7 @@ export function startOwn({ args, env = {}, logFile, watchParent = true }: OwnPro
     [...(watchParent ? ['--import', WITH_PARENT] : []), ...args],
     {
       cwd: REPOSITORY,
-      env: { PATH, HOME, TMPDIR, NODE_NO_WARNINGS: '1', ...env },
+      env: { PATH, HOME, TMPDIR, NODE_NO_WARNINGS: '1', NODE_COMPILE_CACHE: COMPILED, ...env },
       // A group of its own: Ctrl-C in a terminal reaches the supervisor alone, which puts everything in order.
       detached: true,
       stdio: ['pipe', log ?? 'pipe', log ?? 'inherit'],
@@ -71,14 +73,23 @@ export function startOwn({ args, env = {}, logFile, watchParent = true }: OwnPro
 }
 
 /**
- * Stops a process (SIGSTOP) for a time, by a process of its own: should we be killed meanwhile, it is continued all
- * the same and then finds that its parent is gone. Resolves when it has been continued.
+ * Stops a process (SIGSTOP) until `over` resolves, by a process of its own whose input ends with us: should we be
+ * killed meanwhile, it is continued all the same and then finds that its parent is gone. Resolves when it has been
+ * continued.
  */
-export async function pauseProcess(pid: number, forMs: number): Promise<void> {
-  const script = 'kill -STOP "$1" && sleep "$2" && kill -CONT "$1"'
-  const child = spawn('sh', ['-c', script, 'pause', String(pid), String(forMs / 1_000)], {
+export async function pauseProcess(pid: number, over: () => Promise<void>): Promise<void> {
+  const script = 'kill -STOP "$1" && echo stopped && { read -r _; kill -CONT "$1"; }'
+  const child = spawn('sh', ['-c', script, 'pause', String(pid)], {
     detached: true,
-    stdio: 'ignore',
+    stdio: ['pipe', 'pipe', 'ignore'],
   })
-  await once(child, 'exit')
+  const ended = once(child, 'exit')
+  child.stdin.on('error', () => undefined)
+  await Promise.race([once(child.stdout, 'data'), ended])
+  try {
+    await over()
+  } finally {
+    child.stdin.end()
+    await ended
+  }
 }

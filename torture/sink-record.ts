@@ -14,12 +14,12 @@ type Line =
   | { readonly t: 'end'; n: number; at: number; status: number | null; effect: boolean }
   | { readonly t: 'gone'; n: number; at: number }
 
-/** Puts the lines of the sink's file together, one request each. */
+/** Puts the lines of the sink's file together, one request each. Also while the sink still writes. */
 export async function readSink(file: string): Promise<SinkRequest[]> {
   const requests = new Map<number, SinkRequest>()
   const text = await readFile(file, 'utf8')
-  for (const json of text.split('\n')) {
-    if (json === '') continue
+  // After the last line break is nothing, or a line that is just being written.
+  for (const json of text.split('\n').slice(0, -1)) {
     const line = JSON.parse(json) as Line
     const known = requests.get(line.n)
     if (line.t === 'start') {

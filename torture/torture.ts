@@ -8,11 +8,11 @@ import { join } from 'node:path'
 import { type Chaos, createChaos } from './chaos.ts'
 import { type Database, startDatabase } from './database.ts'
 import { drain } from './drain.ts'
-import type { History } from './history.ts'
+import type { History, SinkRequest } from './history.ts'
 import { freePort, type HubProcess, startHubProcess } from './hub-process.ts'
 import { watchHub } from './hub-watch.ts'
 import { type Link, openLink } from './link.ts'
-import { startLoad } from './load.ts'
+import { type Load, startLoad } from './load.ts'
 import { type OwnProcess, REPOSITORY, startOwn } from './own-process.ts'
 import { seeded } from './random.ts'
 import { readTables } from './read-tables.ts'
@@ -53,6 +53,11 @@ export interface Scene {
   readonly database: Database
   readonly links: ReadonlyMap<string, Link>
   readonly processes: ReadonlyMap<string, HubProcess>
+  readonly load: Load
+  /** What the sink has seen so far. */
+  requests(): Promise<SinkRequest[]>
+  /** Settlements that a worker was refused so far. */
+  refusals(worker: string): Promise<number>
 }
 
 export const SINK_LINK = 'workers>sink'
@@ -147,7 +152,13 @@ async function run(
   endings.push(() => load.stop(0))
   const watch = watchHub(database)
   endings.push(() => watch.stop())
-  const playing = options.play?.({ chaos, database, links, processes }) ?? chaos.play(schedule)
+  const logsOf = (names: readonly string[]) => names.map((name) => join(folder, `${name}.log`))
+  const scene: Scene = {
+    ...{ chaos, database, links, processes, load },
+    requests: () => readSink(sinkFile),
+    refusals: (worker) => staleRefusals(logsOf([worker])),
+  }
+  const playing = options.play?.(scene) ?? chaos.play(schedule)
   await waitOrAbort(Promise.all([sleep(seconds * 1_000), playing]), signal)
 
   say('everything is healed; clients get their last answers, the hub drains')
@@ -159,7 +170,7 @@ async function run(
     ...{ seed, seconds, sends: load.sends, requests: await readSink(sinkFile), troubles: chaos.troubles },
     ...(await watch.stop()),
     ...{ caps: world.caps, tables, hurried: options.hurried ?? false },
-    staleRefused: await staleRefusals(stage.workers.map((name) => join(folder, `${name}.log`))),
+    staleRefused: await staleRefusals(logsOf(stage.workers)),
   }
   await writeFile(join(folder, 'history.json'), JSON.stringify(history))
   await writeFile(join(folder, 'schedule.json'), JSON.stringify(schedule satisfies Action[], null, 1))

@@ -35,6 +35,8 @@ export interface Tenant {
   readonly id: string
   readonly slug: string
   readonly connectors: readonly string[]
+  /** A cap applies to some of its jobs. */
+  readonly capped: boolean
   /** A token of the exec plane. */
   token(): Promise<string>
 }
@@ -107,7 +109,14 @@ export async function makeWorld(options: {
        on conflict (tenant_id) do update set weight = excluded.weight`,
       [id, weight ?? 1],
     )
-    return { id, slug, connectors: Object.keys(connectors), token: renewed(() => tokenOf('exec', id)) }
+    const capped = capsOf(plan, id).length > 0
+    return {
+      id,
+      slug,
+      connectors: Object.keys(connectors),
+      capped,
+      token: renewed(() => tokenOf('exec', id)),
+    }
   }
 
   const tenants: Tenant[] = []

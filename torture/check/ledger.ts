@@ -13,7 +13,7 @@ export interface Ledger {
   attemptsOf(job: string): readonly AttemptRow[]
   /** In the order in which they arrived. */
   requestsOf(job: string): readonly SinkRequest[]
-  /** The attempt that this request was sent by, if its time says so. */
+  /** The attempt that this request was sent by, if its time and its token say so. */
   attemptOf(job: string, request: SinkRequest): AttemptRow | undefined
   processOf(node: string): string
   /** What was done to a process, to its links, or to everything, in this time. */
@@ -53,14 +53,29 @@ export function openLedger(history: History): Ledger {
   const processes = new Map(history.nodes.map(({ node, process }) => [node, process]))
 
   const attemptsOf = (job: string) => attempts.get(job) ?? []
+  const requestsOf = (job: string) => requests.get(job) ?? []
+  /**
+   * A worker that had lost the job may send its request while another one holds the lease. Each attempt has a token
+   * of its own: that of the lease is the one whose request ended last before it, for the settlement follows at once.
+   */
+  const tokenOf = (job: string, attempt: AttemptRow): string | undefined => {
+    const apart = ({ end, goneAt }: SinkRequest) =>
+      Math.abs(Math.min(end ?? Infinity, goneAt ?? Infinity) - attempt.ended)
+    const [nearest] = requestsOf(job)
+      .filter((request) => isWithin(request, attempt))
+      .sort((a, b) => apart(a) - apart(b))
+    return nearest?.token
+  }
   return {
     history,
     jobsOfSend: (send) => bySend.get(send) ?? [],
     callbacksOf: (job) => byParent.get(job) ?? [],
     attemptsOf,
-    requestsOf: (job) => requests.get(job) ?? [],
-    attemptOf: (job, { start }) =>
-      attemptsOf(job).find(({ started, ended }) => start >= started - CLOCK_MS && start <= ended + CLOCK_MS),
+    requestsOf,
+    attemptOf: (job, request) =>
+      attemptsOf(job).find(
+        (attempt) => isWithin(request, attempt) && tokenOf(job, attempt) === request.token,
+      ),
     processOf: (node) => processes.get(node) ?? `unknown node ${node}`,
     troublesOf: (process, from, to) =>
       history.troubles.filter(
@@ -73,6 +88,9 @@ export function openLedger(history: History): Ledger {
       ),
   }
 }
+
+const isWithin = ({ start }: SinkRequest, { started, ended }: AttemptRow): boolean =>
+  start >= started - CLOCK_MS && start <= ended + CLOCK_MS
 
 /** What a trouble is called as the cause of a repeated effect. */
 export const CAUSE_OF: Readonly<Record<Disturbance, Cause>> = {

@@ -4,7 +4,10 @@ import type { Ledger } from './ledger.ts'
 export interface PlaceFindings {
   /** Still to be done after the drain, although nothing disturbed it any more. */
   readonly stuck: string[]
-  /** Unfinished jobs in none or several of ready, run and deferred; finished ones in any. */
+  /**
+   * Unfinished jobs in none or several of ready, run and deferred; finished ones in any. Also those that the hub's own
+   * reconciler found so and mended: it must never have anything to do.
+   */
   readonly misplaced: string[]
   /** Jobs that ended and should have told so, exactly once. */
   readonly callbacks: string[]
@@ -44,6 +47,8 @@ export function checkPlaces(ledger: Ledger): PlaceFindings {
     if (job.state !== 'queued' && told !== (job.wants_callback ? 1 : 0))
       callbacks.push(`${nameOf(job)}: ${job.state} and has ${told} callbacks`)
   }
+  for (const { job, type } of tables.events)
+    if (type === 'job.repaired') misplaced.push(`${job}: had to be repaired while the run went on`)
   for (const [job, held] of places) misplaced.push(`${job}: no such job, but in ${held.join(' and ')}`)
   return { stuck, misplaced, callbacks, buried, states }
 }

@@ -1,7 +1,7 @@
 import type { Database } from '../database.ts'
 
 /** Wide enough for the other worker's whole claim to happen in it. */
-const WINDOW_SECONDS = 0.005
+const WINDOW_SECONDS = 0.02
 
 /**
  * Planted bug: `claim_jobs` of this database counts what runs before it takes the tenant's lock, not after. Made from
@@ -16,10 +16,10 @@ export async function countBeforeLock(database: Database): Promise<void> {
   const planted = [
     [/^declare$/m, 'declare\n  counted json;'],
     [
-      /^ {2}with tenant as materialized \(/m,
-      `  select coalesce(json_agg(r), '[]') into counted from job_run r;
-  perform pg_sleep(${WINDOW_SECONDS});
-  with tenant as materialized (`,
+      /^begin$/m,
+      `begin
+  select coalesce(json_agg(r), '[]') into counted from job_run r;
+  perform pg_sleep(${WINDOW_SECONDS});`,
     ],
     [/from job_run r\b(?!;)/, 'from json_populate_recordset(null::job_run, counted) as r'],
   ].reduce((source, [from, to]) => replaceOnce(source, from as RegExp, to as string), row?.source ?? '')
