@@ -128,11 +128,13 @@ export function createBackground(options: BackgroundOptions): Background {
         every('watch', WATCH_MS, watch),
         every('rescue', timing.rescueMs, rescueRound),
         every('expire', timing.expireMs, expireRound),
-        every('housekeeping', timing.housekeepingMs, housekeeping),
+        every('housekeeping', timing.housekeepingMs, housekeeping.round),
       ]
     },
     stop: async () => {
       await Promise.all(loops.map((loop) => loop.stop()))
+      // With the database away the lead ends by itself.
+      await housekeeping.resign().catch(() => undefined)
     },
     promoteIn: (ms) => {
       if (ms < LONGEST_PAUSE_MS) void clock.sleep(ms).then(() => promoting?.ring())

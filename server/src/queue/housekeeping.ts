@@ -2,6 +2,7 @@ import type { Db } from '../platform/db/db.ts'
 import type { Queryable } from '../platform/db/statement.ts'
 import type { Log } from '../platform/log.ts'
 import {
+  abdicate,
   analyzeFreshPartitions,
   createPartitionsAhead,
   lead,
@@ -43,7 +44,14 @@ export async function ensurePartitions(db: Queryable, log: Log): Promise<void> {
   if (created > 0) log.info({ created }, 'daily partitions created')
 }
 
-/** One round of the work that one node does for all: sampled depths each time, the rest each hour. */
+/** The work that one node does for all. */
+export interface Housekeeping {
+  /** Sampled depths each time, the rest each hour; nothing while another node leads. */
+  round(): Promise<void>
+  /** Lets another node lead at once, and not after a minute without samples. */
+  resign(): Promise<void>
+}
+
 export function createHousekeeping({
   db,
   owner,
@@ -51,7 +59,7 @@ export function createHousekeeping({
   log,
   now,
   revived,
-}: HousekeepingOptions): () => Promise<void> {
+}: HousekeepingOptions): Housekeeping {
   let hourlyAt = now()
   const reconcile = createReconciler(db, { log, repaired: (fault) => metrics.repaired.inc({ fault }) })
 
@@ -77,7 +85,7 @@ export function createHousekeeping({
     while ((await removeExpiredKeys(db, { limit: KEYS_PER_STATEMENT })) === KEYS_PER_STATEMENT);
   }
 
-  return async () => {
+  const round = async (): Promise<void> => {
     if ((await lead(db, { name: LEADER, owner, ttlMs: LEAD_MS })) === undefined) {
       // Old samples of a former leader would stay in its metrics for ever.
       for (const gauge of [metrics.ready, metrics.oldest, metrics.deferred, metrics.dead, metrics.blocked])
@@ -91,5 +99,11 @@ export function createHousekeeping({
     hourlyAt = now() + EVERY_MS
     // After the date of the next round is set: should it fail, on a day too big to be read, it waits its hour.
     revived((await reconcile()).lanes)
+  }
+  return {
+    round,
+    resign: async () => {
+      await abdicate(db, { name: LEADER, owner })
+    },
   }
 }

@@ -14,6 +14,7 @@ import {
 } from '../../testing/queue-fixture.ts'
 import { many, one, run } from '../platform/db/statement.ts'
 import { newId } from '../platform/ids.ts'
+import { createMetrics } from '../platform/metrics.ts'
 import { cancelJob } from './cancel.ts'
 import { enqueueJobs } from './enqueue.ts'
 import { createHeart } from './heart.ts'
@@ -250,15 +251,31 @@ describe('housekeeping', () => {
     const [lost] = await enqueue(4)
     await loseJob(fixture.db, { id: lost?.id ?? '' })
     await dropLastPartition(fixture.db, undefined)
-    await housekeeping()
+    await housekeeping.round()
     const ready = async () =>
       (await metrics.ready.get()).values.find(({ labels }) => labels.queue === 'default')?.value
     expect(await ready()).toBe(3)
     // What was lost is found in the hourly part.
     expect(revived).toMatchObject([{ tenantId: lost?.tenantId }])
     expect((await lastPartition(fixture.db, undefined)).there).toBe(true)
+    const next = createHousekeeping({
+      db: fixture.db,
+      owner: newId(),
+      metrics: queueMetrics(createMetrics('next', false)),
+      log,
+      now: () => 0,
+      revived: () => undefined,
+    })
+    const leads = async () => {
+      await next.round()
+      return (await leaderIs(fixture.db, undefined)).owner !== owner
+    }
+    expect(await leads()).toBe(false)
+    await housekeeping.resign()
+    expect(await leads()).toBe(true)
+    await next.resign()
     await usurp(fixture.db, undefined)
-    await housekeeping()
+    await housekeeping.round()
     expect(await ready()).toBeUndefined()
   })
 })
@@ -287,6 +304,11 @@ const dropLastPartition = run<undefined>(
 const lastPartition = one<undefined, { readonly there: boolean }>(
   'test.last_partition',
   `select to_regclass(${LAST}) is not null as there`,
+  () => [],
+)
+const leaderIs = one<undefined, { readonly owner: string }>(
+  'test.leader_is',
+  `select owner from leader where name = 'queue_housekeeping'`,
   () => [],
 )
 const usurp = run<undefined>(
