@@ -14,7 +14,7 @@ import { createHttpServer, type HttpServer } from '../src/platform/http/server.t
 import type { Log } from '../src/platform/log.ts'
 import type { TestDatabase } from './database.ts'
 
-export const CONTROL_SCOPES = ['orchestrator.control.read', 'orchestrator.control.write']
+const CONTROL_SCOPES = ['orchestrator.control.read', 'orchestrator.control.write']
 
 /** Who makes the changes of a test. */
 export const CHANGE = {

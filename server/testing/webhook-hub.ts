@@ -37,7 +37,7 @@ export interface WebhookHub {
   close(): Promise<void>
 }
 
-export const testChange: Change = {
+const testChange: Change = {
   actor: 'svc:test',
   reason: 'for the test',
   call: { requestId: 'r', correlationId: 'c', traceId: '0'.repeat(32), traceparent: '' },

@@ -17,7 +17,7 @@ import type { Log } from '../platform/log.ts'
 import type { Platform } from '../platform/platform.ts'
 
 /** No token lives longer, whoever issued it. */
-export const MAX_TOKEN_SECONDS = 3_600
+const MAX_TOKEN_SECONDS = 3_600
 
 export const tokenRules = (config: Config, plane: Plane): TokenRules => ({
   issuer: config.tokenIssuer,

@@ -10,7 +10,7 @@ export const FAILURE_CLASSES = ['never_sent', 'safe_to_repeat', 'outcome_unknown
 export type FailureClass = (typeof FAILURE_CLASSES)[number]
 
 /** How many bytes of an upstream's answer are kept to explain a failure. */
-export const EXCERPT_BYTES = 2048
+const EXCERPT_BYTES = 2048
 
 /** What the upstream said, in its wire names because it is shown to callers as it is. */
 export interface UpstreamAnswer {

@@ -46,7 +46,7 @@ export const PLAN_CHANNEL = 'orchestrator_dead_letter_plans'
 
 const PLAN_TTL_MS = 15 * 60_000
 /** Letters per second of a replay that does not say: the upstream has just come back. */
-export const DEFAULT_RATE = 50
+const DEFAULT_RATE = 50
 /** Purge and restore call nobody; this only keeps their batches from crowding out the queue. */
 const BIN_RATE = 2_000
 const SAMPLE = 5

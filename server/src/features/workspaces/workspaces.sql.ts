@@ -26,15 +26,6 @@ export const findById = maybeOne<{ readonly id: string; readonly environment: En
   ({ id, environment }) => [id, environment],
 )
 
-export const findBySlug = maybeOne<
-  { readonly slug: string; readonly environment: Environment },
-  WorkspaceRow
->(
-  'workspaces.find_by_slug',
-  `select ${COLUMNS} from workspace where slug = $1 and environment = $2`,
-  ({ slug, environment }) => [slug, environment],
-)
-
 export interface WorkspaceFilter {
   readonly environment: Environment
   /** Only this one; null = all. */

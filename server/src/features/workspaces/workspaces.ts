@@ -129,15 +129,6 @@ export async function getWorkspace(
   return toWorkspace(row)
 }
 
-/** The same by its slug; undefined when this hub has none of that name. */
-export async function findWorkspaceBySlug(
-  { db, environment }: { readonly db: Queryable; readonly environment: Environment },
-  slug: string,
-): Promise<Workspace | undefined> {
-  const row = await sql.findBySlug(db, { slug, environment })
-  return row && toWorkspace(row)
-}
-
 /** Workspaces, newest first; `onlyId` limits the list to one of them. */
 export async function listWorkspaces(on: Queryable, filter: sql.WorkspaceFilter): Promise<Workspace[]> {
   return (await sql.listRows(on, filter)).map(toWorkspace)

@@ -8,7 +8,7 @@ import { iJsonFaults } from './i-json.ts'
  * `JSON.parse` takes any depth but `JSON.stringify` and `structuredClone` die at some thousands: a poison
  * payload would be accepted and then crash loggers and workers (measured in the research).
  */
-export const MAX_JSON_DEPTH = 64
+const MAX_JSON_DEPTH = 64
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false })
 
@@ -18,7 +18,7 @@ const OPEN = new Set([0x5b, 0x7b])
 const CLOSE = new Set([0x5d, 0x7d])
 
 /** True when arrays and objects nest deeper than `limit`. One pass over the bytes, before anything is parsed. */
-export function nestsDeeperThan(bytes: Uint8Array, limit: number): boolean {
+function nestsDeeperThan(bytes: Uint8Array, limit: number): boolean {
   let depth = 0
   let inString = false
   for (let at = 0; at < bytes.length; at += 1) {

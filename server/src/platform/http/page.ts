@@ -1,7 +1,7 @@
 import { type TSchema, Type } from 'typebox'
 import { Problem } from '../../problems.ts'
 
-export const MAX_PAGE = 200
+const MAX_PAGE = 200
 
 /** Query parameters of every list: keyset pagination, never offsets (they skip and repeat rows under writes). */
 export const PageQuery = {

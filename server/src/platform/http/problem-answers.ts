@@ -6,7 +6,7 @@ import type { HttpServer } from './http-server.ts'
 import { dropUnreadBody } from './unread-body.ts'
 import { validationProblem } from './validation.ts'
 
-export const PROBLEM_TYPE = 'application/problem+json; charset=utf-8'
+const PROBLEM_TYPE = 'application/problem+json; charset=utf-8'
 
 /** Fastify's own refusals, in our words. Its messages are fixed texts without anything of the request. */
 const FRAMEWORK_PROBLEMS: Record<string, readonly [ProblemCode, string]> = {
