@@ -48,7 +48,7 @@ const RESERVED_SHARE = 0.2
 const AHEAD_MS = 5
 /** Short turns share few places well; long ones make claims ahead cheap, which pay for each lane they ask. */
 const SHORTEST_TURN = 2
-const TURNS_AHEAD = 8
+const TURNS_AHEAD = 16
 /** Weight of the past in the rate of ended attempts fades with this time constant. */
 const RATE_MS = 200
 
