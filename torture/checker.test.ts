@@ -289,6 +289,18 @@ describe('effects', () => {
     expect(faultsOf(judge([story(told)]))).toEqual(['unexplained'])
   })
 
+  test('a request that the way to the sink held back may come when its lease has been cancelled', () => {
+    const told: Told = {
+      job: { state: 'cancelled' },
+      attempts: [{ outcome: 'cancelled' }],
+      requests: [{ start: T + 500, end: T + 600, status: null }],
+      events: { 'job.queued': 1, 'job.cancelled': 1 },
+    }
+    const stall: Trouble = { kind: 'stall', target: 'workers>sink', from: T - 50, to: T + 490 }
+    expect(faultsOf(judge([story(told)], { troubles: [stall] }))).toEqual([])
+    expect(faultsOf(judge([story(told)], { troubles: [{ ...stall, to: T - 10 }] }))).toEqual(['unaccounted'])
+  })
+
   test('a request without an attempt, and one without a job', () => {
     const late = { requests: [{}, { start: T + 5_000, end: T + 5_010, effect: false }] }
     expect(faultsOf(judge([story(late)]))).toEqual(['unaccounted'])

@@ -52,7 +52,11 @@ export function checkEffects(ledger: Ledger): EffectFindings {
         unexplained.push(`${nameOf(job)}: an effect at ${clockOf(before)} and again at ${clockOf(effect)}`)
     }
     for (const request of requests)
-      if (!ledger.attemptOf(job.id, request) && !isOrphan(ledger, job, request) && !isRunning(ledger, job))
+      if (
+        !ledger.attemptOf(job.id, request) &&
+        !causeOfOrphan(ledger, job, request) &&
+        !isRunning(ledger, job)
+      )
         unaccounted.push(`${nameOf(job)}: a request at ${clockOf(request)} belongs to no attempt`)
   }
   const homeless = history.requests.length - countRequests(ledger)
@@ -98,11 +102,32 @@ function strangersOf(ledger: Ledger, job: JobRow): string[] {
 const answered = ({ start, end, status }: SinkRequest, { started, ended }: AttemptRow): boolean =>
   status !== null && status < 300 && start >= started - CLOCK_MS && end !== null && end <= ended + CLOCK_MS
 
-/** A request of a worker that did not know yet that its lease had been taken away. */
-const isOrphan = (ledger: Ledger, job: JobRow, request: SinkRequest): boolean =>
-  ledger
-    .attemptsOf(job.id)
-    .some((attempt) => attempt.started <= request.start && bereft(ledger, attempt) !== undefined)
+/**
+ * Why a request came that belongs to none of the leases: its worker did not know yet that the lease had been taken
+ * away, or the way to the sink held it back until the lease had ended.
+ */
+function causeOfOrphan(ledger: Ledger, job: JobRow, request: SinkRequest): Cause | undefined {
+  for (const attempt of ledger.attemptsOf(job.id)) {
+    if (attempt.started > request.start) continue
+    const cause = bereft(ledger, attempt) ?? (isHeldBack(ledger, attempt, request) ? 'cut' : undefined)
+    if (cause) return cause
+  }
+  return undefined
+}
+
+/** A link delivers what it held back when it opens; on a busy machine not at that very moment. */
+const DELIVERY_MS = 1_000
+
+const isHeldBack = ({ history }: Ledger, { started, ended }: AttemptRow, { start }: SinkRequest): boolean =>
+  history.troubles.some(
+    ({ kind, target, from, to }) =>
+      kind === 'stall' &&
+      target === 'workers>sink' &&
+      from <= ended &&
+      to >= started &&
+      start >= from &&
+      start <= to + DELIVERY_MS,
+  )
 
 /** Why the worker of an attempt may have gone on after the attempt had ended. */
 function bereft(ledger: Ledger, attempt: AttemptRow): Cause | undefined {
@@ -127,8 +152,8 @@ function causeOfRepeat(ledger: Ledger, job: JobRow, before: SinkRequest, effect:
   const repeated = ledger.attemptOf(job.id, effect)
   // One of the two was sent by a worker that had lost the job, or it sent one attempt twice.
   if (!attempt || !repeated || attempt === repeated) {
-    const orphaned = ledger.attemptsOf(job.id).find((other) => bereft(ledger, other) !== undefined)
-    return (before.token !== effect.token && orphaned && bereft(ledger, orphaned)) || 'unexplained'
+    if (before.token === effect.token) return 'unexplained'
+    return causeOfOrphan(ledger, job, attempt ? effect : before) ?? 'unexplained'
   }
   switch (attempt.outcome) {
     case 'lost':
