@@ -11,7 +11,7 @@ import { type LaneKey, QUEUES, type QueueName } from './job.ts'
  * transaction makes commits wait for each other).
  */
 export interface WakeUp {
-  /** Call after the commit. Workers of this process hear it at once, others within some 20 ms. */
+  /** Call after the commit. Workers of this process hear it at once, others within some 5 ms. */
   hint(lanes: readonly LaneKey[]): void
   /** `undefined` = anything may have been missed: look around. Returns the way to stop. */
   subscribe(listener: (lanes: readonly LaneKey[] | undefined) => void): () => void
@@ -28,7 +28,7 @@ export interface WakeUpOptions {
 
 const CHANNEL = 'orchestrator_ready'
 /** One NOTIFY per this time: each takes a lock that all notifying commits of the database share. */
-const DEBOUNCE_MS = 20
+const DEBOUNCE_MS = 5
 /** Postgres allows 8,000 bytes; above this the message just says "look around". */
 const MAX_PAYLOAD = 7_500
 
