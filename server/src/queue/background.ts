@@ -60,10 +60,14 @@ export function createBackground(options: BackgroundOptions): Background {
   let promoting: Loop | undefined
   let loops: Loop[] = []
 
-  const promote = createPromoter(claimDb, (jobs, lanes) => {
-    metrics.promoted.inc(jobs)
-    wakeUp.hint(lanes)
-  })
+  const promote = createPromoter(
+    claimDb,
+    (jobs, lanes) => {
+      metrics.promoted.inc(jobs)
+      wakeUp.hint(lanes)
+    },
+    () => clock.monotonic(),
+  )
 
   const rescueRound = async (): Promise<void> => {
     const { lanes, ...fates } = await rescue(claimDb, { limits: RESCUE_LIMITS, followUps, log })

@@ -182,7 +182,11 @@ test('sweeps, claims and promotions at once: each job starts or expires, never b
   await makeDue(fixture.db, { tenantId })
   for (const { id } of jobs.slice(0, 40)) await pass(fixture.db, { id, aware: true })
   const started: string[] = []
-  const promote = createPromoter(fixture.claimDb, () => undefined)
+  const promote = createPromoter(
+    fixture.claimDb,
+    () => undefined,
+    () => performance.now(),
+  )
   for (let round = 0; round < 8; round += 1) {
     const [first] = jobs
     if (!first) break

@@ -169,11 +169,20 @@ describe('promotion', () => {
     const jobs = [30, 10, 20].map((ms) => sampleJob({ tenantId, runAt: at(ms) }))
     await enqueueJobs(fixture.db, jobs)
     const promoted: [number, readonly LaneKey[]][] = []
-    const promote = createPromoter(fixture.claimDb, (count, lanes) => promoted.push([count, lanes]))
+    let now = 0
+    const promote = createPromoter(
+      fixture.claimDb,
+      (count, lanes) => promoted.push([count, lanes]),
+      () => now,
+    )
     expect(await promote()).toBe(250)
     expect(promoted).toEqual([])
 
+    // Due for a minute, as if it had been committed that late: it is found by the look back.
     await hurry(fixture.db, undefined)
+    await promote()
+    expect(promoted).toEqual([])
+    now = 5_000
     await enqueueJobs(fixture.db, [sampleJob({ tenantId, runAt: new Date(Date.now() + 3_600_000) })])
     expect(await promote()).toBe(250)
     expect(promoted).toEqual([[3, [{ queue: 'default', tenantId, lane: 1 }]]])
@@ -192,9 +201,13 @@ describe('promotion', () => {
     await makeDue(fixture.db, { tenantId })
     let promoted = 0
     const promoter = () =>
-      createPromoter(fixture.claimDb, (count) => {
-        promoted += count
-      })()
+      createPromoter(
+        fixture.claimDb,
+        (count) => {
+          promoted += count
+        },
+        () => 0,
+      )()
     await Promise.all([promoter(), promoter(), promoter(), promoter()])
     expect(promoted).toBe(300)
     expect((await readyCount(fixture.db, { tenantId })).ready).toBe(300)

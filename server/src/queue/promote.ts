@@ -8,17 +8,29 @@ const BATCH = 1_000
 export const LONGEST_PAUSE_MS = 250
 const SHORTEST_PAUSE_MS = 2
 
+/** From the beginning again after this time: what committed later than the mark allows is found then. */
+const LOOK_BACK_MS = 5_000
+const BEGINNING = '-infinity'
+
 /**
  * One round moves everything that is due into its lane and gives the milliseconds until the next round: up to
- * the next due time, 250 ms at most. Several nodes may promote at once; each takes other rows.
+ * the next due time, 250 ms at most. Several nodes may promote at once; each takes other rows. `now` is monotonic.
  */
 export function createPromoter(
   db: Queryable,
   promoted: (jobs: number, lanes: readonly LaneKey[]) => void,
+  now: () => number,
 ): () => Promise<number> {
+  let after = BEGINNING
+  let lookBackAt = now() + LOOK_BACK_MS
   return async () => {
     for (;;) {
-      const row = await promoteDue(db, { limit: BATCH })
+      if (now() >= lookBackAt) {
+        after = BEGINNING
+        lookBackAt = now() + LOOK_BACK_MS
+      }
+      const row = await promoteDue(db, { limit: BATCH, after })
+      after = row.clear_until ?? after
       if (row.promoted > 0)
         promoted(
           row.promoted,

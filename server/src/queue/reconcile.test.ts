@@ -141,7 +141,11 @@ test('it never mistakes a job on its way for a lost one', async () => {
   await enqueueJobs(fixture.db, jobs)
   const [first] = jobs
   if (!first) throw new Error('no job')
-  const promote = createPromoter(fixture.claimDb, () => undefined)
+  const promote = createPromoter(
+    fixture.claimDb,
+    () => undefined,
+    () => performance.now(),
+  )
   const { run, faults } = reconciler()
   let moving = true
   const looking = (async () => {

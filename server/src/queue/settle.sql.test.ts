@@ -69,7 +69,11 @@ const rowWaits = one<undefined, { readonly waiting: number }>(
 
 const promoteAll = async ({ tenantId }: ClaimedJob): Promise<void> => {
   await makeDue(fixture.db, { tenantId })
-  await createPromoter(fixture.claimDb, () => undefined)()
+  await createPromoter(
+    fixture.claimDb,
+    () => undefined,
+    () => performance.now(),
+  )()
 }
 const settle = (...settlements: Settlement[]) => settleJobs(fixture.claimDb, settlements)
 const types = async (id: string) => (await eventsOf(fixture.db, { id })).map(({ type }) => type)

@@ -290,7 +290,11 @@ const bin =
 
 const promote: Step = async (world) => {
   await makeDue(fixture.db, { tenantId: world.tenantId })
-  await createPromoter(fixture.claimDb, () => undefined)()
+  await createPromoter(
+    fixture.claimDb,
+    () => undefined,
+    () => performance.now(),
+  )()
   await makeReadyTogether(
     world,
     world.models.filter(({ place }) => place === 'deferred'),
