@@ -24,6 +24,7 @@ import type { ClaimedJob, LaneKey } from './job.ts'
 import { removeDeadNodes } from './node.sql.ts'
 import { createPromoter } from './promote.ts'
 import { queueMetrics } from './queue-metrics.ts'
+import { RESCUE_LIMITS, rescue } from './rescue.ts'
 import { settleJobs } from './settle.ts'
 
 let fixture: QueueFixture
@@ -159,6 +160,26 @@ describe('heart', () => {
     for (const job of [known, fresh]) expect(await whereIs(fixture.db, job)).toMatchObject({ run: 1 })
     const again = await claimLane(fixture.claimDb, nodeId, unknown, 1)
     expect(again.jobs[0]?.job.attempt).toBe(1)
+  })
+
+  test('a lease whose claim answer was lost ends as cancelled when that was requested, long before its deadline', async () => {
+    const nodeId = newId()
+    const { heart, held } = heartOf(nodeId)
+    await heart.beat()
+    const [known, unknown] = [await claimOne(nodeId), await claimOne(nodeId)]
+    held.add(known.leaseId)
+    for (const { tenantId, id } of [known, unknown])
+      expect(await cancelJob(fixture.db, { tenantId, id, actor: 'ada' })).toMatchObject({
+        state: 'cancelling',
+      })
+    await age(fixture.db, { nodeId })
+    const rescued = () => rescue(fixture.db, { limits: RESCUE_LIMITS, log: fixture.platform.log })
+    await heart.beat()
+    expect(await rescued()).toMatchObject({ cancelled: 0 })
+    await heart.beat()
+    expect(await rescued()).toMatchObject({ retried: 0, dead: 0, cancelled: 1 })
+    expect(await whereIs(fixture.db, unknown)).toMatchObject({ state: 'cancelled', run: 0, ready: 0 })
+    expect(await whereIs(fixture.db, known)).toMatchObject({ run: 1 })
   })
 })
 

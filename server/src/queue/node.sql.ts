@@ -45,11 +45,18 @@ export const removeDeadNodes = run<undefined>(
 
 /**
  * Gives back jobs whose claim was answered into a broken connection: the leases exist, but the node never heard
- * of them. Nothing of them ran, so the attempt is not spent and no attempt row is written.
+ * of them. Nothing of them ran, so the attempt is not spent and no attempt row is written. One whose cancel was
+ * requested meanwhile must end, with all that follows: its time is declared over, and the next `rescue` cancels it.
  */
 export const returnUnknown = run<{ readonly nodeId: string; readonly held: readonly number[] }>(
   'queue.return_unknown',
-  `with gone as (
+  `with over as (
+     update job_run set deadline_at = started_at + interval '1 microsecond'
+     where node_id = $1 and started_at < clock_timestamp() - interval '5 seconds'
+       and cancel_requested_at is not null and not lease_id = any ($2::bigint[])
+       and deadline_at > clock_timestamp()
+   ),
+   gone as (
      delete from job_run
      where node_id = $1 and started_at < clock_timestamp() - interval '5 seconds'
        and cancel_requested_at is null and not lease_id = any ($2::bigint[])
