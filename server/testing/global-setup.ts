@@ -28,23 +28,53 @@ const YOUNG_MS = 60_000
 const TEMPLATE = 'orchestrator_template'
 const log = createLog('test', 'error')
 
-/** Starts one Postgres for the whole run, migrates the template and removes everything at the end. */
+/**
+ * Starts one Postgres for the whole run, migrates the template and removes everything at the end. With the admin URL
+ * of a throw-away server in `ORCH_TEST_POSTGRES` (`.ci/run` starts one of the oldest version) that one is used.
+ */
 export default async function startPostgresOfTheRun(project: TestProject): Promise<() => Promise<void>> {
-  await removeWhatKilledRunsLeft()
-  const dataDir = await mkdtemp(join(tmpdir(), PREFIX))
-  const server = await startEmbeddedPostgres({ dataDir, log, settings: { shared_buffers: '128MB' } })
-  const end = async () => {
-    await server.stop()
-    await rm(dataDir, { recursive: true, force: true })
-  }
+  const server = await startServer(process.env.ORCH_TEST_POSTGRES)
   try {
     await makeTemplate(server.adminUrl, server.url)
   } catch (error) {
-    await end()
+    await server.end()
     throw error
   }
   project.provide('postgres', { adminUrl: server.adminUrl, url: server.url, template: TEMPLATE })
-  return end
+  return server.end
+}
+
+interface Server {
+  readonly adminUrl: string
+  readonly url: string
+  end(): Promise<void>
+}
+
+async function startServer(givenUrl: string | undefined): Promise<Server> {
+  if (givenUrl !== undefined) return useGivenServer(givenUrl)
+  await removeWhatKilledRunsLeft()
+  const dataDir = await mkdtemp(join(tmpdir(), PREFIX))
+  const server = await startEmbeddedPostgres({ dataDir, log, settings: { shared_buffers: '128MB' } })
+  return {
+    adminUrl: server.adminUrl,
+    url: server.url,
+    end: async () => {
+      await server.stop()
+      await rm(dataDir, { recursive: true, force: true })
+    },
+  }
+}
+
+async function useGivenServer(adminUrl: string): Promise<Server> {
+  const admin = new Client({ connectionString: adminUrl })
+  await admin.connect()
+  await admin.query(`create role orchestrator login password 'orchestrator'`)
+  await admin.query('create database orchestrator owner orchestrator')
+  await admin.end()
+  const url = new URL(adminUrl)
+  url.username = url.password = 'orchestrator'
+  url.pathname = '/orchestrator'
+  return { adminUrl, url: url.href, end: async () => undefined }
 }
 
 async function makeTemplate(adminUrl: string, url: string): Promise<void> {
