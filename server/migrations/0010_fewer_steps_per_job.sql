@@ -210,7 +210,7 @@ begin
   from granted g
   left join found f on f.queue = g.queue and f.tenant_id = g.tenant_id and f.lane = g.lane;
 
-  -- A job that was cancelled or has expired while it waited is dropped here: its row in `job` is finished.
+  -- A job that was cancelled while it waited is dropped here: its row in `job` is finished.
   -- `offset 0` keeps a lookup a lookup by the whole key, whatever the statistics say.
   with met as materialized (
     select t.attempt, t.ready_at, j.*, coalesce(j.expires_at <= clock_timestamp(), false) as late
