@@ -27,8 +27,11 @@
  * `enqueue.ts` and `enqueuer.ts` put jobs in, `cancel.ts` takes them out, `dead-letters.ts` brings them back,
  * `expire.ts` ends those that did not start in time (waiting ──► dead), `reconcile.ts` mends what breaks invariant
  * 1, `job-history.ts` says which days may be forgotten, `old-letters.ts` puts old dead letters into the bin, `read.ts`
- * and `depth.ts` show jobs, `lane-policy.ts` and `pause.ts` steer lanes; this file builds the runner of a worker
- * process.
+ * and `depth.ts` show jobs, `lane-policy.ts` and `pause.ts` steer lanes.
+ *
+ * This file builds the runner of a worker process. A job goes through it in one direction:
+ * `lanes.ts` (whose turn) ──► `claimer.ts` ──► `attempts.ts` (with its `places.ts`) ──► `settler.ts`,
+ * and `background.ts` does beside it what no single job asks for: beat, promote, rescue, expire, keep house.
  */
 import { hostname } from 'node:os'
 import type { Db } from '../platform/db/db.ts'
