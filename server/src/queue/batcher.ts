@@ -11,7 +11,10 @@ export interface Batcher<Item, Answer> {
 export interface BatcherOptions<Item, Answer> {
   readonly maxRows: number
   readonly maxInFlight: number
-  /** So many items go at once when a slot is free; fewer wait for the end of the turn. Default: as many as fit. */
+  /**
+   * So many items go at once when a slot is free. Fewer wait for the end of the turn and leave the last slot to
+   * those that are enough, because a batch costs something of its own. Default: no such difference.
+   */
   readonly enough?: number
   /** Gives one result per item, in order. A rejection fails every item of the batch. */
   flush(items: readonly Item[]): Promise<readonly PromiseSettledResult<Answer>[]>
@@ -29,17 +32,20 @@ interface Waiting<Item, Answer> {
  * (research/performance.md §5c).
  */
 export function createBatcher<Item, Answer>(options: BatcherOptions<Item, Answer>): Batcher<Item, Answer> {
-  const enough = options.enough ?? options.maxRows
+  const { maxRows, maxInFlight, enough = maxRows } = options
+  const slotsOfFew = options.enough === undefined ? maxInFlight : Math.max(1, maxInFlight - 1)
   let waiting: Waiting<Item, Answer>[] = []
   let inFlight = 0
   let itemsInFlight = 0
   let scheduled = false
   let whenDrained: (() => void)[] = []
 
+  const hasSlot = (): boolean => inFlight < (waiting.length < enough ? slotsOfFew : maxInFlight)
+
   const pump = (): void => {
-    while (inFlight < options.maxInFlight && waiting.length > 0) {
-      const batch = waiting.slice(0, options.maxRows)
-      waiting = waiting.slice(options.maxRows)
+    while (waiting.length > 0 && hasSlot()) {
+      const batch = waiting.slice(0, maxRows)
+      waiting = waiting.slice(maxRows)
       void send(batch)
     }
     if (inFlight === 0 && waiting.length === 0) {
@@ -71,7 +77,7 @@ export function createBatcher<Item, Answer>(options: BatcherOptions<Item, Answer
     add: (item) =>
       new Promise<Answer>((resolve, reject) => {
         waiting.push({ item, resolve, reject })
-        if (inFlight >= options.maxInFlight) return
+        if (!hasSlot()) return
         // A long turn reads many calls: the database begins with the first ones while the others are still read.
         if (waiting.length >= enough) pump()
         else if (!scheduled) {
