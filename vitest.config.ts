@@ -1,7 +1,11 @@
+import { availableParallelism } from 'node:os'
 import { configDefaults, defineConfig } from 'vitest/config'
 
 /** Real runs of a whole hub that is hurt on purpose. */
 const REAL_RUNS = 'torture/{short,planted,orphans}.test.ts'
+/** Millions of rows in one transaction: beside others they would hold back the event streams of all. */
+const AT_SIZE = 'server/**/at-size.sql.test.ts'
+const ONE_POSTGRES = ['server/testing/global-setup.ts']
 
 export default defineConfig({
   test: {
@@ -15,18 +19,30 @@ export default defineConfig({
         test: {
           name: 'hub',
           include: ['server/**/*.test.ts', 'sdk/**/*.test.ts', 'e2e/**/*.test.ts', 'torture/**/*.test.ts'],
-          exclude: [...configDefaults.exclude, REAL_RUNS],
-          globalSetup: ['server/testing/global-setup.ts'],
+          exclude: [...configDefaults.exclude, REAL_RUNS, AT_SIZE],
+          globalSetup: ONE_POSTGRES,
+          // Vitest's default is one core less than there are: on two cores one file after the other.
+          maxWorkers: Math.max(2, availableParallelism() - 1),
         },
       },
+      // After the others, which they would slow down.
       {
         extends: true,
         test: {
           name: 'torture',
           include: [REAL_RUNS],
-          // After the others, which they would slow down; beside each other, because they mostly wait.
           sequence: { groupOrder: 1 },
+          // They mostly wait.
           maxWorkers: 2,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'size',
+          include: [AT_SIZE],
+          globalSetup: ONE_POSTGRES,
+          sequence: { groupOrder: 2 },
         },
       },
     ],
