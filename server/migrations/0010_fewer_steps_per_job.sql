@@ -98,6 +98,9 @@ begin
 end
 $$;
 
+-- The place that the job had in its lane: what is handed back goes there again, not behind a million others.
+alter table job_run add column seq bigint, add column ready_at timestamptz;
+
 -- As before (0004, 0008); `tenants` are those of the lanes. In two statements: the first takes rows, the second
 -- reads their jobs and starts leases.
 -- The rows need no lock of their own: whoever takes ready rows of a tenant holds the tenant's lock.
@@ -213,7 +216,7 @@ begin
   -- A job that was cancelled while it waited is dropped here: its row in `job` is finished.
   -- `offset 0` keeps a lookup a lookup by the whole key, whatever the statistics say.
   with met as materialized (
-    select t.attempt, t.ready_at, j.*, coalesce(j.expires_at <= clock_timestamp(), false) as late
+    select t.seq, t.attempt, t.ready_at, j.*, coalesce(j.expires_at <= clock_timestamp(), false) as late
     from unnest(taken) as t
     cross join lateral (
       select tenant_id, id, queue, lane, priority, connector, operation, idempotency_key, inbox_id, created_by,
@@ -235,9 +238,9 @@ begin
   ),
   started as (
     insert into job_run (tenant_id, job_id, lease_id, queue, lane, priority, attempt, node_id, started_at,
-                         deadline_at)
+                         deadline_at, seq, ready_at)
     select tenant_id, id, lease_id, queue, lane, priority, attempt, claimer, started_at,
-           started_at + max_run_ms * interval '1 millisecond'
+           started_at + max_run_ms * interval '1 millisecond', seq, ready_at
     from due
   )
   select coalesce(json_agg(json_build_object(

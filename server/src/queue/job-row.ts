@@ -26,6 +26,13 @@ export const JOB_COLUMNS = `j.tenant_id, j.id, j.queue, j.lane, j.connector, j.o
   j.idempotency_key, j.inbox_id, j.created_by, j.created_at, j.request_id, j.correlation_id, j.trace_id,
   j.traceparent`
 
+/**
+ * Where a row of `job_run` goes back to in its lane. Claims of other nodes may be past it: their next look around
+ * finds it at the head. Null in leases that an older version started.
+ */
+export const PLACE_SEQ = `coalesce(seq, nextval('job_ready_seq'))`
+export const PLACE_AT = 'coalesce(ready_at, clock_timestamp())'
+
 export const factsOf = (row: JobRow): Omit<ClaimedJob, 'input' | 'leaseId' | 'attempt'> => ({
   id: row.id,
   tenantId: row.tenant_id,

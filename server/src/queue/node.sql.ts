@@ -1,4 +1,5 @@
 import { one, run } from '../platform/db/statement.ts'
+import { PLACE_AT, PLACE_SEQ } from './job-row.ts'
 
 export interface BeatRow {
   /** No lease that is started after this answer has a number up to this one. */
@@ -60,10 +61,10 @@ export const returnUnknown = run<{ readonly nodeId: string; readonly held: reado
      delete from job_run
      where node_id = $1 and started_at < clock_timestamp() - interval '5 seconds'
        and cancel_requested_at is null and not lease_id = any ($2::bigint[])
-     returning queue, tenant_id, lane, priority, job_id, attempt
+     returning *
    )
-   insert into job_ready (queue, tenant_id, lane, priority, job_id, attempt)
-   select queue, tenant_id, lane, priority, job_id, attempt from gone`,
+   insert into job_ready (queue, tenant_id, lane, priority, seq, job_id, attempt, ready_at)
+   select queue, tenant_id, lane, priority, ${PLACE_SEQ}, job_id, attempt, ${PLACE_AT} from gone`,
   ({ nodeId, held }) => [nodeId, held],
 )
 

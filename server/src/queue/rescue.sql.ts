@@ -9,7 +9,8 @@ export interface RescuedRow extends JobRow {
 
 /**
  * Takes jobs from nodes that stopped beating and from attempts that overran their deadline. The attempt is
- * spent. After `poisonAfter` lost workers the job is a dead letter: it may be what kills them.
+ * spent. After `poisonAfter` lost workers the job is a dead letter: it may be what kills them. It was not alone
+ * there: after the second time the suspects come back spread over 20 s, so that the innocent ones part from it.
  */
 export const rescueLost = many<
   {
@@ -44,7 +45,8 @@ export const rescueLost = many<
               || case when g.cancel_why is null and k.kills >= $3
                    then ' This happened ' || k.kills || ' times: the job may be what breaks its workers.'
                    else '' end as why,
-            clock_timestamp() + k.kills * (0.5 + random()) * interval '1 second' as next_run_at
+            clock_timestamp() + interval '1 second'
+              * case k.kills when 1 then 0.5 + random() else 20 * random() end as next_run_at
      from gone g
      cross join lateral (
        select coalesce(max(earlier_leases), 0) as earlier from job j

@@ -156,6 +156,15 @@ describe('settleJobs', () => {
     expect((await findJob(fixture.db, first))?.job).toMatchObject({ state: 'done', attempts: 2 })
   })
 
+  test('what is handed back has its old place in its lane, not one behind all others', async () => {
+    const first = await enqueueAndClaim()
+    const others = [1, 2].map(() => sampleJob({ tenantId: first.tenantId }))
+    await enqueueJobs(fixture.db, others)
+    await settle({ job: first, outcome: outcomes.returned })
+    expect((await claimAgain(first)).id).toBe(first.id)
+    expect((await claimAgain(first)).id).toBe(others[0]?.id)
+  })
+
   test('a stale lease changes nothing, also inside a batch and when it comes twice', async () => {
     const stale = await enqueueAndClaim()
     await settle({ job: stale, outcome: outcomes.returned })

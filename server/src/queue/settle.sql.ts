@@ -1,4 +1,5 @@
 import { many } from '../platform/db/statement.ts'
+import { PLACE_AT, PLACE_SEQ } from './job-row.ts'
 
 /** One lease to end, in the shape that the statement reads. Texts must be storable: see `storable`. */
 export interface SettleRecord {
@@ -50,10 +51,12 @@ export const settleLeases = many<{ readonly settlements: readonly SettleRecord[]
    gone as (
      delete from job_run r using item i
      where r.tenant_id = i.tenant_id and r.job_id = i.job_id and r.lease_id = i.lease_id
-     returning i.*, r.queue, r.lane, r.priority, r.attempt, r.node_id, r.started_at, r.cancel_why
+     returning i.*, r.queue, r.lane, r.priority, r.seq, r.ready_at, r.attempt, r.node_id, r.started_at,
+               r.cancel_why
    ),
    ended as materialized (
-     select g.tenant_id, g.job_id, g.lease_id, g.queue, g.lane, g.priority, g.attempt, g.node_id, g.started_at,
+     select g.tenant_id, g.job_id, g.lease_id, g.queue, g.lane, g.priority, g.seq, g.ready_at, g.attempt,
+            g.node_id, g.started_at,
             case when cancelled then 'cancelled' else g.outcome end as outcome,
             case when cancelled then g.cancel_why else g.why end as why,
             case when not cancelled and g.outcome in ('retry', 'snoozed')
@@ -72,8 +75,9 @@ export const settleLeases = many<{ readonly settlements: readonly SettleRecord[]
      from ended
    ),
    ready as (
-     insert into job_ready (queue, tenant_id, lane, priority, job_id, attempt)
-     select queue, tenant_id, lane, priority, job_id, attempt from ended where outcome = 'returned'
+     insert into job_ready (queue, tenant_id, lane, priority, seq, job_id, attempt, ready_at)
+     select queue, tenant_id, lane, priority, ${PLACE_SEQ}, job_id, attempt, ${PLACE_AT}
+     from ended where outcome = 'returned'
    ),
    later as (
      insert into job_deferred (tenant_id, job_id, run_at, queue, lane, priority, attempt, cause)

@@ -99,6 +99,10 @@ const makeReady = (world: World, model: Model): void => {
   model.place = 'ready'
   model.turn = world.turns
 }
+/** Into its old place in the lane: what was handed back unspent has waited already. */
+const putBack = (model: Model): void => {
+  model.place = 'ready'
+}
 const running = ({ models }: World): Model[] => models.filter(({ place }) => place === 'run')
 const picked = ({ models }: World, pick: number): Model | undefined =>
   models[pick % Math.max(1, models.length)]
@@ -217,7 +221,7 @@ const settle =
     giveUpLease(model)
     const goesOn = kind === 'retry' || kind === 'snooze' || kind === 'returned'
     if (goesOn && model.cancelRequested) end(model, 'cancelled', model.spent + 1)
-    else if (kind === 'returned') makeReady(world, model)
+    else if (kind === 'returned') putBack(model)
     else if (goesOn) {
       model.place = 'deferred'
       if (kind === 'retry') model.spent += 1
@@ -398,8 +402,10 @@ const loseTheAnswers: Step = async (world) => {
   await startLongAgo(fixture.db, world)
   await returnUnknown(fixture.claimDb, { nodeId: world.nodeId, held: [] })
   const back = running(world).filter(({ cancelRequested }) => !cancelRequested)
-  for (const model of back) giveUpLease(model)
-  await makeReadyTogether(world, back)
+  for (const model of back) {
+    giveUpLease(model)
+    putBack(model)
+  }
 }
 
 type Named = readonly [name: string, step: Step]
