@@ -250,7 +250,8 @@ begin
            'inbox_id', d.inbox_id, 'created_by', d.created_by, 'created_at', d.created_at,
            'request_id', d.request_id, 'correlation_id', d.correlation_id, 'trace_id', d.trace_id,
            'traceparent', d.traceparent,
-           'waited_ms', extract(epoch from d.started_at - d.ready_at) * 1000
+           'waited_ms', extract(epoch from d.started_at - d.ready_at) * 1000,
+           'expires_in_ms', extract(epoch from d.expires_at - d.started_at) * 1000
          )), '[]')
   into jobs
   from due d
@@ -263,3 +264,6 @@ begin
   return json_build_object('registered', true, 'jobs', jobs, 'lanes', about_lanes);
 end
 $$;
+
+-- Resuming a lane ends the waits of its snoozed jobs, which may be few among a million scheduled ones.
+create index job_deferred_snoozed on job_deferred (tenant_id, lane) where cause = 'snooze';

@@ -2,15 +2,24 @@ import { expect, test } from 'vitest'
 import { sampleClaimed } from '../../testing/claimed-job.ts'
 import { manualClock } from '../../testing/manual-clock.ts'
 import { createLog } from '../platform/log.ts'
-import { type AttemptAborted, createAttempts } from './attempts.ts'
-import type { Outcome } from './job.ts'
+import type { AttemptAborted } from './attempt-outcome.ts'
+import { createAttempts } from './attempts.ts'
+import type { ClaimedJob, Outcome } from './job.ts'
 
 const DONE = { kind: 'done', result: null, why: 'Done.' } as const
 const RETURNED = expect.objectContaining({ kind: 'returned' })
 
+const claimOf = (
+  job: Partial<ClaimedJob> & { readonly leaseId: number },
+  expiresInMs: number | null = null,
+) => ({
+  ...{ job: sampleClaimed(job), waitedMs: 30, expiresInMs },
+})
+
 /** Two places, one of them for critical; an attempt ends when the test says so. */
 function attemptsOfTwo() {
   const clock = manualClock()
+  const delays: number[] = []
   const told: [leaseId: number, what: unknown][] = []
   const endings = new Map<number, (outcome: Outcome) => void>()
   const attempts = createAttempts({
@@ -22,14 +31,17 @@ function attemptsOfTwo() {
         endings.set(leaseId, resolve)
         signal.addEventListener('abort', () => reject(signal.reason as AttemptAborted))
       }),
-    started: ({ leaseId }) => told.push([leaseId, 'started']),
+    started: ({ leaseId }, delayMs) => {
+      told.push([leaseId, 'started'])
+      delays.push(delayMs)
+    },
     ended: ({ job, outcome }) => told.push([job.leaseId, outcome]),
     notStarted: ({ job, outcome }) => told.push([job.leaseId, outcome]),
   })
   return {
-    ...{ clock, told, attempts },
+    ...{ clock, told, delays, attempts },
     start: (...leaseIds: number[]) => {
-      for (const leaseId of leaseIds) attempts.start(sampleClaimed({ leaseId }))
+      for (const leaseId of leaseIds) attempts.start(claimOf({ leaseId }))
     },
     end: async (leaseId: number) => {
       endings.get(leaseId)?.(DONE)
@@ -46,6 +58,27 @@ test('what waits for a place starts when one is free', async () => {
   expect(told.slice(1)).toEqual([
     [1, DONE],
     [2, 'started'],
+  ])
+})
+
+test('the delay of a start runs until the start, not until the claim', async () => {
+  const { clock, delays, start, end } = attemptsOfTwo()
+  start(1, 2)
+  await clock.advance(100)
+  await end(1)
+  expect(delays).toEqual([30, 130])
+})
+
+test('a job that expires while it waits for a place never starts, and the next one does', async () => {
+  const { clock, told, attempts, start, end } = attemptsOfTwo()
+  start(1)
+  attempts.start(claimOf({ leaseId: 2 }, 100))
+  start(3)
+  await clock.advance(100)
+  await end(1)
+  expect(told.slice(2)).toEqual([
+    [2, RETURNED],
+    [3, 'started'],
   ])
 })
 
@@ -83,7 +116,7 @@ test('each attempt has its own deadline, though one sleeper watches them all', a
   const { clock, told, attempts, start, end } = attemptsOfTwo()
   start(1)
   await clock.advance(400)
-  attempts.start(sampleClaimed({ leaseId: 2, queue: 'critical' }))
+  attempts.start(claimOf({ leaseId: 2, queue: 'critical' }))
   expect(clock.sleeping).toBe(1)
   await clock.advance(599)
   expect(told).toHaveLength(2)

@@ -2,7 +2,14 @@ import { context, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import { contextFrom } from '../platform/call-context.ts'
 import type { Clock, Random } from '../platform/clock.ts'
 import type { Log } from '../platform/log.ts'
-import { Problem } from '../problems.ts'
+import {
+  type AbortCause,
+  AttemptAborted,
+  abortedBefore,
+  afterAbort,
+  outcomeOfFailure,
+} from './attempt-outcome.ts'
+import type { Claimed } from './claim.ts'
 import type { ClaimedJob, Outcome } from './job.ts'
 import { createPlaces, type Wanted } from './places.ts'
 import type { Settlement } from './settle.ts'
@@ -10,28 +17,12 @@ import type { Settlement } from './settle.ts'
 /** Runs one attempt. Must end soon after the signal aborts; `signal.reason` is an `AttemptAborted`. */
 export type Handler = (job: ClaimedJob, signal: AbortSignal) => Promise<Outcome>
 
-/**
- * Why an attempt is told to stop: somebody cancelled the job, the process stops, the node could not prove for
- * too long that it lives, or the attempt took too long.
- */
-export type AbortCause = 'cancelled' | 'stopping' | 'lease_lost' | 'deadline'
-
-export class AttemptAborted extends Error {
-  readonly why: AbortCause
-
-  constructor(why: AbortCause) {
-    super(`the attempt was aborted: ${why}`)
-    this.name = 'AttemptAborted'
-    this.why = why
-  }
-}
-
 /** The attempts that one node runs now, and the jobs it holds for its next free places. */
 export interface Attempts {
   /** How many jobs the next claim may bring: see `Places`. */
   wanted(): Wanted
-  /** Now, or as soon as a place is free. */
-  start(job: ClaimedJob): void
+  /** Now, or as soon as a place is free; not at all when the job expires before that. */
+  start(claimed: Claimed): void
   abort(leaseId: number, why: AbortCause): void
   abortAll(why: AbortCause): void
   /** Gives back what still runs, without waiting for it; its later outcome is ignored. */
@@ -50,8 +41,8 @@ export interface AttemptsOptions {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
-  /** Called once per attempt, just before its handler. */
-  started(job: ClaimedJob): void
+  /** Called once per attempt, just before its handler, with the time since the job became ready. */
+  started(job: ClaimedJob, delayMs: number): void
   /** Called once per attempt, when its place is free again. */
   ended(settlement: Settlement): void
   /** Instead of `started` and `ended`, for a job that never got a place. */
@@ -71,6 +62,8 @@ export function createAttempts(options: AttemptsOptions): Attempts {
   const attempts = new Map<number, Running>()
   /** Those not told yet that their time is over; the limit is the same for all, so the first is due first. */
   const inTime = new Set<Running>()
+  /** Of jobs that have not started. */
+  const times = new Map<number, { readonly readyMs: number; readonly expiresMs: number }>()
   let sleeper: AbortController | undefined
   let whenIdle: (() => void)[] = []
 
@@ -101,11 +94,31 @@ export function createAttempts(options: AttemptsOptions): Attempts {
     void watchDeadlines()
   }
 
+  const startOrGiveBack = (job: ClaimedJob): void => {
+    const { readyMs, expiresMs } = times.get(job.leaseId) ?? {
+      readyMs: clock.monotonic(),
+      expiresMs: Infinity,
+    }
+    if (clock.monotonic() >= expiresMs) {
+      giveBack(job, 'The job expired before a place was free; the attempt is not spent.')
+      places.ended(job)
+      return
+    }
+    times.delete(job.leaseId)
+    options.started(job, clock.monotonic() - readyMs)
+    void run(job)
+  }
+
+  const giveBack = (job: ClaimedJob, why: string): void => notStarted(job, { kind: 'returned', why })
+  const notStarted = (job: ClaimedJob, outcome: Settlement['outcome']): void => {
+    times.delete(job.leaseId)
+    options.notStarted({ job, outcome })
+  }
+
   const run = async (job: ClaimedJob): Promise<void> => {
     const running = { job, abort: new AbortController(), dueMs: clock.monotonic() + options.maxRunMs }
     attempts.set(job.leaseId, running)
     inTime.add(running)
-    options.started(job)
     void watchDeadlines()
     const { signal } = running.abort
     const outcome = await observed(job, () => options.handler(job, signal)).then(
@@ -118,7 +131,7 @@ export function createAttempts(options: AttemptsOptions): Attempts {
   const places = createPlaces({
     concurrency: options.concurrency,
     now: () => clock.monotonic(),
-    start: (job) => void run(job),
+    start: startOrGiveBack,
   })
 
   return {
@@ -126,22 +139,28 @@ export function createAttempts(options: AttemptsOptions): Attempts {
       return attempts.size
     },
     wanted: places.wanted,
-    start: places.take,
+    start: ({ job, waitedMs, expiresInMs }) => {
+      const claimedMs = clock.monotonic()
+      times.set(job.leaseId, {
+        readyMs: claimedMs - waitedMs,
+        expiresMs: claimedMs + (expiresInMs ?? Infinity),
+      })
+      places.take(job)
+    },
     abort: (leaseId, why) => {
       attempts.get(leaseId)?.abort.abort(new AttemptAborted(why))
       const job = places.giveUp(leaseId)
-      if (job) options.notStarted({ job, outcome: abortedBefore(why) })
+      if (job) notStarted(job, abortedBefore(why))
     },
     abortAll: (why) => {
-      for (const job of places.giveUpAfter(0)) options.notStarted({ job, outcome: abortedBefore(why) })
+      for (const job of places.giveUpAfter(0)) notStarted(job, abortedBefore(why))
       for (const { abort } of attempts.values()) abort.abort(new AttemptAborted(why))
     },
     handBack: (why) => {
       for (const running of [...attempts.values()]) end(running, { kind: 'returned', why })
     },
     handBackWaiting: (ms, why) => {
-      for (const job of places.giveUpAfter(ms))
-        options.notStarted({ job, outcome: { kind: 'returned', why } })
+      for (const job of places.giveUpAfter(ms)) giveBack(job, why)
     },
     idle: () => (attempts.size === 0 ? Promise.resolve() : new Promise((resolve) => whenIdle.push(resolve))),
   }
@@ -164,56 +183,4 @@ function observed(job: ClaimedJob, work: () => Promise<Outcome>): Promise<Outcom
       }
     }),
   )
-}
-
-/**
- * What an outcome means when the attempt was told to stop. A success stays one: the effect happened. Everything
- * else may just be the abort itself, so it must neither spend an attempt nor bury the job.
- */
-function afterAbort(outcome: Outcome, signal: AbortSignal): Settlement['outcome'] {
-  const why = signal.reason instanceof AttemptAborted ? signal.reason.why : undefined
-  if (outcome.kind === 'done' || why === undefined || why === 'deadline') return outcome
-  if (why === 'cancelled') return { kind: 'cancelled', why: 'Cancelled on request while it ran.' }
-  return { kind: 'returned', why: WHY_RETURNED[why] }
-}
-
-function abortedBefore(why: AbortCause): Settlement['outcome'] {
-  if (why === 'cancelled') return { kind: 'cancelled', why: 'Cancelled on request before it started.' }
-  return { kind: 'returned', why: WHY_RETURNED[why] }
-}
-
-const WHY_RETURNED = {
-  stopping: 'The worker stops; the attempt is not spent.',
-  lease_lost: 'The worker could not reach the database for too long; the attempt is not spent.',
-  deadline: 'The attempt had no time left; it is not spent.',
-} as const
-
-/** Attempts that a bug in a handler may cost before the job becomes a dead letter. */
-const MAX_FAILURES = 5
-const DATABASE_PAUSE_MS = 2_000
-
-/** A handler that throws is a bug, or the database is away. The error goes to the log only: it may hold internals. */
-function outcomeOfFailure(error: unknown, job: ClaimedJob, { log, random }: AttemptsOptions): Outcome {
-  if (error instanceof AttemptAborted) {
-    const message = 'The attempt took too long and was stopped.'
-    return retryOrDie(job, random, { class: 'timeout', message }, message)
-  }
-  if (error instanceof Problem && error.code === 'database_unavailable')
-    return { kind: 'snooze', delayMs: DATABASE_PAUSE_MS, why: 'The hub could not reach its database.' }
-  log.error(
-    { err: error, job_id: job.id, tenant_id: job.tenantId },
-    'the handler of a job failed unexpectedly',
-  )
-  const message = 'The worker failed unexpectedly; its log has the details.'
-  return retryOrDie(job, random, { class: 'internal_error', message }, message)
-}
-
-function retryOrDie(
-  job: ClaimedJob,
-  random: Random,
-  error: { readonly class: string; readonly message: string },
-  why: string,
-): Outcome {
-  if (job.attempt >= MAX_FAILURES) return { kind: 'dead', reason: 'handler_failed', error, why }
-  return { kind: 'retry', delayMs: 1_000 * 2 ** job.attempt * (0.5 + random() / 2), error, why }
 }

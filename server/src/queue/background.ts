@@ -30,9 +30,9 @@ export const TIMING: Timing = {
   silentMs: 10_000,
 }
 
-const WATCH_MS = 1_000
+const WATCH_MS = 250
 /** Of a job claimed ahead of a free place. */
-const LONGEST_WAIT_MS = 500
+const LONGEST_WAIT_MS = 250
 
 export interface BackgroundOptions {
   readonly platform: Platform

@@ -72,6 +72,7 @@ describe('claimJobs', () => {
     const { jobs } = await claimLane(fixture.claimDb, nodeId, job, 2)
     expect(jobs[0]).toEqual({
       waitedMs: expect.any(Number),
+      expiresInMs: null,
       job: {
         id: job.id,
         tenantId,

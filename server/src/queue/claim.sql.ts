@@ -9,6 +9,7 @@ export interface ClaimedRecord extends JobRow {
   readonly attempt: number
   readonly lease_id: number
   readonly waited_ms: number
+  readonly expires_in_ms: number | null
 }
 
 export interface ClaimAnswer {

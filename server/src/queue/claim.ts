@@ -4,9 +4,17 @@ import { type ClaimedJob, queueName } from './job.ts'
 import { factsOf } from './job-row.ts'
 import type { FoundLane, Grant, LaneAnswer } from './lanes.ts'
 
+export interface Claimed {
+  readonly job: ClaimedJob
+  /** From ready to the claim. */
+  readonly waitedMs: number
+  /** It must not start later than this after the claim; null = no limit. */
+  readonly expiresInMs: number | null
+}
+
 export interface Claim {
   readonly registered: boolean
-  readonly jobs: readonly { readonly job: ClaimedJob; readonly waitedMs: number }[]
+  readonly jobs: readonly Claimed[]
   /** In the order of the grants. */
   readonly answers: readonly LaneAnswer[]
 }
@@ -22,7 +30,11 @@ export async function claimJobs(
   const { answer } = await claimFromLanes(db, args)
   return {
     registered: answer.registered,
-    jobs: answer.jobs.map((record) => ({ job: toJob(record), waitedMs: record.waited_ms })),
+    jobs: answer.jobs.map((record) => ({
+      job: toJob(record),
+      waitedMs: record.waited_ms,
+      expiresInMs: record.expires_in_ms,
+    })),
     answers: answer.lanes,
   }
 }

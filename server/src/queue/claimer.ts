@@ -1,8 +1,8 @@
 import type { Clock, Random } from '../platform/clock.ts'
 import type { Db } from '../platform/db/db.ts'
 import type { Log } from '../platform/log.ts'
-import { claimJobs, createDiscovery } from './claim.ts'
-import type { ClaimedJob, LaneKey } from './job.ts'
+import { type Claimed, claimJobs, createDiscovery } from './claim.ts'
+import type { LaneKey } from './job.ts'
 import type { Lanes } from './lanes.ts'
 import { createLatch } from './latch.ts'
 import { backoffMs } from './loop.ts'
@@ -32,7 +32,7 @@ export interface ClaimerOptions {
   readonly log: Log
   /** How many jobs to claim. */
   wanted(): Wanted
-  claimed(job: ClaimedJob, waitedMs: number): void
+  claimed(claimed: Claimed): void
   /** The node is not known as alive: beat before the next claim. */
   beat(): Promise<unknown>
 }
@@ -74,7 +74,7 @@ export function startClaimer(options: ClaimerOptions): Claimer {
       return 0
     }
     lanes.answered(grants, claim.answers)
-    for (const { job, waitedMs } of claim.jobs) options.claimed(job, waitedMs)
+    for (const claimed of claim.jobs) options.claimed(claimed)
     const contended = claim.jobs.length === 0 && claim.answers.some(({ verdict }) => verdict === 'contended')
     return contended ? CONTENDED_MS * (0.5 + random()) : 0
   }

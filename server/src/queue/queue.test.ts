@@ -12,7 +12,7 @@ import {
 } from '../../testing/queue-fixture.ts'
 import { many, one } from '../platform/db/statement.ts'
 import { newId } from '../platform/ids.ts'
-import type { AttemptAborted } from './attempts.ts'
+import type { AttemptAborted } from './attempt-outcome.ts'
 import { cancelJob } from './cancel.ts'
 import { enqueueJobs } from './enqueue.ts'
 import { createEnqueuer } from './enqueuer.ts'

@@ -40,10 +40,11 @@ import type { Platform } from '../platform/platform.ts'
 import { createAttempts, type Handler } from './attempts.ts'
 import { createBackground, TIMING, type Timing } from './background.ts'
 import { CANCEL_CHANNEL } from './cancel.ts'
+import type { Claimed } from './claim.ts'
 import { type Claimer, startClaimer } from './claimer.ts'
 import { createHeart } from './heart.ts'
 import { ensurePartitions } from './housekeeping.ts'
-import type { ClaimedJob, FollowUps } from './job.ts'
+import type { FollowUps } from './job.ts'
 import { createLanes } from './lanes.ts'
 import { planSettings, removeNode } from './node.sql.ts'
 import { queueMetrics } from './queue-metrics.ts'
@@ -148,7 +149,10 @@ export function createRunner(options: RunnerOptions): Runner {
     clock,
     random,
     log,
-    started: ({ queue }) => metrics.running.inc({ queue }),
+    started: ({ queue }, delayMs) => {
+      metrics.startDelay.observe({ queue }, delayMs / 1_000)
+      metrics.running.inc({ queue })
+    },
     ended: (settlement) => {
       metrics.running.dec({ queue: settlement.job.queue })
       settle(settlement)
@@ -157,15 +161,15 @@ export function createRunner(options: RunnerOptions): Runner {
     notStarted: settle,
   })
 
-  const claimed = (job: ClaimedJob, waitedMs: number): void => {
+  const claimed = (claim: Claimed): void => {
+    const { job } = claim
     held.add(job.leaseId)
     metrics.claimed.inc({ queue: job.queue })
     if (stopping) {
       settle({ job, outcome: { kind: 'returned', why: 'The worker stops; the attempt is not spent.' } })
       return
     }
-    metrics.startDelay.observe({ queue: job.queue }, waitedMs / 1_000)
-    attempts.start(job)
+    attempts.start(claim)
   }
 
   const heart = createHeart({
