@@ -96,7 +96,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
   webhooksControl(app, { db, jobStates: (tenantId, ids) => jobStates(db, tenantId, ids) })
   jobsControl(app, { db, clock, activeConfigs, wakeUp })
   deadLettersControl(app, { db })
-  queuesControl(app, { db })
+  queuesControl(app, { db, wakeUp })
   eventsControl(app, platform, directory)
   auditControl(app, { db })
 

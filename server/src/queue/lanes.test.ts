@@ -167,6 +167,24 @@ describe('lanes', () => {
     expect(planned()).toContain('paused')
   })
 
+  test('a block that is ended early is heard of by discovery; the cap of a lane is not', () => {
+    const lanes = createLanes(() => 0)
+    lanes.hint([key('blocked'), key('capped')])
+    const grants = lanes.plan({ shared: 4, reserved: 0, turn: 2 })
+    lanes.answered(
+      grants,
+      grants.map(({ tenantId }) =>
+        tenantId === 'capped' ? answer('capped') : answer('blocked', { wait_ms: 86_400_000 }),
+      ),
+    )
+    // Somebody else's blocked lane is not in what the scan gives.
+    lanes.found([{ ...key('other'), priority: 2, seq: 1, weight: 1 }])
+    expect(lanes.plan({ shared: 4, reserved: 0, turn: 2 }).map(({ tenantId }) => tenantId)).toEqual(['other'])
+    lanes.found(['blocked', 'capped'].map((tenant) => ({ ...key(tenant), priority: 2, seq: 1, weight: 1 })))
+    const planned = lanes.plan({ shared: 4, reserved: 0, turn: 2 }).map(({ tenantId }) => tenantId)
+    expect(planned.toSorted()).toEqual(['blocked', 'other'])
+  })
+
   test('asks at most 64 lanes at once', () => {
     const lanes = createLanes(() => 0)
     lanes.hint(Array.from({ length: 200 }, (_, n) => key(`t${n}`)))

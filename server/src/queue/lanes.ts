@@ -30,7 +30,9 @@ export interface FoundLane extends LaneKey {
 
 /** The lanes that one node believes to have work, in memory. Losing it costs one discovery scan, never a job. */
 export interface Lanes {
+  /** Lanes that got work. One that is parked stays so: new jobs do not change why. */
   hint(lanes: readonly LaneKey[]): void
+  /** Lanes with work that are neither paused nor blocked; this is how a node hears that a block was ended. */
   found(lanes: readonly FoundLane[]): void
   /** Deals places to lanes: `shared` ones to any queue, `reserved` ones to `critical` only. */
   plan(wanted: Wanted): Grant[]
@@ -157,7 +159,8 @@ export function createLanes(now: () => number): Lanes {
         const lane = laneOf(key)
         lane.watermark.seen(priority, seq)
         turns[key.queue].weigh(key.tenantId, weight)
-        if (lane.place === 'idle') activate(lane)
+        // The scan leaves out what is shut, so somebody has ended the block before its time.
+        if (lane.place === 'idle' || lane.parkedFor === 'block') activate(lane)
       }
       forgetUnused()
     },

@@ -66,6 +66,23 @@ export const resumeLane = maybeOne<LaneRef, { readonly was_paused: boolean }>(
   ({ tenantId, lane }) => [tenantId, lane],
 )
 
+/**
+ * Makes the jobs ready that wait for the end of a block, e.g. those that heard the 429 themselves: who resumes a
+ * lane does not want them to wait on. Gives the queues that got work; wake them after the commit.
+ */
+export const endSnoozes = many<LaneRef, { readonly queue: number }>(
+  'queue.end_snoozes',
+  `with gone as (
+     delete from job_deferred where tenant_id = $1 and lane = $2 and cause = 'snooze' returning *
+   ),
+   ready as (
+     insert into job_ready (queue, tenant_id, lane, priority, job_id, attempt)
+     select queue, tenant_id, lane, priority, job_id, attempt from gone order by run_at
+   )
+   select distinct queue from gone`,
+  ({ tenantId, lane }) => [tenantId, lane],
+)
+
 /** Pauses all jobs of a workspace. */
 export const pauseTenant = maybeOne<TenantRef & By, Pause>(
   'queue.pause_tenant',

@@ -1,12 +1,14 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { type CallingHub, callingHub } from '../../../testing/calling-hub.ts'
 import type { CallServer } from '../../../testing/checked-answers.ts'
-import { claimLane, clearQueue, registerNode, sampleJob } from '../../../testing/queue-fixture.ts'
+import { claimLane, clearQueue, registerNode, sampleJob, whereIs } from '../../../testing/queue-fixture.ts'
 import { newId } from '../../platform/ids.ts'
 import { enqueueJobs } from '../../queue/enqueue.ts'
-import type { NewJob } from '../../queue/job.ts'
+import type { ClaimedJob, NewJob, Outcome } from '../../queue/job.ts'
 import { blockLane } from '../../queue/lane-policy.ts'
+import { createRunner } from '../../queue/queue.ts'
 import { settleJobs } from '../../queue/settle.ts'
+import { createWakeUp, type WakeUp } from '../../queue/wake-up.ts'
 import { queuesControl } from './queues.control.ts'
 import type { ControlResult, QueueView } from './queues.schema.ts'
 
@@ -14,6 +16,7 @@ let hub: CallingHub
 let call: CallServer
 let token: string
 let nodeId: string
+let wakeUp: WakeUp
 
 const connector = { kind: 'http' }
 
@@ -27,14 +30,18 @@ beforeAll(async () => {
     policies: {},
     connectors: { api: { ...connector, settings }, mail: { ...connector, settings } },
   })
-  call = await hub.serve((app) => queuesControl(app, { db: hub.database.db }))
+  wakeUp = createWakeUp(hub.database.platform)
+  call = await hub.serve((app) => queuesControl(app, { db: hub.database.db, wakeUp }))
   token = await hub.access.bearer(hub.tenantId)
 })
 afterEach(async () => {
   await clearQueue(hub.database.db, undefined)
   await hub.query('truncate lane_policy, tenant_policy, queue_pause, event')
 })
-afterAll(() => hub.close())
+afterAll(async () => {
+  await wakeUp.close()
+  await hub.close()
+})
 
 async function enqueue(job: Partial<NewJob> = {}): Promise<NewJob> {
   const fresh = sampleJob({ tenantId: hub.tenantId, ...job })
@@ -182,4 +189,41 @@ test('GET /queues/blocked tells what is paused or blocked and why; resuming ends
   expect((await claim(job)).jobs).toHaveLength(1)
   expect((await call('GET', '/queues/blocked?cursor=WzFd', token)).body).toMatchObject({ data: [] })
   expect(await call('GET', '/queues/blocked?cursor=nonsense', token)).toMatchObject({ status: 400 })
+})
+
+test('resuming a connector that an upstream holds back starts its jobs now, also the one that heard the 429', async () => {
+  const heard: string[] = []
+  let busy = true
+  const by = { connector: 'api', requestId: 'r', correlationId: 'c', traceId: 't' }
+  const handler = async ({ id, lane }: ClaimedJob): Promise<Outcome> => {
+    if (!busy || lane !== 1) return { kind: 'done', result: {}, why: 'Done.' }
+    heard.push(id)
+    const block = { tenantId: hub.tenantId, lane, forMs: 600_000, why: 'Retry-After 600 s' }
+    await blockLane(hub.database.db, { ...block, by: { ...by, jobId: id } })
+    return { kind: 'snooze', delayMs: 600_000, httpStatus: 429, why: 'Retry-After 600 s' }
+  }
+  const { platform, claimDb } = hub.database
+  const runner = createRunner({ platform, claimDb, wakeUp, handler, concurrency: 10 })
+  await runner.start()
+  const soon = { timeout: 10_000, interval: 10 }
+  const untilDone = (job: NewJob) =>
+    vi.waitFor(async () => expect(await whereIs(hub.database.db, job)).toMatchObject({ state: 'done' }), soon)
+  try {
+    const first = await enqueue()
+    wakeUp.hint([first])
+    await vi.waitFor(
+      async () => expect(await whereIs(hub.database.db, first)).toMatchObject({ deferred: 1 }),
+      soon,
+    )
+    // One claim asks both lanes: when the job of the other has run, the runner knows of the block.
+    const [second, elsewhere] = [await enqueue(), await enqueue({ lane: 2 })]
+    wakeUp.hint([second, elsewhere])
+    await untilDone(elsewhere)
+    busy = false
+    expect((await turn('/connectors/api/resume')).body).toEqual({ changed: true, paused: null })
+    await Promise.all([untilDone(first), untilDone(second)])
+    expect(heard).toEqual([first.id])
+  } finally {
+    await runner.stop(0)
+  }
 })

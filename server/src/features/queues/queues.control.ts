@@ -1,4 +1,3 @@
-import type { Db } from '../../platform/db/db.ts'
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { decodeCursor, pageOf } from '../../platform/http/page.ts'
 import {
@@ -10,7 +9,7 @@ import {
   QueueParams,
   QueuesView,
 } from './queues.schema.ts'
-import { listBlocked, readQueues, turn } from './queues.ts'
+import { listBlocked, readQueues, type SwitchDeps, turn } from './queues.ts'
 
 const isKey = (parts: readonly unknown[]): parts is readonly [number] =>
   parts.length === 1 && Number.isInteger(parts[0]) && Math.abs(Number(parts[0])) < 2 ** 31
@@ -20,7 +19,8 @@ const write = { access: { scope: 'orchestrator.control.write' } }
 const tags = ['queues']
 
 /** `/queues` of the control plane: what waits, and pausing a queue, a connector or everything. */
-export function queuesControl(app: HttpServer, { db }: { readonly db: Db }): void {
+export function queuesControl(app: HttpServer, deps: SwitchDeps): void {
+  const { db } = deps
   app.get(
     '/queues',
     {
@@ -75,7 +75,7 @@ export function queuesControl(app: HttpServer, { db }: { readonly db: Db }): voi
         },
       },
       async ({ principal, body, call }) =>
-        turn(db, principal.tenantId, { kind: 'workspace' }, paused, {
+        turn(deps, principal.tenantId, { kind: 'workspace' }, paused, {
           actor: principal.subject,
           reason: body.reason,
           call,
@@ -94,7 +94,7 @@ export function queuesControl(app: HttpServer, { db }: { readonly db: Db }): voi
         },
       },
       async ({ principal, params, body, call }) =>
-        turn(db, principal.tenantId, { kind: 'queue', queue: params.queue }, paused, {
+        turn(deps, principal.tenantId, { kind: 'queue', queue: params.queue }, paused, {
           actor: principal.subject,
           reason: body.reason,
           call,
@@ -110,12 +110,12 @@ export function queuesControl(app: HttpServer, { db }: { readonly db: Db }): voi
           operationId: `${verb}Connector`,
           summary: paused
             ? 'Pause the jobs of a connector in all queues'
-            : 'Resume the jobs of a connector; this also ends a block, e.g. by Retry-After',
+            : 'Resume the jobs of a connector; this also ends a block, e.g. by Retry-After, and the wait of its snoozed jobs',
           params: ConnectorParams,
         },
       },
       async ({ principal, params, body, call }) =>
-        turn(db, principal.tenantId, { kind: 'connector', connector: params.name }, paused, {
+        turn(deps, principal.tenantId, { kind: 'connector', connector: params.name }, paused, {
           actor: principal.subject,
           reason: body.reason,
           call,

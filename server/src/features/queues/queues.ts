@@ -2,17 +2,19 @@
  * The door of the queues feature: what a workspace has waiting, and the switches that stop claims.
  *
  * Three switches, each on its own: a queue, a connector (its lane in every queue) and the whole workspace. A job
- * starts when none of them is off and its lane is not blocked. Invariants. After the commit of a pause no attempt
- * of it starts. A switch, its event and its audit entry commit together. Pausing twice keeps the first pause.
+ * starts when none of them is off and its lane is not blocked. Invariants. Half a second
+ * after the commit of a pause at the latest no attempt of it starts any more: claims see it at once, but a worker
+ * may hold a few jobs that it claimed before. A switch, its event and its audit entry commit together. Pausing twice keeps the first pause.
  */
 import type { Db } from '../../platform/db/db.ts'
 import type { Queryable, Tx } from '../../platform/db/statement.ts'
 import { appendEvents } from '../../platform/event-log.ts'
 import { Problem } from '../../problems.ts'
 import { queueDepths } from '../../queue/depth.ts'
-import { QUEUES, type QueueName, queueName } from '../../queue/job.ts'
+import { type LaneKey, QUEUES, type QueueName, queueName } from '../../queue/job.ts'
 import { lockTenant } from '../../queue/lock-tenant.ts'
 import {
+  endSnoozes,
   findLanePause,
   findQueuePauses,
   findTenantPause,
@@ -25,6 +27,7 @@ import {
   resumeQueue,
   resumeTenant,
 } from '../../queue/pause.ts'
+import type { WakeUp } from '../../queue/wake-up.ts'
 import { type Change, recordAudit } from '../audit/audit.ts'
 import { connectorLanes } from '../configs/configs.ts'
 import type { ControlResult, PauseView, QueueView } from './queues.schema.ts'
@@ -81,21 +84,27 @@ export async function listBlocked(
   }))
 }
 
+export interface SwitchDeps {
+  readonly db: Db
+  readonly wakeUp: Pick<WakeUp, 'hint'>
+}
+
 /** Turns a switch off (`paused`) or on. Errors: `not_found` for a connector that has never been. */
-export function turn(
-  db: Db,
+export async function turn(
+  { db, wakeUp }: SwitchDeps,
   tenantId: string,
   what: Switch,
   paused: boolean,
   change: Change,
 ): Promise<ControlResult> {
-  return db.transaction(async (tx) => {
+  const woken: LaneKey[] = []
+  const result = await db.transaction(async (tx): Promise<ControlResult> => {
     const parts = await partsOf(tx, tenantId, what)
     // A claim that is on its way ends before, and the next one sees the switch.
     await lockTenant(tx, { tenantId })
     const done = paused
       ? await parts.pause({ actor: change.actor, why: change.reason })
-      : await parts.resume()
+      : await parts.resume(woken)
     const now = pauseView(await parts.find())
     if (done === undefined) return { changed: false, paused: now }
     const verb = paused ? 'paused' : 'resumed'
@@ -118,6 +127,8 @@ export function turn(
     await recordAudit(tx, { tenantId, action: `${parts.noun}.${verb}`, object: parts.object, ...change })
     return { changed: true, paused: now }
   })
+  wakeUp.hint(woken)
+  return result
 }
 
 type By = { readonly actor: string; readonly why: string }
@@ -127,7 +138,8 @@ interface Parts {
   readonly title: string
   readonly object: string
   pause(by: By): Promise<unknown>
-  resume(): Promise<unknown>
+  /** Gives nothing when there was nothing to resume. Adds the lanes that got work to `woken`. */
+  resume(woken: LaneKey[]): Promise<unknown>
   find(): Promise<Pause | undefined>
 }
 
@@ -153,7 +165,12 @@ async function partsOf(tx: Tx, tenantId: string, what: Switch): Promise<Parts> {
         title: `The connector ${what.connector}`,
         object: `connector:${what.connector}`,
         pause: (by) => pauseLane(tx, { ...key, ...by }),
-        resume: () => resumeLane(tx, key),
+        resume: async (woken) => {
+          const resumed = await resumeLane(tx, key)
+          if (resumed === undefined) return undefined
+          for (const row of await endSnoozes(tx, key)) woken.push({ ...key, queue: queueName(row.queue) })
+          return resumed
+        },
         find: () => findLanePause(tx, key),
       }
     }
