@@ -23,8 +23,9 @@ interface QueueRef extends TenantRef {
 }
 
 /**
- * All of these give the pause that they made or ended, and nothing when there was nothing to do. To be exact
- * (nothing starts after the commit), hold the claim lock of the workspace: `lockTenant`.
+ * All of these give the pause that they made or ended, and nothing when there was nothing to do. To be exact, hold
+ * the claim lock of the workspace (`lockTenant`): then no claim brings anything after the commit. What a worker has
+ * claimed ahead starts within half a second or is handed back.
  */
 export const pauseQueue = maybeOne<QueueRef & By, Pause>(
   'queue.pause_queue',

@@ -19,7 +19,7 @@ export const PauseView = Type.Union(
   ],
   {
     description:
-      'The pause in force, null when there is none. While it lasts no attempt starts; attempts that run go on to their end, and waiting jobs spend no attempt.',
+      'The pause in force, null when there is none. While it lasts no attempt starts, from half a second after its begin at the latest; attempts that run go on to their end, and waiting jobs spend no attempt.',
   },
 )
 export type PauseView = Static<typeof PauseView>
