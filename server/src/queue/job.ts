@@ -153,6 +153,7 @@ export interface EndedJob {
 /**
  * Runs in the transaction that ends jobs, for those that really ended in it and have a `completion`: what it
  * writes commits with the end of the job or not at all. Gives the lanes it enqueued into (jobs will do), so that
- * they can be woken after the commit. When it throws, the job ends as a dead letter with reason `settle_failed`.
+ * they can be woken after the commit. When it throws by a fault of its own (not of a database in trouble, see
+ * `isTransient`), a job that a worker ends is a dead letter with reason `settle_failed` instead.
  */
 export type FollowUps = (tx: Tx, ended: readonly EndedJob[]) => Promise<readonly LaneKey[]>

@@ -1,8 +1,9 @@
 import type { Clock, Random } from '../platform/clock.ts'
 import type { Db } from '../platform/db/db.ts'
+import { isDataFault, isTransient } from '../platform/db/failures.ts'
 import type { Log } from '../platform/log.ts'
-import { Problem } from '../problems.ts'
 import { createBatcher } from './batcher.ts'
+import { FollowUpsFailed, runFollowUps } from './follow-ups-failed.ts'
 import type { EndedJob, FollowUps, LaneKey } from './job.ts'
 import { backoffMs } from './loop.ts'
 import { endedBy, type Settled, type Settlement, settleJobs } from './settle.ts'
@@ -28,13 +29,15 @@ export interface SettlerOptions {
   settled(settled: readonly Settled[], stale: number, lanes: readonly LaneKey[]): void
 }
 
-/** Failures of one settlement (with its follow-ups) before it is stored as a dead letter instead. */
+/** Failures of one settlement by its own fault (or its follow-ups') before it is stored as a dead letter instead. */
 const MAX_FAILURES = 3
 
 /**
- * A settlement is never lost while the process lives: an unreachable database is waited for, a batch that fails
- * is settled one by one, and what fails alone (a follow-up that throws, a result that Postgres refuses) ends as a
- * dead letter that says so. Running it again would repeat its effect, in a circle.
+ * A settlement is never lost while the process lives: a database that is away or in trouble is waited for, a batch
+ * that fails is settled one by one, and what fails alone by its own fault (a follow-up that throws, a result that
+ * Postgres refuses) ends as a dead letter that says so. Running it again would repeat its effect, in a circle.
+ * Nothing else makes a dead letter: the work of such a job may well have succeeded. Should its failure outlast the
+ * lease, the lease is stale by then and the settlement is refused like any other.
  */
 export function createSettler(options: SettlerOptions): Settler {
   const { db, followUps, clock, random, log } = options
@@ -47,35 +50,52 @@ export function createSettler(options: SettlerOptions): Settler {
       settled = await db.transaction(async (tx) => {
         const done = await settleJobs(tx, batch)
         const ended = done.map(endedBy).filter((job): job is EndedJob => job?.job.completion != null)
-        if (ended.length > 0) lanes = await followUps(tx, ended)
+        if (ended.length > 0) lanes = await runFollowUps(followUps, tx, ended)
         return done
       })
     } else settled = await settleJobs(db, batch)
     options.settled(settled, batch.length - settled.length, lanes)
   }
 
-  const storeSurely = async (batch: readonly Settlement[]): Promise<void> => {
-    let failures = 0
-    let rows = batch
-    while (!abandoned.signal.aborted) {
+  const pause = (failures: number): Promise<void> =>
+    clock.sleep(backoffMs(failures, random), abandoned.signal).catch(() => undefined)
+
+  /** Waits for the database as long as it takes. Gives any other failure: it may be the fault of these rows. */
+  const storeWhenPossible = async (
+    rows: readonly Settlement[],
+  ): Promise<{ readonly error: unknown } | undefined> => {
+    for (let failures = 1; !abandoned.signal.aborted; failures += 1) {
       try {
         await store(rows)
-        return
-      } catch (err) {
-        failures += 1
+        return undefined
+      } catch (error) {
         log.warn(
-          { err, rows: rows.length, failures },
+          { err: error, rows: rows.length, failures },
           'settlements could not be stored and will be tried again',
         )
-        const databaseIsAway = err instanceof Problem && err.code === 'database_unavailable'
-        if (!databaseIsAway && batch.length > 1) {
-          for (const settlement of batch) await storeSurely([settlement])
-          return
-        }
-        if (!databaseIsAway && failures >= MAX_FAILURES) rows = batch.map(unsettleable)
-        await clock.sleep(backoffMs(failures, random), abandoned.signal).catch(() => undefined)
+        if (!isTransient(error)) return { error }
       }
+      await pause(failures)
     }
+    return undefined
+  }
+
+  const storeAlone = async (settlement: Settlement): Promise<void> => {
+    let row = settlement
+    for (let failures = 1; !abandoned.signal.aborted; failures += 1) {
+      const failed = await storeWhenPossible([row])
+      if (failed === undefined) return
+      if (failures >= MAX_FAILURES && isItsFault(row, failed.error)) row = unsettleable(settlement)
+      await pause(failures)
+    }
+  }
+
+  const storeSurely = async (batch: readonly Settlement[]): Promise<void> => {
+    if ((await storeWhenPossible(batch)) === undefined) return
+    const refused: Settlement[] = []
+    // What can be stored must not wait for what cannot.
+    for (const settlement of batch) if (await storeWhenPossible([settlement])) refused.push(settlement)
+    for (const settlement of refused) await storeAlone(settlement)
   }
 
   const batcher = createBatcher<Settlement, void>({
@@ -95,6 +115,21 @@ export function createSettler(options: SettlerOptions): Settler {
     },
     drained: () => batcher.drained(),
     abandon: () => abandoned.abort(),
+  }
+}
+
+/** A result that is no JSON fails before the database sees it. */
+const isItsFault = ({ outcome }: Settlement, error: unknown): boolean =>
+  error instanceof FollowUpsFailed ||
+  isDataFault(error) ||
+  (outcome.kind === 'done' && !isJson(outcome.result))
+
+function isJson(value: unknown): boolean {
+  try {
+    JSON.stringify(value)
+    return true
+  } catch {
+    return false
   }
 }
 
