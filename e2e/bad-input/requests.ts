@@ -135,7 +135,11 @@ export function goodRequests(
         body: jobBody(world),
         refine: { '/input': input },
       },
-      createJobs: { body: { jobs: [jobBody(world)] }, refine: { '/jobs/0/input': input } },
+      createJobs: {
+        headers: { 'idempotency-key': 'a-key-of-many' },
+        body: { jobs: [{ ...jobBody(world), idempotency_key: 'an-own-key' }] },
+        refine: { '/jobs/0/input': input },
+      },
       listJobs: {
         query: { ...PAGE.query, state: 'scheduled', queue: 'default', connector: names.connector },
       },

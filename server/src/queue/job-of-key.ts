@@ -1,13 +1,17 @@
 import type { Queryable } from '../platform/db/statement.ts'
 import type { EnqueuedJob, NewJob } from './job.ts'
-import { selectJobOfKey } from './job-of-key.sql.ts'
+import { selectJobsOfKeys } from './job-of-key.sql.ts'
 
-/** The job that was accepted for this key and this very request; undefined when there is none. */
-export async function jobOfKey(
+/** The jobs that were accepted for these keys and these very requests, by key; a key without one is not in it. */
+export async function jobsOfKeys(
   on: Queryable,
   tenantId: string,
-  { key, requestHash }: NonNullable<NewJob['dedupe']>,
-): Promise<EnqueuedJob | undefined> {
-  const row = await selectJobOfKey(on, { tenantId, key, requestHash })
-  return row && { id: row.job_id, queuedAt: row.created_at, replayed: true }
+  dedupes: readonly NonNullable<NewJob['dedupe']>[],
+): Promise<Map<string, EnqueuedJob>> {
+  const keys = dedupes.map(({ key }) => key)
+  const hashes = dedupes.map(({ requestHash }) => requestHash.toString('hex'))
+  const rows = await selectJobsOfKeys(on, { tenantId, keys, hashes })
+  return new Map(
+    rows.map(({ key, job_id, created_at }) => [key, { id: job_id, queuedAt: created_at, replayed: true }]),
+  )
 }

@@ -22,7 +22,7 @@ interface Accepted {
   queued_at: string
   code: string
   details: { path: string; message: string }[]
-  jobs: { job_id: string }[]
+  jobs: { job_id: string; queued_at: string; replayed: boolean }[]
 }
 
 const SCOPES = ['orchestrator.jobs.read', 'orchestrator.jobs.write']
@@ -83,7 +83,9 @@ const DOCUMENT = (more: ConfigDocument['connectors'] = { passing: crm() }): Conf
 const JOB = { connector: 'crm', operation: 'contact.create', input: { name: 'Ada' } }
 const submit = (change: object = {}, headers: Record<string, string> = {}, authorization = token) =>
   call<Accepted>('POST', '/jobs', authorization, { body: { ...JOB, ...change }, headers })
-const batch = (...jobs: object[]) => call<Accepted>('POST', '/jobs/batch', token, { body: { jobs } })
+const batch = (...jobs: object[]) => batchWith({}, ...jobs)
+const batchWith = (headers: Record<string, string>, ...jobs: object[]) =>
+  call<Accepted>('POST', '/jobs/batch', token, { body: { jobs }, headers })
 const jobOf = async (id: string) =>
   (await call<{ job: Record<string, unknown>; attempts: unknown[] }>('GET', `/jobs/${id}`, token)).body
 const inMs = (ms: number) => new Date(Date.now() + ms).toISOString()
@@ -374,5 +376,94 @@ describe('a batch', () => {
     expect((await batch(...Array(1_001).fill(JOB))).body.details).toMatchObject([{ path: '/body/jobs' }])
     expect((await batch(...Array(1_000).fill(JOB))).body.jobs).toHaveLength(1_000)
     expect(await stored()).toMatchObject({ jobs: 1_000, ready: 1_000 })
+  })
+})
+
+describe('keys of a batch', () => {
+  const one = { ...JOB, idempotency_key: 'one' }
+  const two = { ...JOB, input: { name: 'two' }, idempotency_key: 'two' }
+  const ids = ({ body }: { body: Accepted }) => body.jobs.map(({ job_id }) => job_id)
+  const replays = ({ body }: { body: Accepted }) => body.jobs.map(({ replayed }) => replayed)
+
+  test('an item whose key was used for the same job answers with the first one', async () => {
+    const first = await batch(one, two, JOB)
+    expect(first.headers['idempotent-replayed']).toBeUndefined()
+    woken = []
+    const again = await batch(two, one)
+    expect(again).toMatchObject({ status: 202, headers: { 'idempotent-replayed': 'true' } })
+    expect(ids(again)).toEqual([ids(first)[1], ids(first)[0]])
+    expect(again.body.jobs[1]?.queued_at).toBe(first.body.jobs[0]?.queued_at)
+    expect(woken).toEqual([])
+    const mixed = await batch({ ...JOB, idempotency_key: 'three' }, one)
+    expect(replays(mixed)).toEqual([false, true])
+    expect(mixed.headers['idempotent-replayed']).toBeUndefined()
+    expect(await stored()).toMatchObject({ jobs: 4, ready: 4, keys: 3 })
+  })
+
+  test('one used for another job refuses the whole batch, with its place', async () => {
+    await batch(one)
+    await submit({}, { 'idempotency-key': 'single' })
+    const before = await stored()
+    const { idempotency_key: _, ...unkeyed } = one
+    const refused = await batch(
+      { ...unkeyed, idempotency_key: 'new' },
+      { ...two, idempotency_key: 'one' },
+      { ...JOB, idempotency_key: 'single' },
+    )
+    expect(refused).toMatchObject({
+      status: 422,
+      body: {
+        code: 'idempotency_key_reused',
+        details: [{ path: '/body/jobs/1/idempotency_key' }, { path: '/body/jobs/2/idempotency_key' }],
+      },
+    })
+    expect(await stored()).toEqual(before)
+  })
+
+  test.each(['', 'a b', 'ü', 'k'.repeat(256)])('%j is none', async (key) => {
+    const answer = await batch(JOB, { ...JOB, idempotency_key: key })
+    expect(answer).toMatchObject({
+      status: 400,
+      body: { details: [{ path: '/body/jobs/1/idempotency_key' }] },
+    })
+  })
+
+  test.each(['batch-17', 'k'.repeat(255)])('the header %s stands for the items without one', async (key) => {
+    const header = { 'idempotency-key': key }
+    const jobs = [JOB, one, ...Array.from({ length: 99 }, () => JOB)]
+    const first = await batchWith(header, ...jobs)
+    expect(first.status).toBe(202)
+    const again = await Promise.all([1, 2].map(() => batchWith(header, ...jobs)))
+    for (const answer of again) {
+      expect(answer.headers['idempotent-replayed']).toBe('true')
+      expect(ids(answer)).toEqual(ids(first))
+    }
+    expect(await stored()).toMatchObject({ jobs: 101, keys: 101 })
+    // Another batch with the same key, and be it only shorter.
+    const other = await batchWith(header, ...jobs.slice(0, 3))
+    expect(other).toMatchObject({ status: 422, body: { code: 'idempotency_key_reused' } })
+    expect(other.body.details.map(({ path }) => path)).toEqual(['/headers/idempotency-key'])
+    expect(await stored()).toMatchObject({ jobs: 101, keys: 101 })
+  })
+
+  test('a header that is no key is refused', async () => {
+    expect(await batchWith({ 'idempotency-key': 'a b' }, JOB)).toMatchObject({
+      status: 400,
+      body: { code: 'idempotency_key_invalid' },
+    })
+  })
+
+  test('give the first jobs also when their connector has gone since, and only those', async () => {
+    const passing = { ...JOB, connector: 'passing' }
+    const first = await batch({ ...passing, idempotency_key: 'p' }, one)
+    await hub.configure(DOCUMENT({}))
+    const [again, other] = [
+      await batch(JOB, { ...passing, idempotency_key: 'p' }, one),
+      await batch({ ...passing, idempotency_key: 'q' }, { ...passing, idempotency_key: 'p' }),
+    ]
+    await hub.configure(DOCUMENT())
+    expect(replays(again)).toEqual([false, true, true])
+    expect(ids(again).slice(1)).toEqual(ids(first))
+    expect(other.body.details.map(({ path }) => path)).toEqual(['/body/jobs/0/connector'])
   })
 })

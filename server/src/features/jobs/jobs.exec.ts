@@ -3,11 +3,13 @@ import { Type } from 'typebox'
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { fingerprintOf, idempotencyKeyOf } from '../../platform/http/idempotency-key.ts'
 import { faultsOfItems } from '../../platform/http/validation.ts'
+import type { NewJob } from '../../queue/job.ts'
 import { addJobReadRoutes } from './job-routes.ts'
 import {
   AGAIN,
   BatchAccepted,
   BatchBody,
+  BatchHeaders,
   CancelBody,
   CancelResult,
   JobAccepted,
@@ -15,7 +17,8 @@ import {
   JobParams,
   NewJobBody,
 } from './jobs.schema.ts'
-import { cancel, type JobDeps, submitBatch, submitJob } from './jobs.ts'
+import { cancel, type JobDeps, submitJob } from './jobs.ts'
+import { submitBatch } from './submit-batch.ts'
 
 const write = { access: { scope: 'orchestrator.jobs.write' } } as const
 const tags = ['jobs']
@@ -36,9 +39,7 @@ export function jobsExec(app: HttpServer, deps: JobDeps): void {
       },
     },
     async (request, reply) => {
-      const key = idempotencyKeyOf(request)
-      const dedupe = key === undefined ? undefined : { key, requestHash: fingerprintOf(request) }
-      const { id, queuedAt, replayed } = await submitJob(deps, request, request.body, dedupe)
+      const { id, queuedAt, replayed } = await submitJob(deps, request, request.body, dedupeOf(request))
       if (replayed) reply.header('idempotent-replayed', 'true')
       return reply
         .code(202)
@@ -63,18 +64,22 @@ export function jobsExec(app: HttpServer, deps: JobDeps): void {
         operationId: 'createJobs',
         tags,
         summary: 'Submit up to 1,000 jobs in one transaction: all are stored or none',
+        headers: BatchHeaders,
         body: BatchBody,
         response: { 202: BatchAccepted },
       },
     },
     async (request, reply) => {
       const malformed = malformedItems(request.validationError)
-      const jobs = await submitBatch(deps, request, request.body.jobs, malformed)
+      const batch = { items: request.body.jobs, dedupe: dedupeOf(request), malformed }
+      const jobs = await submitBatch(deps, request, batch)
+      if (jobs.every(({ replayed }) => replayed)) reply.header('idempotent-replayed', 'true')
       return reply.code(202).send({
-        jobs: jobs.map(({ id, queuedAt }) => ({
+        jobs: jobs.map(({ id, queuedAt, replayed }) => ({
           job_id: id,
           status: 'queued' as const,
           queued_at: queuedAt.toISOString(),
+          replayed,
         })),
         request_id: request.call.requestId,
         trace_id: request.call.traceId,
@@ -101,6 +106,12 @@ export function jobsExec(app: HttpServer, deps: JobDeps): void {
   )
 
   addJobReadRoutes(app, deps.db, 'orchestrator.jobs.read')
+}
+
+/** What the Idempotency-Key of a request stands for. */
+function dedupeOf(request: FastifyRequest): NewJob['dedupe'] {
+  const key = idempotencyKeyOf(request)
+  return key === undefined ? undefined : { key, requestHash: fingerprintOf(request) }
 }
 
 /** Faults of the items of a batch; throws for a body that has no such items, and for faults of other parts. */

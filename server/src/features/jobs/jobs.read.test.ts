@@ -1,13 +1,14 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type CallingHub, callingHub } from '../../../testing/calling-hub.ts'
 import type { CallServer } from '../../../testing/checked-answers.ts'
+import { setLaneCap, setTenantCap } from '../../../testing/queue-caps.ts'
 import { claimLane, clearQueue, registerNode } from '../../../testing/queue-fixture.ts'
 import { systemClock } from '../../platform/clock.ts'
 import { createDb } from '../../platform/db/db.ts'
 import { newId } from '../../platform/ids.ts'
 import { createEnqueuer } from '../../queue/enqueuer.ts'
 import type { ClaimedJob, Outcome } from '../../queue/job.ts'
-import { blockLane, setLaneCap, setTenantCap } from '../../queue/lane-policy.ts'
+import { blockLane } from '../../queue/lane-policy.ts'
 import {
   pauseLane,
   pauseQueue,

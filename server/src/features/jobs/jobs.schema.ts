@@ -56,11 +56,28 @@ export const NewJobBody = Type.Object(
 )
 export type NewJobBody = Static<typeof NewJobBody>
 
+export const BatchItem = Type.Object(
+  {
+    ...NewJobBody.properties,
+    idempotency_key: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 255,
+        pattern: '^[!-~]*$',
+        description:
+          'The same key with the same job again, within 30 days, gives the first job instead of a second one; with another job the whole batch is refused. Visible ASCII characters.',
+      }),
+    ),
+  },
+  { additionalProperties: false },
+)
+export type BatchItem = Static<typeof BatchItem>
+
 export const MAX_BATCH = 1_000
 
 export const BatchBody = Type.Object(
   {
-    jobs: Type.Array(NewJobBody, {
+    jobs: Type.Array(BatchItem, {
       minItems: 1,
       maxItems: MAX_BATCH,
       description: 'All are stored or none is.',
@@ -69,14 +86,17 @@ export const BatchBody = Type.Object(
   { additionalProperties: false },
 )
 
-export const JobHeaders = Type.Object({
-  'idempotency-key': Type.Optional(
-    Type.String({
-      description:
-        'The same key again gives the first job instead of a second one. 1 to 255 visible ASCII characters.',
-    }),
-  ),
-})
+const IdempotencyKey = (description: string) =>
+  Type.Object({
+    'idempotency-key': Type.Optional(
+      Type.String({ description: `${description} 1 to 255 visible ASCII characters.` }),
+    ),
+  })
+
+export const JobHeaders = IdempotencyKey('The same key again gives the first job instead of a second one.')
+export const BatchHeaders = IdempotencyKey(
+  'The same batch with the same key again gives the first jobs instead of new ones. It stands for the items that have no `idempotency_key` of their own.',
+)
 
 const accepted = {
   job_id: Type.String({ format: 'uuid', description: 'Id of the job.' }),
@@ -90,7 +110,13 @@ const ids = {
 
 export const JobAccepted = Type.Object({ ...accepted, ...ids })
 export const BatchAccepted = Type.Object({
-  jobs: Type.Array(Type.Object(accepted), { description: 'In the order of the request.' }),
+  jobs: Type.Array(
+    Type.Object({
+      ...accepted,
+      replayed: Type.Boolean({ description: 'True: the key was used before, and this is the first job.' }),
+    }),
+    { description: 'In the order of the request.' },
+  ),
   ...ids,
 })
 

@@ -9,18 +9,16 @@
 import type { Principal } from '../../platform/auth/principal.ts'
 import type { Clock } from '../../platform/clock.ts'
 import type { Db } from '../../platform/db/db.ts'
-import { Problem, type ProblemDetail } from '../../problems.ts'
 import { cancelJob, completionOf } from '../../queue/cancel.ts'
-import { enqueueJobs } from '../../queue/enqueue.ts'
 import type { Enqueuer } from '../../queue/enqueuer.ts'
 import type { EnqueuedJob, FollowUps, NewJob } from '../../queue/job.ts'
-import { jobOfKey } from '../../queue/job-of-key.ts'
+import { jobsOfKeys } from '../../queue/job-of-key.ts'
 import type { WakeUp } from '../../queue/wake-up.ts'
 import { type Change, recordAudit } from '../audit/audit.ts'
 import type { ActiveConfigs } from '../configs/configs.ts'
 import { createFollowUps } from './follow-ups.ts'
 import type { NewJobBody } from './jobs.schema.ts'
-import { type Caller, newJob } from './new-job.ts'
+import { type Caller, connectorsOf, newJob } from './new-job.ts'
 
 export { createFollowUps }
 
@@ -43,68 +41,18 @@ export async function submitJob(
   dedupe?: NewJob['dedupe'],
 ): Promise<EnqueuedJob> {
   const { tenantId } = caller.principal
-  const config = await deps.activeConfigs.get(tenantId, namesIn([body]))
+  const config = await deps.activeConfigs.get(tenantId, connectorsOf([body]))
   let job: NewJob
   try {
     job = newJob(config, deps.clock, caller, body, '/body')
   } catch (error) {
     // What was accepted once stays accepted, whatever the config and the clock say now.
-    const first = dedupe && (await jobOfKey(deps.db, tenantId, dedupe))
+    const first = dedupe && (await jobsOfKeys(deps.db, tenantId, [dedupe])).get(dedupe.key)
     if (first) return first
     throw error
   }
   return deps.enqueuer.enqueue(dedupe ? { ...job, dedupe } : job)
 }
-
-/** Faults per item: who has more in one job mends some and asks again. */
-const MAX_FAULTS_OF_ITEM = 10
-
-/**
- * Accepts all jobs or none, in one transaction, all of them by one config. `malformed` has the faults of the items
- * that are no jobs at all, by their index. Errors: `validation_error` that names every item at fault, and of each
- * item every fault; `database_unavailable`.
- */
-export async function submitBatch(
-  deps: JobDeps,
-  caller: Caller,
-  bodies: readonly NewJobBody[],
-  malformed: ReadonlyMap<number, readonly ProblemDetail[]> = new Map(),
-): Promise<EnqueuedJob[]> {
-  const formed = bodies.filter((_, at) => !malformed.has(at))
-  const config = await deps.activeConfigs.get(caller.principal.tenantId, namesIn(formed))
-  const details: ProblemDetail[] = []
-  const jobs: NewJob[] = []
-  let atFault = 0
-  for (const [at, body] of bodies.entries()) {
-    const faults =
-      malformed.get(at) ?? faultsOf(() => jobs.push(newJob(config, deps.clock, caller, body, pathOf(at))), at)
-    if (faults.length > 0) atFault += 1
-    details.push(...faults.slice(0, MAX_FAULTS_OF_ITEM))
-  }
-  if (atFault > 0) {
-    const message = `${atFault} of ${bodies.length} jobs are at fault; nothing was stored.`
-    throw new Problem('validation_error', message, { details })
-  }
-  const enqueued = await enqueueJobs(deps.db, jobs)
-  deps.wakeUp.hint(jobs)
-  return enqueued
-}
-
-const pathOf = (at: number): string => `/body/jobs/${at}`
-
-function faultsOf(check: () => unknown, at: number): readonly ProblemDetail[] {
-  try {
-    check()
-    return []
-  } catch (error) {
-    if (!(error instanceof Problem) || error.status >= 500) throw error
-    return error.extra.details ?? [{ path: pathOf(at), message: error.message }]
-  }
-}
-
-/** The connectors that the jobs need. */
-const namesIn = (bodies: readonly NewJobBody[]): string[] =>
-  bodies.flatMap(({ connector, callback }) => (callback ? [connector, callback.connector] : [connector]))
 
 export type CancelDeps = Pick<JobDeps, 'db' | 'clock' | 'activeConfigs' | 'wakeUp'>
 

@@ -17,6 +17,10 @@ export interface Caller {
   readonly call: CallContext
 }
 
+/** The names of the connectors that the jobs need. */
+export const connectorsOf = (bodies: readonly NewJobBody[]): string[] =>
+  bodies.flatMap(({ connector, callback }) => (callback ? [connector, callback.connector] : [connector]))
+
 /**
  * The job that a body asks for, by the active config. Throws one Problem with every fault in its details; its code
  * is that of the first: `connector_not_found`, `operation_not_found`, `input_invalid`, `validation_error`.
