@@ -13,7 +13,8 @@ export async function expire(
   db: Db,
   options: { readonly followUps?: FollowUps | undefined; readonly log: Log },
 ): Promise<{ readonly expired: number; readonly lanes: readonly LaneKey[] }> {
-  const { rows, lanes } = await endInBatches(db, {
+  let expired = 0
+  const lanes = await endInBatches(db, {
     ...options,
     end: async (tx, limit) => {
       const keys = await lockExpired(tx, { limit })
@@ -24,8 +25,11 @@ export async function expire(
       return keys.map((key) => ended.get(key.job_id))
     },
     endedOf: (row) => (row ? endedOf(row) : []),
+    committed: (rows) => {
+      expired += rows.filter((row) => row !== undefined).length
+    },
   })
-  return { expired: rows.filter((row) => row !== undefined).length, lanes }
+  return { expired, lanes }
 }
 
 function endedOf(row: ExpiredRow): EndedJob[] {

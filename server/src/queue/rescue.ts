@@ -31,13 +31,16 @@ export async function rescue(
   db: Db,
   options: { readonly limits: RescueLimits; readonly followUps?: FollowUps | undefined; readonly log: Log },
 ): Promise<Rescued> {
-  const { rows, lanes } = await endInBatches(db, {
+  const fates = { retry: 0, dead: 0, cancelled: 0 }
+  const lanes = await endInBatches(db, {
     ...options,
     end: (tx, limit) => rescueLost(tx, { ...options.limits, limit }),
     endedOf,
+    committed: (rows) => {
+      for (const { fate } of rows) fates[fate] += 1
+    },
   })
-  const count = (fate: RescuedRow['fate']) => rows.filter((row) => row.fate === fate).length
-  return { retried: count('retry'), dead: count('dead'), cancelled: count('cancelled'), lanes }
+  return { retried: fates.retry, dead: fates.dead, cancelled: fates.cancelled, lanes }
 }
 
 function endedOf(row: RescuedRow): EndedJob[] {
