@@ -11,7 +11,7 @@ import type { Handler } from '../../server/src/queue/attempts.ts'
 import { enqueueJobs } from '../../server/src/queue/enqueue.ts'
 import { createEnqueuer } from '../../server/src/queue/enqueuer.ts'
 import type { NewJob } from '../../server/src/queue/job.ts'
-import { setLaneCap, setTenantShare } from '../../server/src/queue/lane-policy.ts'
+import { setLaneCaps, setTenantShare } from '../../server/src/queue/lane-policy.ts'
 import { createRunner, QUEUE_SESSION, type Runner } from '../../server/src/queue/queue.ts'
 import { createWakeUp, type WakeUp } from '../../server/src/queue/wake-up.ts'
 import type { Engine, Item, Side, WorkerSettings } from './side.ts'
@@ -126,7 +126,7 @@ async function open({ databaseUrl }: { readonly databaseUrl: string }): Promise<
   const tenants = Array.from({ length: TENANTS }, () => newId())
   for (const tenantId of tenants) {
     await setTenantShare(db, { tenantId, maxRunning: CAP, weight: 1 })
-    await setLaneCap(db, { tenantId, lane: 1, maxRunning: CAP })
+    await setLaneCaps(db, { tenantId, caps: [{ lane: 1, max_running: CAP }] })
   }
   const jobOf = (item: Item) => queue.jobOf(item, tenants[item.n % TENANTS] ?? '')
 

@@ -79,7 +79,7 @@ export const fullPolicy = {
   retry: { max_attempts: 2, base_ms: 10, factor: 2, cap_ms: 100 },
   job_retry: { max_attempts: 3, base_ms: 1_000, factor: 2, cap_ms: 10_000 },
   job_wait: { upstream_ms: 3_600_000 },
-  concurrency: { max_running: 10, workspace_max_running: null },
+  concurrency: { max_running: 10, workspace_max_running: null, workspace_weight: null },
 }
 
 /** The other way to say when a job is tried again; it excludes the fields of the first. */

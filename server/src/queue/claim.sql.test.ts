@@ -1,5 +1,6 @@
 import { Client } from 'pg'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
+import { setLaneCap, setTenantCap } from '../../testing/queue-caps.ts'
 import {
   claimLane,
   eventsOf,
@@ -18,7 +19,7 @@ import { cancelJob } from './cancel.ts'
 import { claimJobs, createDiscovery } from './claim.ts'
 import { enqueueJobs } from './enqueue.ts'
 import { type NewJob, type Priority, QUEUES } from './job.ts'
-import { blockLane, setLaneCap, setTenantShare } from './lane-policy.ts'
+import { blockLane } from './lane-policy.ts'
 import { pauseLane, pauseQueue, pauseTenant, resumeLane, resumeQueue, resumeTenant } from './pause.ts'
 import { QUEUE_SESSION } from './queue.ts'
 import { settleJobs } from './settle.ts'
@@ -214,7 +215,7 @@ describe('claimJobs', () => {
   test('8 claimers at once: every job once, caps never exceeded', async () => {
     const tenantId = newId()
     const caps = { tenant: 7, lane: 5 }
-    await setTenantShare(fixture.db, { tenantId, maxRunning: caps.tenant, weight: 1 })
+    await setTenantCap(fixture.db, { tenantId, maxRunning: caps.tenant })
     await setLaneCap(fixture.db, { tenantId, lane: 1, maxRunning: caps.lane })
     const jobs = [...(await enqueue(150, { tenantId })), ...(await enqueue(100, { tenantId, lane: 2 }))]
     const lanes = [1, 2].map((lane) => ({ queue: 'default' as const, tenantId, lane }))

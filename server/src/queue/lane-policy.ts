@@ -5,14 +5,6 @@ interface LaneRef {
   readonly lane: number
 }
 
-/** Sets the cap of a lane: jobs running at once, over all nodes and queues; null = no cap. */
-export const setLaneCap = run<LaneRef & { readonly maxRunning: number | null }>(
-  'queue.set_lane_cap',
-  `insert into lane_policy (tenant_id, lane, max_running) values ($1, $2, $3)
-   on conflict (tenant_id, lane) do update set max_running = excluded.max_running`,
-  ({ tenantId, lane, maxRunning }) => [tenantId, lane, maxRunning],
-)
-
 /** Who met the block, for the event that tells it. */
 export interface BlockedBy {
   readonly connector: string
@@ -62,19 +54,7 @@ export const blockLane = run<
   ],
 )
 
-/** Sets what a workspace may use: jobs running at once (null = no cap) and its share of the turns (1–100). */
-export const setTenantShare = run<{
-  readonly tenantId: string
-  readonly maxRunning: number | null
-  readonly weight: number
-}>(
-  'queue.set_tenant_share',
-  `insert into tenant_policy (tenant_id, max_running, weight) values ($1, $2, $3)
-   on conflict (tenant_id) do update set max_running = excluded.max_running, weight = excluded.weight`,
-  ({ tenantId, maxRunning, weight }) => [tenantId, maxRunning, weight],
-)
-
-/** Sets the caps of lanes at once; null takes a cap away. What pauses or blocks a lane stays. */
+/** Sets the caps of lanes: jobs running at once, over all nodes and queues; null takes a cap away. What pauses or blocks a lane stays. */
 export const setLaneCaps = run<{
   readonly tenantId: string
   readonly caps: readonly { readonly lane: number; readonly max_running: number | null }[]
@@ -91,13 +71,20 @@ export const setLaneCaps = run<{
   ({ tenantId, caps }) => [tenantId, JSON.stringify(caps)],
 )
 
-/** Sets the cap of a workspace, null takes it away; its share of the turns stays. */
-export const setTenantCap = run<{ readonly tenantId: string; readonly maxRunning: number | null }>(
-  'queue.set_tenant_cap',
-  `insert into tenant_policy as p (tenant_id, max_running)
-   select $1::uuid, $2::int
-   where $2::int is not null or exists (select from tenant_policy where tenant_id = $1::uuid)
-   on conflict (tenant_id) do update set max_running = excluded.max_running
-     where p.max_running is distinct from excluded.max_running`,
-  ({ tenantId, maxRunning }) => [tenantId, maxRunning],
+/**
+ * Sets what a workspace may use: jobs running at once (null = no cap) and its share of the turns (1–100). A pause
+ * of it stays.
+ */
+export const setTenantShare = run<{
+  readonly tenantId: string
+  readonly maxRunning: number | null
+  readonly weight: number
+}>(
+  'queue.set_tenant_share',
+  `insert into tenant_policy as p (tenant_id, max_running, weight)
+   select $1::uuid, $2::int, $3::int
+   where $2::int is not null or $3::int <> 1 or exists (select from tenant_policy where tenant_id = $1::uuid)
+   on conflict (tenant_id) do update set max_running = excluded.max_running, weight = excluded.weight
+     where (p.max_running, p.weight) is distinct from (excluded.max_running, excluded.weight)`,
+  ({ tenantId, maxRunning, weight }) => [tenantId, maxRunning, weight],
 )

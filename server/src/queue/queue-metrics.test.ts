@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { setLaneCap, setTenantCap } from '../../testing/queue-caps.ts'
 import {
   type QueueFixture,
   queueFixture,
@@ -11,7 +12,7 @@ import { newId } from '../platform/ids.ts'
 import { createMetrics } from '../platform/metrics.ts'
 import { enqueueJobs } from './enqueue.ts'
 import type { NewJob, Outcome } from './job.ts'
-import { blockLane, setLaneCap, setTenantShare } from './lane-policy.ts'
+import { blockLane } from './lane-policy.ts'
 import { OBSTACLES } from './obstacles.ts'
 import { pauseLane, pauseQueue, pauseTenant } from './pause.ts'
 import { createRunner, type Runner } from './queue.ts'
@@ -132,7 +133,7 @@ test('what claims skip, by reason', async () => {
   await blockLane(fixture.db, { tenantId: asked, lane: 1, forMs: 3_600_000, why: 'HTTP 429', by })
   await pauseTenant(fixture.db, { tenantId: whole, ...paused })
   await setLaneCap(fixture.db, { tenantId: capped, lane: 1, maxRunning: 1 })
-  await setTenantShare(fixture.db, { tenantId: full, maxRunning: 2, weight: 1 })
+  await setTenantCap(fixture.db, { tenantId: full, maxRunning: 2 })
   await becomes('lanes_blocked{reason="connector_cap"}', (lanes) => lanes === 0)
   for (const tenantId of [capped, full, full]) await enqueue({ tenantId, operation: 'hang' })
   for (const reason of OBSTACLES)

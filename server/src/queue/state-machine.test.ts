@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { setLaneCap, setTenantCap } from '../../testing/queue-caps.ts'
 import {
   claimLane,
   makeDue,
@@ -16,7 +17,7 @@ import { purgeLetters, replayLetters, restoreLetters } from './dead-letters.ts'
 import { enqueueJobs } from './enqueue.ts'
 import { expire } from './expire.ts'
 import { type ClaimedJob, DEFAULT_PRIORITY, type NewJob, type Priority, upstreamKeyOf } from './job.ts'
-import { blockLane, setLaneCap, setTenantCap } from './lane-policy.ts'
+import { blockLane } from './lane-policy.ts'
 import { returnUnknown } from './node.sql.ts'
 import { pauseLane, pauseQueue, pauseTenant, resumeLane, resumeQueue, resumeTenant } from './pause.ts'
 import { createPromoter } from './promote.ts'

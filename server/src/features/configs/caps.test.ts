@@ -4,7 +4,7 @@ import { claimLane, clearQueue, registerNode, sampleJob } from '../../../testing
 import { CHANGE } from '../../../testing/tenant-access.ts'
 import { enqueueJobs } from '../../queue/enqueue.ts'
 import { pauseLane, pauseTenant } from '../../queue/pause.ts'
-import { activateConfig } from './configs.ts'
+import { activateConfig, type ConfigDocument } from './configs.ts'
 
 let hub: CallingHub
 beforeAll(async () => {
@@ -22,7 +22,7 @@ const connectors = { api: http('narrow'), mail: http() }
 const uncapped = { policies: { narrow: {} }, connectors }
 const capped = {
   policies: {
-    default: { concurrency: { max_running: 5, workspace_max_running: 6 } },
+    default: { concurrency: { max_running: 5, workspace_max_running: 6, workspace_weight: 7 } },
     narrow: { concurrency: { max_running: 2 } },
   },
   connectors,
@@ -61,7 +61,7 @@ test('caps of policies hold in the queue as long as their config is active', asy
     [1, 2],
     [2, 5],
   ])
-  expect(await workspaceCap()).toMatchObject({ max_running: 6 })
+  expect(await workspaceCap()).toEqual({ max_running: 6, weight: 7 })
   expect([await claimable(1), await claimable(2)]).toEqual([2, 5])
 
   const policies = { ...uncapped.policies, default: { concurrency: { workspace_max_running: 3 } } }
@@ -71,6 +71,7 @@ test('caps of policies hold in the queue as long as their config is active', asy
     [2, null],
   ])
   expect(await claimable(1)).toBe(3)
+  expect(await workspaceCap()).toEqual({ max_running: 3, weight: 1 })
 
   await activateConfig(hub.configDeps, { tenantId: hub.tenantId }, version, CHANGE)
   expect(await claimable(1)).toBe(2)
@@ -80,23 +81,37 @@ test('caps of policies hold in the queue as long as their config is active', asy
   ])
 })
 
-test('a change of caps leaves pauses and shares alone; a connector that goes takes its cap along', async () => {
+test('a change of caps leaves pauses alone; a connector that goes takes its cap along', async () => {
   const by = { tenantId: hub.tenantId, actor: 'op', why: 'a test' }
   await pauseLane(hub.database.db, { ...by, lane: 1 })
   await pauseTenant(hub.database.db, by)
-  await hub.query('update tenant_policy set weight = 7 where tenant_id = $1', [hub.tenantId])
   await hub.configure({ ...capped, connectors: { api: http() } })
   expect((await caps()).filter(([, cap]) => cap !== null)).toEqual([[1, 5]])
   expect(await hub.query('select paused_why from lane_policy where paused_at is not null')).toHaveLength(1)
-  expect(
-    await hub.query('select from tenant_policy where paused_at is not null and weight = 7'),
-  ).toHaveLength(1)
+  expect(await hub.query('select from tenant_policy where paused_at is not null')).toHaveLength(1)
 })
 
-test('a cap of the workspace stands in the default policy only', async () => {
-  const policies = { narrow: { concurrency: { workspace_max_running: 3 } } }
+test('a share alone is given to the queue, too, and goes with its config', async () => {
+  await hub.query('truncate tenant_policy')
+  const weighing = { ...uncapped.policies, default: { concurrency: { workspace_weight: 100 } } }
+  await hub.configure({ policies: weighing, connectors })
+  expect(await workspaceCap()).toEqual({ max_running: null, weight: 100 })
+  await hub.configure(uncapped)
+  expect(await workspaceCap()).toEqual({ max_running: null, weight: 1 })
+})
+
+test.each([
+  ['workspace_max_running', 3],
+  ['workspace_weight', 3],
+])('%s stands in the default policy only', async (field, value) => {
+  const policies = { narrow: { concurrency: { [field]: value } } }
   await expect(hub.configure({ policies, connectors })).rejects.toMatchObject({
     code: 'config_invalid',
-    extra: { details: [{ path: '/policies/narrow/concurrency/workspace_max_running' }] },
+    extra: { details: [{ path: `/policies/narrow/concurrency/${field}` }] },
   })
+})
+
+test.each([0, 101, 1.5, '3'])('a share of %s is refused', async (workspace_weight) => {
+  const policies = { default: { concurrency: { workspace_weight } } } as ConfigDocument['policies']
+  await expect(hub.configure({ policies, connectors })).rejects.toMatchObject({ code: 'config_invalid' })
 })

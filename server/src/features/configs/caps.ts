@@ -1,11 +1,11 @@
 import type { Tx } from '../../platform/db/statement.ts'
-import { setLaneCaps, setTenantCap } from '../../queue/lane-policy.ts'
+import { setLaneCaps, setTenantShare } from '../../queue/lane-policy.ts'
 import { effectivePolicy } from '../policies/policies.ts'
 import { type ConfigDocument, DEFAULT_POLICY } from './document.ts'
 import { connectorLanes } from './lanes.ts'
 
 /**
- * Gives the caps of a config to the queue, in the transaction that activates it: a claim needs them as rows. A
+ * Gives the caps and the share of a config to the queue, in the transaction that activates it: a claim needs them as rows. A
  * connector that is not in the config any more has no cap.
  */
 export async function applyCaps(tx: Tx, tenantId: string, document: ConfigDocument): Promise<void> {
@@ -22,5 +22,8 @@ export async function applyCaps(tx: Tx, tenantId: string, document: ConfigDocume
     tenantId,
     caps: [...lanes].map(([name, lane]) => ({ lane, max_running: capOf(name) })),
   })
-  await setTenantCap(tx, { tenantId, maxRunning: workspace?.concurrency?.workspace_max_running ?? null })
+  const { workspace_max_running, workspace_weight } = effectivePolicy({
+    ...(workspace && { workspace }),
+  }).policy.concurrency
+  await setTenantShare(tx, { tenantId, maxRunning: workspace_max_running, weight: workspace_weight })
 }

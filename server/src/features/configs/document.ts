@@ -52,6 +52,8 @@ export interface Delivery {
   readonly by: string
 }
 
+const OF_THE_WORKSPACE = { workspace_max_running: 'cap', workspace_weight: 'share' } as const
+
 /**
  * Every fault of a document that fits its schema: what a policy contradicts in itself or in what it inherits,
  * what a connector's kind refuses, names that nothing has, connectors that are needed. Paths are JSON pointers
@@ -65,11 +67,15 @@ export function checkDocument(document: ConfigDocument, surroundings: Surroundin
     ),
   )
   for (const [name, { concurrency }] of Object.entries(document.policies))
-    if (name !== DEFAULT_POLICY && typeof concurrency?.workspace_max_running === 'number')
-      policyFaults.push({
-        path: `/policies/${name}/concurrency/workspace_max_running`,
-        message: `can only stand in the policy ${DEFAULT_POLICY}: it is the cap of the workspace`,
-      })
+    for (const [field, what] of Object.entries(OF_THE_WORKSPACE))
+      if (
+        name !== DEFAULT_POLICY &&
+        typeof concurrency?.[field as keyof typeof OF_THE_WORKSPACE] === 'number'
+      )
+        policyFaults.push({
+          path: `/policies/${name}/concurrency/${field}`,
+          message: `can only stand in the policy ${DEFAULT_POLICY}: it is the ${what} of the workspace`,
+        })
   if (Object.hasOwn(document.policies, RESERVED_POLICY))
     policyFaults.push({ path: `/policies/${RESERVED_POLICY}`, message: 'is a reserved name' })
   const connectorFaults = Object.entries(document.connectors).flatMap(([name, connector]) => {

@@ -80,10 +80,18 @@ export const Concurrency = Type.Object(
     workspace_max_running: cap(
       'Jobs of the whole workspace that run at once, over all workers; only in the policy `default`.',
     ),
+    workspace_weight: Type.Optional(
+      Type.Union([Type.Integer({ minimum: 1, maximum: 100 }), Type.Null()], {
+        description:
+          'The share of the whole workspace when several have jobs that wait: with 3 it gets three places where one ' +
+          'with 1 gets one. It limits nothing while places are free. null = 1; only in the policy `default`.',
+      }),
+    ),
   },
   {
     ...closed,
-    description: 'Caps on jobs, exact over all workers. A job that waits for a place spends no attempt.',
+    description:
+      'Caps on jobs, exact over all workers, and the share of the places. A job that waits for a place spends no attempt.',
   },
 )
 

@@ -16,7 +16,7 @@ describe('the policy in force', () => {
     const { policy, sources } = effectivePolicy({})
     expect(policy).toEqual(SYSTEM_POLICY)
     expect(checkPolicy(policy)).toEqual([])
-    expect(Object.keys(sources)).toHaveLength(14)
+    expect(Object.keys(sources)).toHaveLength(15)
     expect(new Set(Object.values(sources))).toEqual(new Set(['system']))
   })
 
@@ -51,12 +51,17 @@ describe('the policy in force', () => {
   })
 
   test('a connector’s policy caps its own jobs, never those of the workspace', () => {
-    const workspace = { concurrency: { max_running: 5, workspace_max_running: 20 } }
+    const workspace = { concurrency: { max_running: 5, workspace_max_running: 20, workspace_weight: 3 } }
     const capped = effectivePolicy({ workspace, connector: { concurrency: { max_running: null } } })
-    expect(capped.policy.concurrency).toEqual({ max_running: null, workspace_max_running: 20 })
+    expect(capped.policy.concurrency).toEqual({
+      max_running: null,
+      workspace_max_running: 20,
+      workspace_weight: 3,
+    })
     expect(capped.sources).toMatchObject({
       'concurrency.max_running': 'connector',
       'concurrency.workspace_max_running': 'workspace',
+      'concurrency.workspace_weight': 'workspace',
     })
   })
 

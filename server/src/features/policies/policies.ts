@@ -27,10 +27,11 @@ export interface Policy {
   readonly retry: ExponentialRetry
   readonly job_retry: { readonly schedule_ms: readonly number[] } | ExponentialRetry
   readonly job_wait: { readonly upstream_ms: number }
-  /** Jobs that run at once, of the connector and of its workspace; null = no cap. */
+  /** Jobs that run at once, of the connector and of its workspace (null = no cap), and the workspace's share. */
   readonly concurrency: {
     readonly max_running: number | null
     readonly workspace_max_running: number | null
+    readonly workspace_weight: number
   }
 }
 
@@ -54,7 +55,7 @@ export const SYSTEM_POLICY: Policy = {
   retry: { max_attempts: 4, base_ms: 250, factor: 2, cap_ms: 5_000 },
   job_retry: SYSTEM_JOB_RETRY,
   job_wait: { upstream_ms: 3 * 86_400_000 },
-  concurrency: { max_running: null, workspace_max_running: null },
+  concurrency: { max_running: null, workspace_max_running: null, workspace_weight: 1 },
 }
 
 /** The waits that Standard Webhooks recommends for deliveries: 10 attempts in about three days. */
@@ -96,13 +97,15 @@ export function effectivePolicy(levels: {
   const timeouts = section('timeouts', SYSTEM_POLICY.timeouts)
   const retry = section('retry', SYSTEM_POLICY.retry)
   const jobWait = section('job_wait', SYSTEM_POLICY.job_wait)
-  // The cap of the workspace is not inherited: it stands in the workspace's own policy or nowhere.
-  const workspaceCap = levels.workspace?.concurrency?.workspace_max_running
+  // What applies to the workspace is not inherited: it stands in the workspace's own policy or nowhere.
+  const { workspace_max_running, workspace_weight } = levels.workspace?.concurrency ?? {}
   const concurrency: Policy['concurrency'] = {
     ...section('concurrency', { max_running: SYSTEM_POLICY.concurrency.max_running }),
-    workspace_max_running: workspaceCap ?? SYSTEM_POLICY.concurrency.workspace_max_running,
+    workspace_max_running: workspace_max_running ?? SYSTEM_POLICY.concurrency.workspace_max_running,
+    workspace_weight: workspace_weight ?? SYSTEM_POLICY.concurrency.workspace_weight,
   }
-  sources['concurrency.workspace_max_running'] = workspaceCap === undefined ? 'system' : 'workspace'
+  for (const [name, value] of Object.entries({ workspace_max_running, workspace_weight }))
+    sources[`concurrency.${name}`] = value === undefined ? 'system' : 'workspace'
   const asked = levels.request?.timeout_ms
   if (asked !== undefined && asked > timeouts.total_ms) throw looserThanPolicy(asked, timeouts.total_ms)
   if (asked !== undefined && asked < timeouts.total_ms) sources['timeouts.total_ms'] = 'request'
