@@ -46,7 +46,10 @@ export async function ensurePartitions(db: Queryable, log: Log): Promise<void> {
 
 /** The work that one node does for all. */
 export interface Housekeeping {
-  /** Sampled depths each time, the rest each hour; nothing while another node leads. */
+  /**
+   * Sampled depths each time, the rest each hour; nothing while another node leads. Samples read whole tables and
+   * may fail on big ones, which keeps nothing else from its time.
+   */
   round(): Promise<void>
   /** Lets another node lead at once, and not after a minute without samples. */
   resign(): Promise<void>
@@ -66,6 +69,8 @@ export function createHousekeeping({
   const sample = async (): Promise<void> => {
     const depths = await measureDepth(db, undefined)
     const letters = await measureDead(db, undefined)
+    const { deferred } = await measureDeferred(db, undefined)
+    const blocked = await measureBlocked(db, undefined)
     for (const queue of Object.keys(QUEUES) as QueueName[]) {
       const inQueue = (row: { readonly queue: number }) => row.queue === QUEUES[queue]
       const depth = depths.find(inQueue)
@@ -73,31 +78,49 @@ export function createHousekeeping({
       metrics.oldest.set({ queue }, depth?.oldest_seconds ?? 0)
       metrics.dead.set({ queue }, letters.find(inQueue)?.dead ?? 0)
     }
-    metrics.deferred.set((await measureDeferred(db, undefined)).deferred)
-    const blocked = await measureBlocked(db, undefined)
+    metrics.deferred.set(deferred)
     for (const reason of OBSTACLES)
       metrics.blocked.set({ reason }, blocked.find((row) => row.reason === reason)?.blocked ?? 0)
   }
 
-  const hourly = async (): Promise<void> => {
-    await ensurePartitions(db, log)
+  const forget = (): void => {
+    for (const gauge of [metrics.ready, metrics.oldest, metrics.deferred, metrics.dead, metrics.blocked])
+      gauge.reset()
+  }
+
+  const removeOld = async (): Promise<void> => {
     await removeDeadNodes(db, undefined)
     while ((await removeExpiredKeys(db, { limit: KEYS_PER_STATEMENT })) === KEYS_PER_STATEMENT);
+  }
+
+  /** For what must not keep the rest from its time: false = it failed, and is tried when it is due again. */
+  const tried = async (what: string, work: () => Promise<unknown>): Promise<boolean> => {
+    try {
+      await work()
+      return true
+    } catch (err) {
+      log.warn({ err, what }, 'a part of the housekeeping failed')
+      return false
+    }
   }
 
   const round = async (): Promise<void> => {
     if ((await lead(db, { name: LEADER, owner, ttlMs: LEAD_MS })) === undefined) {
       // Old samples of a former leader would stay in its metrics for ever.
-      for (const gauge of [metrics.ready, metrics.oldest, metrics.deferred, metrics.dead, metrics.blocked])
-        gauge.reset()
+      forget()
       return
     }
-    await analyzeFreshPartitions(db, undefined)
-    await sample()
-    if (now() < hourlyAt) return
-    await hourly()
-    hourlyAt = now() + EVERY_MS
-    // After the date of the next round is set: should it fail, on a day too big to be read, it waits its hour.
+    const isHourly = now() >= hourlyAt
+    // Before all else: without a partition for its day no job can be stored.
+    if (isHourly) {
+      await ensurePartitions(db, log)
+      hourlyAt = now() + EVERY_MS
+    }
+    await tried('analyze', () => analyzeFreshPartitions(db, undefined))
+    // Better no numbers than old ones.
+    if (!(await tried('sample', sample))) forget()
+    if (!isHourly) return
+    await tried('remove old rows', removeOld)
     revived((await reconcile()).lanes)
   }
   return {

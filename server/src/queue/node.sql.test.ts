@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { capturedLog } from '../../testing/captured-log.ts'
 import { manualClock } from '../../testing/manual-clock.ts'
 import {
   claimLane,
@@ -12,6 +13,7 @@ import {
   silence,
   whereIs,
 } from '../../testing/queue-fixture.ts'
+import type { Db } from '../platform/db/db.ts'
 import { many, one, run } from '../platform/db/statement.ts'
 import { newId } from '../platform/ids.ts'
 import { createMetrics } from '../platform/metrics.ts'
@@ -312,6 +314,36 @@ describe('housekeeping', () => {
     await housekeeping.round()
     expect(await ready()).toBeUndefined()
   })
+
+  test('makes partitions, removes what is old and mends, also when nothing can be measured', async () => {
+    const unmeasurable: Db = {
+      ...fixture.db,
+      execute: (statement, values) =>
+        statement.name.startsWith('queue.depth')
+          ? Promise.reject(Object.assign(new Error('too slow'), { code: '57014' }))
+          : fixture.db.execute(statement, values),
+    }
+    await yieldLead(fixture.db, undefined)
+    const dead = await registerNode(fixture.db)
+    await silence(fixture.db, { nodeId: dead })
+    const [lost] = await enqueue()
+    await loseJob(fixture.db, { id: lost?.id ?? '' })
+    await dropLastPartition(fixture.db, undefined)
+    const { log, text } = capturedLog()
+    const revived: LaneKey[] = []
+    await createHousekeeping({
+      db: unmeasurable,
+      owner: newId(),
+      metrics: queueMetrics(createMetrics('unmeasurable', false)),
+      log,
+      now: () => 0,
+      revived: (lanes) => revived.push(...lanes),
+    }).round()
+    expect((await lastPartition(fixture.db, undefined)).there).toBe(true)
+    expect((await nodesOf(fixture.db, undefined)).map(({ node_id }) => node_id)).not.toContain(dead)
+    expect(revived).toMatchObject([{ tenantId: lost?.tenantId }])
+    expect(text()).toContain('a part of the housekeeping failed')
+  })
 })
 
 const hurry = run<undefined>(
@@ -345,6 +377,7 @@ const leaderIs = one<undefined, { readonly owner: string }>(
   `select owner from leader where name = 'queue_housekeeping'`,
   () => [],
 )
+const yieldLead = run<undefined>('test.yield_lead', 'delete from leader', () => [])
 const usurp = run<undefined>(
   'test.usurp',
   `update leader set owner = gen_random_uuid(), expires_at = now() + interval '1 hour'`,
