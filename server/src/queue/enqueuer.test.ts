@@ -98,4 +98,47 @@ describe('createEnqueuer', () => {
     await closed
     expect(await accepted).toMatchObject({ replayed: false })
   })
+
+  /** The real database, behind a door that opens when the test says so. */
+  function stuck() {
+    const { promise: opened, resolve: open } = Promise.withResolvers<void>()
+    const db: Queryable = {
+      execute: async (statement, values) => {
+        await opened
+        return fixture.db.execute(statement, values)
+      },
+    }
+    return { db, open }
+  }
+
+  test('behind a stuck database so many jobs wait and no more: the next are told to come again', async () => {
+    const { db, open } = stuck()
+    const { wakeUp } = recordedWakeUp()
+    const enqueuer = createEnqueuer(db, { wakeUp })
+    const tenantId = newId()
+    const jobs = Array.from({ length: 5_000 }, () => sampleJob({ tenantId }))
+    const accepted = jobs.map((job) => enqueuer.enqueue(job))
+    const late = sampleJob({ tenantId })
+    await expect(enqueuer.enqueue(late)).rejects.toMatchObject({
+      code: 'database_unavailable',
+      status: 503,
+      extra: { retryAfterSeconds: 2 },
+    })
+    open()
+    expect(await Promise.all(accepted)).toHaveLength(5_000)
+    // Its id would be taken if it had been stored.
+    expect(await enqueuer.enqueue(late)).toMatchObject({ id: late.id })
+  })
+
+  test('few large jobs are too many, too', async () => {
+    const { db, open } = stuck()
+    const { wakeUp } = recordedWakeUp()
+    const enqueuer = createEnqueuer(db, { wakeUp, maxWaitingBytes: 2_000 })
+    const job = () => sampleJob({ tenantId: newId() })
+    const accepted = [enqueuer.enqueue(job(), 1_500), enqueuer.enqueue(job(), 1_500)]
+    await expect(enqueuer.enqueue(job(), 1)).rejects.toMatchObject({ code: 'database_unavailable' })
+    open()
+    await Promise.all(accepted)
+    expect(await enqueuer.enqueue(job(), 1)).toMatchObject({ replayed: false })
+  })
 })

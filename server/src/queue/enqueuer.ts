@@ -8,9 +8,10 @@ import type { WakeUp } from './wake-up.ts'
 export interface Enqueuer {
   /**
    * Stores one job and answers after its commit. Concurrent calls share a statement, but not their failures.
-   * Errors: `idempotency_key_reused`, `database_unavailable`, `shutting_down`.
+   * `bytes` is the size of the request that it came in, for the limit on what may wait. Errors:
+   * `idempotency_key_reused`; `database_unavailable`, also when too much waits for the database; `shutting_down`.
    */
-  enqueue(job: NewJob): Promise<EnqueuedJob>
+  enqueue(job: NewJob, bytes?: number): Promise<EnqueuedJob>
   /** Refuses new jobs and resolves when every accepted one is answered. */
   close(): Promise<void>
 }
@@ -19,6 +20,10 @@ interface EnqueuerOptions {
   readonly wakeUp: WakeUp
   readonly maxRows?: number
   readonly maxInFlight?: number
+  /** Jobs that may wait, default 5,000. */
+  readonly maxWaiting?: number
+  /** Of the requests of the waiting jobs, default 64 MiB. */
+  readonly maxWaitingBytes?: number
 }
 
 /** More rows hardly lower the cost of each: a statement costs as much as four rows (measured). */
@@ -27,9 +32,16 @@ const ENOUGH_ROWS = 24
 /** Merges concurrent single enqueues: at most 100 rows and 3 statements in flight (research/performance.md §5c). */
 export function createEnqueuer(
   db: Queryable,
-  { wakeUp, maxRows = 100, maxInFlight = 3 }: EnqueuerOptions,
+  {
+    wakeUp,
+    maxRows = 100,
+    maxInFlight = 3,
+    maxWaiting = 5_000,
+    maxWaitingBytes = 64 * 1_024 * 1_024,
+  }: EnqueuerOptions,
 ): Enqueuer {
   let closed = false
+  let bytesHeld = 0
 
   const flush = async (jobs: readonly NewJob[]): Promise<PromiseSettledResult<EnqueuedJob>[]> => {
     const results = await storeApart(db, jobs)
@@ -39,9 +51,16 @@ export function createEnqueuer(
   const batcher = createBatcher({ maxRows, maxInFlight, enough: ENOUGH_ROWS, flush })
 
   return {
-    enqueue: async (job) => {
+    enqueue: async (job, bytes = 0) => {
       if (closed) throw new Problem('shutting_down', 'This process takes no more jobs.')
-      return batcher.add(job)
+      // Behind a stuck database callers would give up, and their jobs would be held, and stored when nobody waits.
+      if (batcher.size >= maxWaiting || bytesHeld >= maxWaitingBytes) throw tooManyWait()
+      bytesHeld += bytes
+      try {
+        return await batcher.add(job)
+      } finally {
+        bytesHeld -= bytes
+      }
     },
     close: () => {
       closed = true
@@ -49,6 +68,15 @@ export function createEnqueuer(
     },
   }
 }
+
+const tooManyWait = (): Problem =>
+  new Problem(
+    'database_unavailable',
+    'Too many jobs wait for the database of the hub; this one was not stored.',
+    {
+      retryAfterSeconds: 2,
+    },
+  )
 
 const isStored = (job: NewJob, result: PromiseSettledResult<EnqueuedJob> | undefined): boolean =>
   result?.status === 'fulfilled' && result.value.id === job.id

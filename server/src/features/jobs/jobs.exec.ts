@@ -39,7 +39,10 @@ export function jobsExec(app: HttpServer, deps: JobDeps): void {
       },
     },
     async (request, reply) => {
-      const { id, queuedAt, replayed } = await submitJob(deps, request, request.body, dedupeOf(request))
+      const { id, queuedAt, replayed } = await submitJob(deps, request, request.body, {
+        dedupe: dedupeOf(request),
+        bytes: request.rawBody.length,
+      })
       if (replayed) reply.header('idempotent-replayed', 'true')
       return reply
         .code(202)

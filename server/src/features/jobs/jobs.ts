@@ -31,14 +31,14 @@ export interface JobDeps {
 }
 
 /**
- * Accepts one job; resolves after the commit. Errors: `connector_not_found`, `operation_not_found`,
+ * Accepts one job; resolves after the commit. `bytes` is the size of the body. Errors: `connector_not_found`, `operation_not_found`,
  * `input_invalid`, `validation_error`, `idempotency_key_reused`, `database_unavailable`.
  */
 export async function submitJob(
   deps: JobDeps,
   caller: Caller,
   body: NewJobBody,
-  dedupe?: NewJob['dedupe'],
+  { dedupe, bytes }: { readonly dedupe: NewJob['dedupe']; readonly bytes: number },
 ): Promise<EnqueuedJob> {
   const { tenantId } = caller.principal
   const config = await deps.activeConfigs.get(tenantId, connectorsOf([body]))
@@ -51,7 +51,7 @@ export async function submitJob(
     if (first) return first
     throw error
   }
-  return deps.enqueuer.enqueue(dedupe ? { ...job, dedupe } : job)
+  return deps.enqueuer.enqueue(dedupe ? { ...job, dedupe } : job, bytes)
 }
 
 export type CancelDeps = Pick<JobDeps, 'db' | 'clock' | 'activeConfigs' | 'wakeUp'>
