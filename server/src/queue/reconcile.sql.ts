@@ -17,6 +17,13 @@ export const closedBefore = one<undefined, { readonly day: string }>(
   () => [],
 )
 
+/** For the rest of the transaction. */
+export const limitLook = one<{ readonly ms: number }, { readonly set: string }>(
+  'queue.limit_look',
+  `select set_config('statement_timeout', $1::text, true) as set`,
+  ({ ms }) => [String(ms)],
+)
+
 export interface DayRow {
   readonly unfinished: number
   readonly misplaced: readonly { readonly tenant_id: string; readonly id: string }[]

@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { capturedLog } from '../../testing/captured-log.ts'
 import {
   claimLane,
   clearQueue,
@@ -11,6 +12,7 @@ import {
   sampleJob,
   whereIs,
 } from '../../testing/queue-fixture.ts'
+import type { Db } from '../platform/db/db.ts'
 import { newId } from '../platform/ids.ts'
 import { cancelJob } from './cancel.ts'
 import { enqueueJobs } from './enqueue.ts'
@@ -133,6 +135,39 @@ test('a job of a day that was finished is still found in the end', async () => {
   let repaired = 0
   for (let round = 0; round < 24; round += 1) repaired += (await run()).repaired
   expect(repaired).toBe(1)
+})
+
+test('a day that cannot be read in time keeps no other day from its look', async () => {
+  const job = await enqueue()
+  await query('delete from job_ready where job_id = $1', [job.id])
+  const { rows } = await query(
+    'select min(right(inhrelid::regclass::text, 8)) as day from pg_inherits where inhparent = $1::regclass',
+    ['job'],
+  )
+  const oldest = String(rows[0]?.day).replace(/(....)(..)/, '$1-$2-')
+  const limits: unknown[] = []
+  const slow: Db = {
+    ...fixture.db,
+    transaction: (work) =>
+      fixture.db.transaction((tx) =>
+        work({
+          ...tx,
+          execute: async (statement, values) => {
+            if (statement.name !== 'queue.find_misplaced') return tx.execute(statement, values)
+            const setting = { name: '', text: `select current_setting('statement_timeout') as ms` }
+            limits.push((await tx.execute(setting, [])).rows[0]?.ms)
+            if (values[0] === oldest) throw Object.assign(new Error('too slow'), { code: '57014' })
+            return tx.execute(statement, values)
+          },
+        }),
+      ),
+  }
+  const { log, text } = capturedLog()
+  const run = createReconciler(slow, { log, repaired: () => undefined })
+  expect((await run()).repaired).toBe(1)
+  expect(text()).toContain(oldest)
+  // More than a session has for its statements: a day may be big.
+  expect(new Set(limits)).toEqual(new Set(['2min']))
 })
 
 test('it never mistakes a job on its way for a lost one', async () => {
