@@ -14,7 +14,7 @@ import {
   whereIs,
 } from '../../testing/queue-fixture.ts'
 import type { Db } from '../platform/db/db.ts'
-import { many, one, run } from '../platform/db/statement.ts'
+import { many, one, type Queryable, run } from '../platform/db/statement.ts'
 import { newId } from '../platform/ids.ts'
 import { createMetrics } from '../platform/metrics.ts'
 import { cancelJob } from './cancel.ts'
@@ -205,13 +205,46 @@ describe('promotion', () => {
     await hurry(fixture.db, undefined)
     await promote()
     expect(promoted).toEqual([])
-    now = 5_000
+    now = 1_000
     await enqueueJobs(fixture.db, [sampleJob({ tenantId, runAt: new Date(Date.now() + 3_600_000) })])
     expect(await promote()).toBe(250)
     expect(promoted).toEqual([[3, [{ queue: 'default', tenantId, lane: 1 }]]])
     const nodeId = await registerNode(fixture.db)
     const claim = await claimLane(fixture.claimDb, nodeId, { queue: 'default', tenantId, lane: 1 })
     expect(claim.jobs.map(({ job }) => job.id)).toEqual([jobs[1]?.id, jobs[2]?.id, jobs[0]?.id])
+  })
+
+  test('a look back that took long is followed by a long rest', async () => {
+    const tenantId = newId()
+    let now = 0
+    let tookMs = 0
+    let found = 0
+    const slow: Queryable = {
+      execute: (statement, values) => {
+        now += tookMs
+        return fixture.claimDb.execute(statement, values)
+      },
+    }
+    const promote = createPromoter(
+      slow,
+      (count) => {
+        found += count
+      },
+      () => now,
+    )
+    await promote()
+    now = 1_000
+    tookMs = 500
+    await promote()
+    tookMs = 0
+    await enqueueJobs(fixture.db, [sampleJob({ tenantId, runAt: new Date(Date.now() + 60_000) })])
+    await hurry(fixture.db, undefined)
+    now = 1_500 + 4_499
+    await promote()
+    expect(found).toBe(0)
+    now += 1
+    await promote()
+    expect(found).toBe(1)
   })
 
   test('several promoters at once move every job once', async () => {

@@ -8,8 +8,13 @@ const BATCH = 1_000
 export const LONGEST_PAUSE_MS = 250
 const SHORTEST_PAUSE_MS = 2
 
-/** From the beginning again after this time: what committed later than the mark allows is found then. */
-const LOOK_BACK_MS = 5_000
+/**
+ * From the beginning again after this time: what committed later than the mark allows is found then, and what was
+ * locked when its turn came.
+ */
+const LOOK_BACK_MS = 1_000
+/** A look back that has to walk many dead entries is rarer: it takes a tenth of the time at most. */
+const REST_PER_LOOK_BACK = 9
 const BEGINNING = '-infinity'
 
 /**
@@ -25,11 +30,14 @@ export function createPromoter(
   let lookBackAt = now() + LOOK_BACK_MS
   return async () => {
     for (;;) {
-      if (now() >= lookBackAt) {
-        after = BEGINNING
-        lookBackAt = now() + LOOK_BACK_MS
-      }
+      const startedAt = now()
+      const looksBack = startedAt >= lookBackAt
+      if (looksBack) after = BEGINNING
       const row = await promoteDue(db, { limit: BATCH, after })
+      if (looksBack) {
+        const endedAt = now()
+        lookBackAt = endedAt + Math.max(LOOK_BACK_MS, REST_PER_LOOK_BACK * (endedAt - startedAt))
+      }
       after = row.clear_until ?? after
       if (row.promoted > 0)
         promoted(
