@@ -267,3 +267,7 @@ $$;
 
 -- Resuming a lane ends the waits of its snoozed jobs, which may be few among a million scheduled ones.
 create index job_deferred_snoozed on job_deferred (tenant_id, lane) where cause = 'snooze';
+
+-- Not only an upstream holds a lane back: metrics and operators are told what does.
+alter table lane_policy add column blocked_reason text not null default 'retry_after'
+  check (blocked_reason in ('retry_after', 'workspace_suspended', 'connector_unusable'));

@@ -184,9 +184,23 @@ describe('claimJobs', () => {
     expect([verdictOf(shut.claim), shut.discovered]).toEqual([['paused'], false])
     await resumeQueue(fixture.db, pause)
 
-    await blockLane(fixture.db, { tenantId, lane: 1, forMs: 60_000, why: 'Retry-After', by })
+    await blockLane(fixture.db, {
+      tenantId,
+      lane: 1,
+      forMs: 60_000,
+      reason: 'retry_after',
+      why: 'Retry-After',
+      by,
+    })
     // A shorter block does not end a longer one early.
-    await blockLane(fixture.db, { tenantId, lane: 1, forMs: 1, why: 'Retry-After', by })
+    await blockLane(fixture.db, {
+      tenantId,
+      lane: 1,
+      forMs: 1,
+      reason: 'retry_after',
+      why: 'Retry-After',
+      by,
+    })
     const blocked = await look()
     expect([verdictOf(blocked.claim), blocked.discovered]).toEqual([['blocked'], false])
     expect(blocked.claim.answers[0]?.wait_ms).toBeGreaterThan(50_000)

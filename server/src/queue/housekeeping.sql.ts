@@ -87,7 +87,7 @@ export const measureBlocked = many<
   `with bound as materialized (select coalesce(min(oldest_lease), 0) as lease from node),
    shut as (
      select case when p.paused_at is not null then 'connector_paused'
-                 when p.blocked_until > clock_timestamp() then 'retry_after'
+                 when p.blocked_until > clock_timestamp() then p.blocked_reason
                  when p.max_running <= (
                    select count(*) from job_run r, bound
                    where r.tenant_id = p.tenant_id and r.lane = p.lane and r.lease_id >= bound.lease

@@ -14,23 +14,32 @@ export interface BlockedBy {
   readonly traceId: string
 }
 
+/** What holds a lane back. As in the table `lane_policy`. */
+export type BlockReason = 'retry_after' | 'workspace_suspended' | 'connector_unusable'
+
 /**
- * Stops claims from a lane for a time (429 with Retry-After, open breaker): its jobs wait and spend no attempt.
+ * Stops claims from a lane for a time (429 with Retry-After, a suspension): its jobs wait and spend no attempt.
  * A longer block that is already set stays. Writes the event `lane.blocked` with it; the many answers of one
  * moment, which hardly move the end, are not told again.
  */
 export const blockLane = run<
-  LaneRef & { readonly forMs: number; readonly why: string; readonly by: BlockedBy }
+  LaneRef & {
+    readonly forMs: number
+    readonly reason: BlockReason
+    readonly why: string
+    readonly by: BlockedBy
+  }
 >(
   'queue.block_lane',
   `with before as materialized (
      select (select blocked_until from lane_policy where tenant_id = $1 and lane = $2) as until
    ),
    blocked as (
-     insert into lane_policy as p (tenant_id, lane, blocked_until, blocked_why)
-     select $1, $2, clock_timestamp() + $3 * interval '1 millisecond', $4 from before
+     insert into lane_policy as p (tenant_id, lane, blocked_until, blocked_why, blocked_reason)
+     select $1, $2, clock_timestamp() + $3 * interval '1 millisecond', $4, $10 from before
      on conflict (tenant_id, lane) do update
-       set blocked_until = excluded.blocked_until, blocked_why = excluded.blocked_why
+       set blocked_until = excluded.blocked_until, blocked_why = excluded.blocked_why,
+           blocked_reason = excluded.blocked_reason
        where coalesce(p.blocked_until < excluded.blocked_until, true)
      returning p.blocked_until
    )
@@ -41,7 +50,7 @@ export const blockLane = run<
    )))
    from blocked, before
    where coalesce(before.until + interval '1 second' < blocked.blocked_until, true)`,
-  ({ tenantId, lane, forMs, why, by }) => [
+  ({ tenantId, lane, forMs, reason, why, by }) => [
     tenantId,
     lane,
     forMs,
@@ -51,6 +60,7 @@ export const blockLane = run<
     by.requestId,
     by.correlationId,
     by.traceId,
+    reason,
   ],
 )
 

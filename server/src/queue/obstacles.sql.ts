@@ -1,4 +1,5 @@
 import { maybeOne } from '../platform/db/statement.ts'
+import type { BlockReason } from './lane-policy.ts'
 
 export interface ObstacleRow {
   readonly workspace_paused_by: string | null
@@ -9,6 +10,7 @@ export interface ObstacleRow {
   readonly lane_paused_why: string | null
   readonly blocked_until: Date | null
   readonly blocked_why: string | null
+  readonly blocked_reason: BlockReason | null
   readonly lane_cap: number | null
   readonly running_in_lane: number
   readonly workspace_cap: number | null
@@ -22,6 +24,7 @@ export const selectObstacles = maybeOne<{ readonly tenantId: string; readonly id
           q.paused_by as queue_paused_by, q.paused_why as queue_paused_why,
           l.paused_by as lane_paused_by, l.paused_why as lane_paused_why,
           case when l.blocked_until > clock_timestamp() then l.blocked_until end as blocked_until, l.blocked_why,
+          l.blocked_reason,
           l.max_running as lane_cap, t.max_running as workspace_cap,
           (select count(*) from job_run r
            where l.max_running is not null and r.tenant_id = $1 and r.lane = j.lane) as running_in_lane,

@@ -1,12 +1,14 @@
 import type { Queryable } from '../platform/db/statement.ts'
 import { selectObstacles } from './obstacles.sql.ts'
 
-/** Why claims may skip a lane, a queue of a workspace, or a whole workspace. Only an upstream blocks a lane. */
+/** Why claims may skip a lane, a queue of a workspace, or a whole workspace. */
 export const OBSTACLES = [
   'workspace_paused',
   'queue_paused',
   'connector_paused',
   'retry_after',
+  'workspace_suspended',
+  'connector_unusable',
   'connector_cap',
   'workspace_cap',
 ] as const
@@ -39,7 +41,8 @@ export async function obstaclesOf(
     add('queue_paused', paused('The queue', row.queue_paused_by, row.queue_paused_why))
   if (row.lane_paused_by !== null)
     add('connector_paused', paused('The connector', row.lane_paused_by, row.lane_paused_why))
-  if (row.blocked_until !== null) add('retry_after', row.blocked_why ?? '', row.blocked_until)
+  if (row.blocked_until !== null && row.blocked_reason !== null)
+    add(row.blocked_reason, row.blocked_why ?? '', row.blocked_until)
   if (row.lane_cap !== null && row.running_in_lane >= row.lane_cap)
     add('connector_cap', `The connector runs the ${row.lane_cap} jobs that it may run at once.`)
   if (row.workspace_cap !== null && row.running_in_workspace >= row.workspace_cap)

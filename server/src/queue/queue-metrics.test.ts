@@ -127,10 +127,11 @@ test('what waits, and for how long', async () => {
 })
 
 test('what claims skip, by reason', async () => {
-  const [stopped, asked, capped, full, whole] = [newId(), newId(), newId(), newId(), newId()]
+  const [stopped, capped, full, whole] = [newId(), newId(), newId(), newId()]
   const by = { connector: 'crm', jobId: newId(), requestId: 'r', correlationId: 'c', traceId: 'a'.repeat(32) }
   await pauseLane(fixture.db, { tenantId: stopped, lane: 1, ...paused })
-  await blockLane(fixture.db, { tenantId: asked, lane: 1, forMs: 3_600_000, why: 'HTTP 429', by })
+  for (const reason of ['retry_after', 'workspace_suspended', 'connector_unusable'] as const)
+    await blockLane(fixture.db, { tenantId: newId(), lane: 1, forMs: 3_600_000, reason, why: 'a test', by })
   await pauseTenant(fixture.db, { tenantId: whole, ...paused })
   await setLaneCap(fixture.db, { tenantId: capped, lane: 1, maxRunning: 1 })
   await setTenantCap(fixture.db, { tenantId: full, maxRunning: 2 })

@@ -364,7 +364,7 @@ const resumeAll: Step = async (world) => {
 const block: Step = async (world) => {
   const by = { connector: 'crm', jobId: newId(), requestId: 'r', correlationId: 'c', traceId: 'a'.repeat(32) }
   const lane = { tenantId: world.tenantId, lane: LANE.lane }
-  await blockLane(fixture.db, { ...lane, forMs: AN_HOUR_MS, why: 'HTTP 429', by })
+  await blockLane(fixture.db, { ...lane, forMs: AN_HOUR_MS, reason: 'retry_after', why: 'HTTP 429', by })
   world.blocked = true
 }
 

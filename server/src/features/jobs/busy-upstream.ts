@@ -1,6 +1,5 @@
 import type { Platform } from '../../platform/platform.ts'
 import type { ClaimedJob, Outcome } from '../../queue/job.ts'
-import { blockLane } from '../../queue/lane-policy.ts'
 import { msSinceBusy } from '../../queue/read.ts'
 import type { CallFailure } from '../../resilience/failure.ts'
 
@@ -14,25 +13,6 @@ const LONGEST_BLOCK_MS = 24 * 3_600_000
 export function askedToWait({ httpStatus, retryAfterMs }: CallFailure): number | undefined {
   if ((httpStatus !== 429 && httpStatus !== 503) || !retryAfterMs) return undefined
   return Math.min(retryAfterMs, LONGEST_BLOCK_MS)
-}
-
-/**
- * Stops the lane of the job for as long as the upstream asks, so that the jobs behind it wait instead of spending
- * attempts on the same answer. Never rejects: without the block they only hear the answer themselves.
- */
-export async function holdLaneBack(
-  { db, log }: Pick<Platform, 'db' | 'log'>,
-  job: ClaimedJob,
-  failure: CallFailure,
-  forMs: number,
-): Promise<void> {
-  const { tenantId, lane, connector, call } = job
-  const { requestId, correlationId, traceId } = call
-  const why = `HTTP ${failure.httpStatus}: Retry-After ${seconds(forMs)} honoured; jobs of ${connector} wait without spending attempts.`
-  const by = { connector, jobId: job.id, requestId, correlationId, traceId }
-  await blockLane(db, { tenantId, lane, forMs, why, by }).catch((err: unknown) =>
-    log.warn({ err, tenant_id: tenantId, job_id: job.id }, 'a lane could not be blocked'),
-  )
 }
 
 /**
@@ -64,6 +44,10 @@ export async function waitsForUpstream(
     why: `HTTP 429: the upstream has been busy for ${span(sinceMs)}, longer than the policy waits (job_wait.upstream_ms, ${span(longestMs)}).`,
   }
 }
+
+/** Why the jobs behind the one that heard it do not start. */
+export const busyLane = ({ httpStatus }: CallFailure, { connector }: ClaimedJob, waitMs: number): string =>
+  `HTTP ${httpStatus}: Retry-After ${seconds(waitMs)} honoured; jobs of ${connector} wait without spending attempts.`
 
 const seconds = (ms: number): string => `${Math.ceil(ms / 1_000)} s`
 

@@ -258,7 +258,7 @@ describe('one job', () => {
     await pauseLane(db, { ...ref, lane: 1, ...by })
     const cause = { connector: 'crm', jobId: id, requestId: 'r', correlationId: 'c', traceId: 'a'.repeat(32) }
     const why = 'HTTP 429: Retry-After 3600 s honoured.'
-    await blockLane(db, { ...ref, lane: 1, forMs: 3_600_000, why, by: cause })
+    await blockLane(db, { ...ref, lane: 1, forMs: 3_600_000, reason: 'retry_after', why, by: cause })
     expect(await blockedBy()).toEqual([
       {
         reason: 'workspace_paused',

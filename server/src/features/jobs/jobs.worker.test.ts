@@ -22,6 +22,7 @@ beforeAll(async () => {
 afterEach(async () => {
   hub.upstream.reset(json(200, {}))
   for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp()
+  await hub.query('truncate lane_policy')
 })
 afterAll(() => hub.close())
 
@@ -84,6 +85,13 @@ const attempt = (change: Partial<ClaimedJob> = {}, deps: Partial<JobHandlerDeps>
   })(claimed(change), new AbortController().signal)
 
 const requests = () => hub.upstream.requests
+const blockedLanes = () =>
+  hub.query(
+    `select lane, blocked_reason as reason, blocked_why as why,
+            round(extract(epoch from blocked_until - clock_timestamp()) / 10)::int * 10 as seconds
+     from lane_policy where tenant_id = $1 and blocked_until > clock_timestamp()`,
+    [hub.tenantId],
+  )
 
 describe('an attempt', () => {
   test('that succeeds is done, with what the upstream said', async () => {
@@ -116,7 +124,7 @@ describe('an attempt', () => {
     expect(captured.text()).not.toContain(KEY)
   })
 
-  test('of a suspended workspace waits and calls nobody', async () => {
+  test('of a suspended workspace waits, with all that is behind it, and calls nobody', async () => {
     hub.upstream.reset(silence)
     const directory = {
       find: async (id: string) => ({ id, slug: 'x-dev', environment: 'dev', status: 'suspended' }) as const,
@@ -126,6 +134,8 @@ describe('an attempt', () => {
       why: expect.stringContaining('suspended'),
     })
     expect(requests()).toHaveLength(0)
+    const why = 'The workspace is suspended; no attempt is spent.'
+    expect(await blockedLanes()).toEqual([{ lane: 1, reason: 'workspace_suspended', why, seconds: 30 }])
   })
 
   test('is told to stop and stops', async () => {
@@ -302,6 +312,10 @@ describe('the hub’s own troubles spend no attempt', () => {
     const activeConfigs = createActiveConfigs(hub.database.platform)
     cleanUps.push(() => activeConfigs.close())
     expect(await attempt({}, { activeConfigs })).toMatchObject({ kind: 'snooze' })
-    expect(await attempt({ connector: 'open' }, { activeConfigs })).toMatchObject({ kind: 'done' })
+    const why = 'The attempt has to wait: The connector api is of a kind that this hub does not have.'
+    expect(await blockedLanes()).toEqual([{ lane: 1, reason: 'connector_unusable', why, seconds: 60 }])
+    const elsewhere = { connector: 'open', lane: 5 }
+    expect(await attempt(elsewhere, { activeConfigs })).toMatchObject({ kind: 'done' })
+    expect(await blockedLanes()).toHaveLength(1)
   })
 })

@@ -14,7 +14,8 @@ import type { ActiveConfigs, ActiveConnector } from '../configs/configs.ts'
 import { findOperation, invokeOperation } from '../connectors/connectors.ts'
 import { jobSchedule } from '../policies/policies.ts'
 import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
-import { askedToWait, holdLaneBack, waitsForUpstream } from './busy-upstream.ts'
+import { askedToWait, busyLane, waitsForUpstream } from './busy-upstream.ts'
+import { holdLaneBack } from './hold-lane-back.ts'
 
 export interface JobHandlerDeps {
   readonly platform: Pick<Platform, 'clock' | 'random' | 'log' | 'db'>
@@ -63,18 +64,17 @@ function logOutcome({ platform }: JobHandlerDeps, job: ClaimedJob, outcome: Outc
 
 async function attempt(deps: JobHandlerDeps, job: ClaimedJob, signal: AbortSignal): Promise<Outcome> {
   const workspace = await deps.directory.find(job.tenantId)
-  if (workspace?.status !== 'active')
-    return {
-      kind: 'snooze',
-      delayMs: SUSPENDED_PAUSE_MS,
-      why: 'The workspace is suspended; no attempt is spent.',
-    }
+  if (workspace?.status !== 'active') {
+    const why = 'The workspace is suspended; no attempt is spent.'
+    await holdLaneBack(deps.platform, job, { forMs: SUSPENDED_PAUSE_MS, reason: 'workspace_suspended', why })
+    return { kind: 'snooze', delayMs: SUSPENDED_PAUSE_MS, why }
+  }
   let active: ActiveConnector
   try {
     active = await deps.activeConfigs.connector(job.tenantId, job.connector, '/connector')
     findOperation(active.connector, job.operation, '/operation').validateInput(job.input, '/input')
   } catch (error) {
-    return refused(error)
+    return refused(deps, job, error)
   }
   try {
     const { output, httpStatus } = await call(deps, job, active, signal)
@@ -90,12 +90,14 @@ async function attempt(deps: JobHandlerDeps, job: ClaimedJob, signal: AbortSigna
 }
 
 /** What no attempt can mend: the config has changed since the job was accepted, or the hub is in trouble itself. */
-function refused(error: unknown): Outcome {
+async function refused(deps: JobHandlerDeps, job: ClaimedJob, error: unknown): Promise<Outcome> {
   if (!(error instanceof Problem)) throw error
-  if (error.status >= 500)
-    return { kind: 'snooze', delayMs: DATABASE_PAUSE_MS, why: `The attempt has to wait: ${error.message}` }
-  if (error.code === 'config_invalid')
-    return { kind: 'snooze', delayMs: UNUSABLE_PAUSE_MS, why: `The attempt has to wait: ${error.message}` }
+  const why = `The attempt has to wait: ${error.message}`
+  if (error.status >= 500) return { kind: 'snooze', delayMs: DATABASE_PAUSE_MS, why }
+  if (error.code === 'config_invalid') {
+    await holdLaneBack(deps.platform, job, { forMs: UNUSABLE_PAUSE_MS, reason: 'connector_unusable', why })
+    return { kind: 'snooze', delayMs: UNUSABLE_PAUSE_MS, why }
+  }
   const detail = error.extra.details?.map(({ path, message }) => `${path} ${message}`).join('; ')
   const message = detail ? `${error.message} ${detail}` : error.message
   return { kind: 'dead', reason: error.code, error: { class: error.code, message }, why: message }
@@ -130,10 +132,11 @@ async function failed(
   error: unknown,
 ): Promise<Outcome> {
   const failure = asCallFailure(error)
-  if (!failure) return refused(error)
+  if (!failure) return refused(deps, job, error)
   const waitMs = askedToWait(failure)
   if (waitMs !== undefined) {
-    await holdLaneBack(deps.platform, job, failure, waitMs)
+    const why = busyLane(failure, job, waitMs)
+    await holdLaneBack(deps.platform, job, { forMs: waitMs, reason: 'retry_after', why })
     const longestMs = active.policy().policy.job_wait.upstream_ms
     if (failure.httpStatus === 429)
       return waitsForUpstream(deps.platform, job, failure, { waitMs, longestMs })

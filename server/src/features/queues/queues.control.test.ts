@@ -172,8 +172,22 @@ test('GET /queues/blocked tells what is paused or blocked and why; resuming ends
   const job = await enqueue({ lane: 2 })
   await turn('/connectors/api/pause')
   const by = { connector: 'mail', jobId: newId(), requestId: 'r', correlationId: 'c', traceId: 't' }
-  await blockLane(hub.database.db, { tenantId: hub.tenantId, lane: 2, forMs: 60_000, why: 'Retry-After', by })
-  await blockLane(hub.database.db, { tenantId: hub.otherId, lane: 1, forMs: 60_000, why: 'Theirs', by })
+  await blockLane(hub.database.db, {
+    tenantId: hub.tenantId,
+    lane: 2,
+    forMs: 60_000,
+    reason: 'retry_after',
+    why: 'Retry-After',
+    by,
+  })
+  await blockLane(hub.database.db, {
+    tenantId: hub.otherId,
+    lane: 1,
+    forMs: 60_000,
+    reason: 'retry_after',
+    why: 'Theirs',
+    by,
+  })
   const first = await call<{ next_cursor: string }>('GET', '/queues/blocked?limit=1', token)
   expect(first.body).toMatchObject({
     data: [{ connector: 'api', paused: { reason: 'the provider is ill' }, blocked: null }],
@@ -198,7 +212,13 @@ test('resuming a connector that an upstream holds back starts its jobs now, also
   const handler = async ({ id, lane }: ClaimedJob): Promise<Outcome> => {
     if (!busy || lane !== 1) return { kind: 'done', result: {}, why: 'Done.' }
     heard.push(id)
-    const block = { tenantId: hub.tenantId, lane, forMs: 600_000, why: 'Retry-After 600 s' }
+    const block = {
+      tenantId: hub.tenantId,
+      lane,
+      forMs: 600_000,
+      reason: 'retry_after',
+      why: 'Retry-After 600 s',
+    } as const
     await blockLane(hub.database.db, { ...block, by: { ...by, jobId: id } })
     return { kind: 'snooze', delayMs: 600_000, httpStatus: 429, why: 'Retry-After 600 s' }
   }
