@@ -57,7 +57,7 @@ export function createHeart(options: HeartOptions): Heart {
       for (const leaseId of cancels) options.cancel(leaseId)
       beats += 1
       if (beats % BEATS_PER_SEARCH !== 0 || options.claiming()) return
-      await returnUnknown(db, { nodeId, held: options.held() })
+      await returnUnknown(db, { nodeId, held: options.held(), upTo: last_lease })
       if (doubtedAt !== undefined && sentAt - doubtedAt > DOUBT_MS) doubtedAt = undefined
     },
   }

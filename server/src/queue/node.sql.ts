@@ -48,24 +48,30 @@ export const removeDeadNodes = run<undefined>(
  * Gives back jobs whose claim was answered into a broken connection: the leases exist, but the node never heard
  * of them. Nothing of them ran, so the attempt is not spent and no attempt row is written. One whose cancel was
  * requested meanwhile must end, with all that follows: its time is declared over, and the next `rescue` cancels it.
+ * Leases above `upTo` are left alone: they may be younger than `held`, and this statement may have waited for a
+ * connection for longer than the few seconds that a claim is given to be heard of.
  */
-export const returnUnknown = run<{ readonly nodeId: string; readonly held: readonly number[] }>(
+export const returnUnknown = run<{
+  readonly nodeId: string
+  readonly held: readonly number[]
+  readonly upTo: number
+}>(
   'queue.return_unknown',
   `with over as (
      update job_run set deadline_at = started_at + interval '1 microsecond'
      where node_id = $1 and started_at < clock_timestamp() - interval '5 seconds'
-       and cancel_requested_at is not null and not lease_id = any ($2::bigint[])
+       and cancel_requested_at is not null and lease_id <= $3 and not lease_id = any ($2::bigint[])
        and deadline_at > clock_timestamp()
    ),
    gone as (
      delete from job_run
      where node_id = $1 and started_at < clock_timestamp() - interval '5 seconds'
-       and cancel_requested_at is null and not lease_id = any ($2::bigint[])
+       and cancel_requested_at is null and lease_id <= $3 and not lease_id = any ($2::bigint[])
      returning *
    )
    insert into job_ready (queue, tenant_id, lane, priority, seq, job_id, attempt, ready_at)
    select queue, tenant_id, lane, priority, ${PLACE_SEQ}, job_id, attempt, ${PLACE_AT} from gone`,
-  ({ nodeId, held }) => [nodeId, held],
+  ({ nodeId, held, upTo }) => [nodeId, held, upTo],
 )
 
 export const planSettings = one<undefined, { readonly seqscan: string }>(
