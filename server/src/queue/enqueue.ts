@@ -5,7 +5,7 @@ import type { EnqueuedJob, NewJob } from './job.ts'
 
 /**
  * Stores jobs with their payloads, ready or deferred rows and events, in one statement and in the order given.
- * With a `Tx` everything commits with the caller, who then calls `WakeUp.hint` with the jobs after the commit.
+ * With a `Tx` everything commits with the caller, who then calls `WakeUp.hint` with the `startable` jobs after the commit.
  * A job whose `dedupe` key was used before for the same request answers with the first job, `replayed: true`;
  * that also holds inside one batch. Errors: `idempotency_key_reused` when a key was used for another request,
  * with the places of those jobs in `details` (`/0`, `/7`); nothing of the batch is stored then.
@@ -34,6 +34,13 @@ export async function enqueueEach(
     results[ord] = refused ? 'refused' : { id, queuedAt: new Date(queued_at), replayed: true }
   return results
 }
+
+/** Those of the jobs that were stored and can start now, by their answers in the same order: for `WakeUp.hint`. */
+export const startable = (jobs: readonly NewJob[], answers: readonly (EnqueuedJob | undefined)[]): NewJob[] =>
+  jobs.filter(({ id, runAt }, index) => {
+    const answer = answers[index]
+    return answer?.id === id && (runAt === undefined || runAt <= answer.queuedAt)
+  })
 
 /** Never says what differed: the first request may be another caller's (RFC draft idempotency-key, §2.7). */
 export const keyReused = (places: readonly number[] = []): Problem =>

@@ -74,6 +74,15 @@ describe('createEnqueuer', () => {
     expect(hints.map(({ lane }) => lane)).toEqual([7])
   })
 
+  test('a job for later wakes nobody; one whose time has come does', async () => {
+    const { hints, wakeUp } = recordedWakeUp()
+    const enqueuer = createEnqueuer(fixture.db, { wakeUp })
+    const tenantId = newId()
+    await enqueuer.enqueue(sampleJob({ tenantId, lane: 8, runAt: new Date(Date.now() + 3_600_000) }))
+    await enqueuer.enqueue(sampleJob({ tenantId, lane: 9, runAt: new Date(0) }))
+    expect(hints.map(({ lane }) => lane)).toEqual([9])
+  })
+
   test('a job that the database refuses does not take its batch with it', async () => {
     const { wakeUp } = recordedWakeUp()
     const enqueuer = createEnqueuer(fixture.db, { wakeUp })

@@ -1,7 +1,7 @@
 import type { Queryable } from '../platform/db/statement.ts'
 import { Problem } from '../problems.ts'
 import { createBatcher } from './batcher.ts'
-import { enqueueEach, keyReused } from './enqueue.ts'
+import { enqueueEach, keyReused, startable } from './enqueue.ts'
 import type { EnqueuedJob, NewJob } from './job.ts'
 import type { WakeUp } from './wake-up.ts'
 
@@ -45,7 +45,8 @@ export function createEnqueuer(
 
   const flush = async (jobs: readonly NewJob[]): Promise<PromiseSettledResult<EnqueuedJob>[]> => {
     const results = await storeApart(db, jobs)
-    wakeUp.hint(jobs.filter((job, index) => isStored(job, results[index])))
+    const answers = results.map((result) => (result.status === 'fulfilled' ? result.value : undefined))
+    wakeUp.hint(startable(jobs, answers))
     return results
   }
   const batcher = createBatcher({ maxRows, maxInFlight, enough: ENOUGH_ROWS, flush })
@@ -77,9 +78,6 @@ const tooManyWait = (): Problem =>
       retryAfterSeconds: 2,
     },
   )
-
-const isStored = (job: NewJob, result: PromiseSettledResult<EnqueuedJob> | undefined): boolean =>
-  result?.status === 'fulfilled' && result.value.id === job.id
 
 /** A batch that the database refuses is stored one by one, so that only the job at fault fails. */
 async function storeApart(

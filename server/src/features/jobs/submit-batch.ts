@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { Problem, type ProblemDetail } from '../../problems.ts'
-import { enqueueJobs } from '../../queue/enqueue.ts'
+import { enqueueJobs, startable } from '../../queue/enqueue.ts'
 import type { EnqueuedJob, NewJob } from '../../queue/job.ts'
 import { jobsOfKeys } from '../../queue/job-of-key.ts'
 import type { BatchItem } from './jobs.schema.ts'
@@ -59,10 +59,7 @@ export async function submitBatch(
         : `${pathOf(at)}/idempotency_key`
     })
   })
-  const fresh = enqueued.flatMap(
-    ({ replayed }, index) => jobs.get(replayed ? -1 : (places[index] ?? -1)) ?? [],
-  )
-  deps.wakeUp.hint(fresh)
+  deps.wakeUp.hint(startable([...jobs.values()], enqueued))
   for (const [index, job] of enqueued.entries()) answers.set(places[index] ?? index, job)
   return items.flatMap((_, at) => answers.get(at) ?? [])
 }
