@@ -157,8 +157,8 @@ describe('lanes', () => {
     lanes.hint([key('capped'), key('blocked')])
     expect(planned()).toEqual([])
     expect(lanes.nextDueMs()).toBe(100)
-    lanes.settled('blocked')
-    lanes.settled('capped')
+    lanes.settled(key('blocked'))
+    lanes.settled(key('capped', 2))
     expect(planned()).toEqual(['capped'])
     now = 5_000
     expect(planned().toSorted()).toEqual(['blocked', 'capped'])
@@ -183,6 +183,40 @@ describe('lanes', () => {
     lanes.found(['blocked', 'capped'].map((tenant) => ({ ...key(tenant), priority: 2, seq: 1, weight: 1 })))
     const planned = lanes.plan({ shared: 4, reserved: 0, turn: 2 }).map(({ tenantId }) => tenantId)
     expect(planned.toSorted()).toEqual(['blocked', 'other'])
+  })
+
+  test('a lane that was blocked sends one job ahead, and the others when it has ended or goes on for a second', () => {
+    let now = 0
+    const lanes = createLanes(() => now)
+    const claim = (verdict: LaneAnswer['verdict'], waitMs: number | null = null) => {
+      const grants = lanes.plan({ shared: 10, reserved: 0, turn: 2 })
+      lanes.answered(
+        grants,
+        grants.map(({ take }) => answer(verdict, { taken: verdict === 'more' ? take : 0, wait_ms: waitMs })),
+      )
+      return total(grants)
+    }
+    lanes.hint([key('a')])
+    expect(claim('blocked', 5_000)).toBe(10)
+    now = 5_000
+    // Another node was at the tenant: nothing was sent ahead yet.
+    expect(claim('contended')).toBe(1)
+    expect(claim('more')).toBe(1)
+    expect(claim('more')).toBe(0)
+    lanes.hint([key('a')])
+    lanes.settled(key('a', 2))
+    lanes.settled(key('a', 1, 'low'))
+    expect(claim('more')).toBe(0)
+    lanes.settled(key('a'))
+    // It was told to wait, so the claim is; and the next time one goes ahead again.
+    expect(claim('blocked', 5_000)).toBe(10)
+    now = 10_000
+    expect(claim('more')).toBe(1)
+    now = 10_999
+    expect(claim('more')).toBe(0)
+    now = 11_000
+    expect(claim('more')).toBe(10)
+    expect(claim('more')).toBe(10)
   })
 
   test('asks at most 64 lanes at once', () => {

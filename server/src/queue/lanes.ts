@@ -37,8 +37,8 @@ export interface Lanes {
   /** Deals places to lanes: `shared` ones to any queue, `reserved` ones to `critical` only. */
   plan(wanted: Wanted): Grant[]
   answered(grants: readonly Grant[], answers: readonly LaneAnswer[]): void
-  /** A job of this tenant has ended, so a lane at its cap may have room again. */
-  settled(tenantId: string): void
+  /** A job of the lane has ended: lanes of its tenant that are at a cap may have room, and a probe has its answer. */
+  settled(lane: LaneKey): void
   /** Milliseconds until a parked lane is due; undefined when none is parked. */
   nextDueMs(): number | undefined
   /** Lanes that have a turn now. */
@@ -51,7 +51,9 @@ interface Lane {
   /** In its turn ring, or waiting for a time, or only remembered for its watermark. */
   place: 'active' | 'parked' | 'idle'
   parkedUntilMs: number
-  parkedFor: 'cap' | 'block' | undefined
+  parkedFor: 'cap' | 'block' | 'probe' | undefined
+  /** Was blocked: one job goes first and looks whether it would be again, so that not all hear it. */
+  probing: boolean
   /** Rises with every hint, so that a hint that arrives during a claim outlives the claim's "drained". */
   hints: number
   hintsAtPlan: number
@@ -65,6 +67,8 @@ const QUEUE_NAMES = Object.keys(QUEUES) as QueueName[]
 const MAX_GRANTS = 64
 /** Other nodes' jobs may end without us hearing of it. */
 const CAP_RECHECK_MS = 100
+/** A job that runs this long has not been told at once to wait. */
+const PROBE_MS = 1_000
 /** A watermark that was not used for this long is forgotten. */
 const FORGET_MS = 600_000
 
@@ -89,6 +93,7 @@ export function createLanes(now: () => number): Lanes {
       place: 'idle',
       parkedUntilMs: 0,
       parkedFor: undefined,
+      probing: false,
       hints: 0,
       hintsAtPlan: 0,
       lastUsedMs: now(),
@@ -99,6 +104,7 @@ export function createLanes(now: () => number): Lanes {
 
   const activate = (lane: Lane): void => {
     parked.delete(lane)
+    if (lane.parkedFor === 'block') lane.probing = true
     lane.place = 'active'
     lane.parkedFor = undefined
     lane.lastUsedMs = now()
@@ -110,7 +116,7 @@ export function createLanes(now: () => number): Lanes {
     turns[lane.key.queue].remove(lane.key.tenantId, laneName(lane.key))
   }
 
-  const park = (lane: Lane, why: 'cap' | 'block', forMs: number): void => {
+  const park = (lane: Lane, why: 'cap' | 'block' | 'probe', forMs: number): void => {
     deactivate(lane)
     lane.place = 'parked'
     lane.parkedFor = why
@@ -181,7 +187,7 @@ export function createLanes(now: () => number): Lanes {
       deal(shared, MAX_GRANTS, nextQueue)
       return [...takes].map(([lane, take]) => {
         lane.hintsAtPlan = lane.hints
-        return { ...lane.key, take, low: lane.watermark.low() }
+        return { ...lane.key, take: lane.probing ? 1 : take, low: lane.watermark.low() }
       })
     },
     answered: (grants, answers) => {
@@ -191,16 +197,21 @@ export function createLanes(now: () => number): Lanes {
         if (answer === undefined || lane === undefined) continue
         lane.lastUsedMs = now()
         lane.watermark.claimed(answer.last, now())
+        const probed = lane.probing && answer.taken > 0
+        if (probed) lane.probing = false
         if (answer.verdict === 'capped') park(lane, 'cap', CAP_RECHECK_MS)
         else if (answer.verdict === 'blocked') park(lane, 'block', answer.wait_ms ?? CAP_RECHECK_MS)
         // The discovery scan leaves paused lanes out and brings them back when they are resumed.
         else if (answer.verdict === 'paused') deactivate(lane)
+        else if (probed) park(lane, 'probe', PROBE_MS)
         else if (answer.verdict === 'drained' && lane.hints === lane.hintsAtPlan) deactivate(lane)
       }
     },
-    settled: (tenantId) => {
+    settled: (key) => {
+      const probed = lanes.get(laneName(key))
+      if (probed?.parkedFor === 'probe') activate(probed)
       for (const lane of parked)
-        if (lane.parkedFor === 'cap' && lane.key.tenantId === tenantId) activate(lane)
+        if (lane.parkedFor === 'cap' && lane.key.tenantId === key.tenantId) activate(lane)
     },
     nextDueMs: () => {
       let due: number | undefined

@@ -133,10 +133,10 @@ export function createRunner(options: RunnerOptions): Runner {
   })
 
   const settle = (settlement: Parameters<typeof settler.settle>[0]): void => {
-    const { leaseId, tenantId } = settlement.job
+    const { leaseId } = settlement.job
     void settler.settle(settlement).then(() => {
       held.delete(leaseId)
-      lanes.settled(tenantId)
+      lanes.settled(settlement.job)
       if (settlement.outcome.kind === 'returned') wakeUp.hint([settlement.job])
       claimer?.ring()
     })
