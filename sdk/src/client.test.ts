@@ -42,10 +42,10 @@ const PROBLEM = {
   type: '/problems/input_invalid',
   title: 'The input does not fit the operation',
   status: 422,
-  detail: '/body/input/amount must be integer.',
+  detail: '/body/input/amount must be an integer.',
   code: 'input_invalid',
   retryable: false,
-  details: [{ path: '/body/input/amount', message: 'must be integer' }],
+  details: [{ path: '/body/input/amount', message: 'must be an integer' }],
   request_id: 'r',
   trace_id: 't',
 }
@@ -104,7 +104,7 @@ test('a problem is an OrchestratorError that carries the document', async () => 
   const error = (await client.execute(request).catch((reason: unknown) => reason)) as OrchestratorError
   expect(error).toBeInstanceOf(OrchestratorError)
   expect(error).toMatchObject({ status: 422, code: 'input_invalid', problem: { details: PROBLEM.details } })
-  expect(error.message).toContain('must be integer')
+  expect(error.message).toContain('must be an integer')
   await expect(client.execute(request)).rejects.toMatchObject({ status: 429, retryAfterSeconds: 7 })
   expect(seen).toHaveLength(2)
 })

@@ -138,6 +138,6 @@ test.each([
 
 test('only an object can be delivered', () => {
   const operation = setUp().connector.operations.get('deliver')
-  expect(() => operation?.validateInput('text')).toThrow(/must be object/)
+  expect(() => operation?.validateInput('text')).toThrow(/must be an object/)
   expect(operation?.repeatable).toBe(true)
 })

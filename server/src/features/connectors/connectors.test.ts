@@ -308,7 +308,7 @@ describe('an operation', () => {
       '/body/input/typo',
     ])
     expect(problemOf(() => operation.validateInput(7, '/body/jobs/2/input')).extra.details).toEqual([
-      { path: '/body/jobs/2/input', message: 'must be object' },
+      { path: '/body/jobs/2/input', message: 'must be an object' },
     ])
   })
 

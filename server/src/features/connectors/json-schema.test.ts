@@ -137,8 +137,8 @@ describe('checking values', () => {
     expect(
       check({ a: 0, 'b/c': { d: 5, e: 1 } }, '/body/input').sort((x, y) => (x.path < y.path ? -1 : 1)),
     ).toEqual([
-      { path: '/body/input/a', message: 'must be >= 1' },
-      { path: '/body/input/b~1c/d', message: 'must be string' },
+      { path: '/body/input/a', message: 'must be at least 1' },
+      { path: '/body/input/b~1c/d', message: 'must be a string' },
       { path: '/body/input/b~1c/e', message: 'is not a known field' },
       { path: '/body/input/z', message: 'is missing' },
     ])

@@ -147,7 +147,7 @@ describe('bad bodies get a problem that names the fault, never a 500', () => {
     expect(answer.statusCode).toBe(400)
     expect(answer.json().details).toEqual(
       expect.arrayContaining([
-        { path: '/body/amount', message: 'must be integer' },
+        { path: '/body/amount', message: 'must be an integer' },
         { path: '/body/extra', message: 'is not a known field' },
       ]),
     )

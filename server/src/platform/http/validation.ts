@@ -1,8 +1,9 @@
-import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv'
+import { Ajv, type ValidateFunction } from 'ajv'
 import addFormats from 'ajv-formats'
 import type { FastifySchemaValidationError } from 'fastify'
 import { Problem, type ProblemDetail } from '../../problems.ts'
 import { pointerPart } from '../json-pointer.ts'
+import { faultMessage, type SchemaFault } from './fault-message.ts'
 import type { HttpServer } from './http-server.ts'
 
 /** More would only make the answer long: who has fifty faults mends some and asks again. */
@@ -44,32 +45,14 @@ const PART_NAMES: Record<string, string> = {
 }
 
 /** Where the fault is (JSON pointer, RFC 6901), including the name of a missing or unknown field. */
-function faultPath(error: ErrorObject | FastifySchemaValidationError): string {
+function faultPath(error: SchemaFault): string {
   const { missingProperty, additionalProperty } = error.params as Record<string, string | undefined>
   const last = missingProperty ?? additionalProperty
   return error.instancePath + (last === undefined ? '' : `/${pointerPart(last)}`)
 }
 
-function faultMessage(error: ErrorObject | FastifySchemaValidationError): string {
-  switch (error.keyword) {
-    case 'required':
-      return 'is missing'
-    case 'additionalProperties':
-      return 'is not a known field'
-    case 'enum':
-      return `must be one of: ${(error.params as { allowedValues: unknown[] }).allowedValues.join(', ')}`
-    case 'const':
-      return `must be ${JSON.stringify((error.params as { allowedValue: unknown }).allowedValue)}`
-    default:
-      return error.message ?? 'is not valid'
-  }
-}
-
 /** Faults of one schema as problem details; `prefix` says where the checked value stands, e.g. `/body/input`. */
-export function faultsOf(
-  errors: readonly (ErrorObject | FastifySchemaValidationError)[] | null | undefined,
-  prefix: string,
-): ProblemDetail[] {
+export function faultsOf(errors: readonly SchemaFault[] | null | undefined, prefix: string): ProblemDetail[] {
   const seen = new Set<string>()
   const details: ProblemDetail[] = []
   for (const error of errors ?? []) {
