@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { manualClock } from '../../testing/manual-clock.ts'
 import {
   claimLane,
@@ -11,11 +11,14 @@ import {
 import type { Db } from '../platform/db/db.ts'
 import { run } from '../platform/db/statement.ts'
 import { newId } from '../platform/ids.ts'
+import { Problem } from '../problems.ts'
 import { cancelJob } from './cancel.ts'
 import { enqueueJobs } from './enqueue.ts'
-import { createHeart } from './heart.ts'
+import { createHeart, type HeartOptions } from './heart.ts'
 import type { ClaimedJob } from './job.ts'
+import { createRunner } from './queue.ts'
 import { RESCUE_LIMITS, rescue } from './rescue.ts'
+import { createWakeUp } from './wake-up.ts'
 
 // The other tests of the heart are in `node.sql.test.ts`.
 
@@ -39,6 +42,20 @@ async function claimOne(nodeId: string): Promise<ClaimedJob> {
   return first.job
 }
 
+const heartOf = (nodeId: string, options: Partial<HeartOptions>) =>
+  createHeart({
+    db: fixture.db,
+    nodeId,
+    host: 'test',
+    capacity: 10,
+    clock: manualClock(),
+    held: () => [],
+    claiming: () => false,
+    failedClaims: () => 0,
+    cancel: () => undefined,
+    ...options,
+  })
+
 test('leases started while the search for unknown ones waited for a connection are left alone', async () => {
   const nodeId = await registerNode(fixture.db)
   const unheard = await claimOne(nodeId)
@@ -55,20 +72,58 @@ test('leases started while the search for unknown ones waited for a connection a
       return fixture.db.execute(statement, values)
     },
   }
-  const heart = createHeart({
-    db: busyPool,
-    nodeId,
-    host: 'test',
-    capacity: 10,
-    clock: manualClock(),
-    held: () => late.map(({ leaseId }) => leaseId),
-    claiming: () => false,
-    failedClaims: () => 0,
-    cancel: () => undefined,
-  })
+  const heart = heartOf(nodeId, { db: busyPool, held: () => late.map(({ leaseId }) => leaseId) })
   for (let beat = 0; beat < 3; beat += 1) await heart.beat()
   expect(late).toHaveLength(2)
   await rescue(fixture.db, { limits: RESCUE_LIMITS, log: fixture.platform.log })
   for (const job of late) expect(await whereIs(fixture.db, job)).toMatchObject({ run: 1, ready: 0 })
   expect(await whereIs(fixture.db, unheard)).toMatchObject({ run: 0, ready: 1 })
+})
+
+describe('a node that leaves', () => {
+  const rowOf = async (nodeId: string) =>
+    (await fixture.db.execute({ name: '', text: 'select from node where node_id = $1' }, [nodeId])).rowCount
+
+  test('gives back what a claim has started whose answer was lost, and keeps its row for what may come', async () => {
+    const job = sampleJob({ tenantId: newId() })
+    await enqueueJobs(fixture.db, [job])
+    const wakeUp = createWakeUp(fixture.platform)
+    const lost = Promise.withResolvers<void>()
+    const claimDb: Db = {
+      ...fixture.claimDb,
+      execute: async (statement, values) => {
+        const answer = await fixture.claimDb.execute(statement, values)
+        if (statement.name !== 'queue.claim' || (await whereIs(fixture.db, job)).run === 0)
+          return answer as never
+        lost.resolve()
+        throw new Problem('database_unavailable', 'cut off')
+      },
+    }
+    const runner = createRunner({
+      platform: fixture.platform,
+      claimDb,
+      wakeUp,
+      concurrency: 5,
+      handler: () => Promise.reject(new Error('nothing is ever heard of')),
+    })
+    await runner.start()
+    await lost.promise
+    await runner.stop(0)
+    await wakeUp.close()
+    expect(await whereIs(fixture.db, job)).toMatchObject({ ready: 1, run: 0 })
+    expect(await rowOf(runner.nodeId)).toBe(1)
+    expect(await rescue(fixture.db, { limits: RESCUE_LIMITS, log: fixture.platform.log })).toMatchObject({
+      retried: 0,
+    })
+  })
+
+  test.each([
+    ['while a claim is on its way', { claiming: true, failed: 0 }, false],
+    ['after a claim has failed', { claiming: false, failed: 1 }, false],
+    ['when all was heard', { claiming: false, failed: 0 }, true],
+  ])('%s knows whether there can be more', async (_when, { claiming, failed }, knowsAll) => {
+    const nodeId = await registerNode(fixture.db)
+    const heart = heartOf(nodeId, { claiming: () => claiming, failedClaims: () => failed })
+    expect(await heart.leave()).toBe(knowsAll)
+  })
 })

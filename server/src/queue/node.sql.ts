@@ -49,29 +49,31 @@ export const removeDeadNodes = run<undefined>(
  * of them. Nothing of them ran, so the attempt is not spent and no attempt row is written. One whose cancel was
  * requested meanwhile must end, with all that follows: its time is declared over, and the next `rescue` cancels it.
  * Leases above `upTo` are left alone: they may be younger than `held`, and this statement may have waited for a
- * connection for longer than the few seconds that a claim is given to be heard of.
+ * connection for longer than `olderThanMs`.
  */
 export const returnUnknown = run<{
   readonly nodeId: string
   readonly held: readonly number[]
   readonly upTo: number
+  /** A claim of a younger lease may not have been answered yet. */
+  readonly olderThanMs: number
 }>(
   'queue.return_unknown',
   `with over as (
      update job_run set deadline_at = started_at + interval '1 microsecond'
-     where node_id = $1 and started_at < clock_timestamp() - interval '5 seconds'
+     where node_id = $1 and started_at < clock_timestamp() - $4 * interval '1 millisecond'
        and cancel_requested_at is not null and lease_id <= $3 and not lease_id = any ($2::bigint[])
        and deadline_at > clock_timestamp()
    ),
    gone as (
      delete from job_run
-     where node_id = $1 and started_at < clock_timestamp() - interval '5 seconds'
+     where node_id = $1 and started_at < clock_timestamp() - $4 * interval '1 millisecond'
        and cancel_requested_at is null and lease_id <= $3 and not lease_id = any ($2::bigint[])
      returning *
    )
    insert into job_ready (queue, tenant_id, lane, priority, seq, job_id, attempt, ready_at)
    select queue, tenant_id, lane, priority, ${PLACE_SEQ}, job_id, attempt, ${PLACE_AT} from gone`,
-  ({ nodeId, held, upTo }) => [nodeId, held, upTo],
+  ({ nodeId, held, upTo, olderThanMs }) => [nodeId, held, upTo, olderThanMs],
 )
 
 export const planSettings = one<undefined, { readonly seqscan: string }>(

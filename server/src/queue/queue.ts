@@ -243,8 +243,9 @@ export function createRunner(options: RunnerOptions): Runner {
       settler.abandon()
       for (const end of unsubscribe) end()
       await background.stop()
+      const knowsAll = await heart.leave().catch(() => false)
       // With leases left the row must stay: the others see it go silent and take the jobs.
-      if (held.size === 0) await removeNode(db, { nodeId }).catch(() => undefined)
+      if (held.size === 0 && knowsAll) await removeNode(db, { nodeId }).catch(() => undefined)
     },
   }
 }

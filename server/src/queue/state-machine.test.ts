@@ -401,7 +401,8 @@ const startLongAgo = run<{ readonly tenantId: string }>(
 /** The answer of the claims was lost: their node knows of none of its leases. */
 const loseTheAnswers: Step = async (world) => {
   await startLongAgo(fixture.db, world)
-  await returnUnknown(fixture.claimDb, { nodeId: world.nodeId, held: [], upTo: Number.MAX_SAFE_INTEGER })
+  const all = { held: [], upTo: Number.MAX_SAFE_INTEGER, olderThanMs: 5_000 }
+  await returnUnknown(fixture.claimDb, { nodeId: world.nodeId, ...all })
   const back = running(world).filter(({ cancelRequested }) => !cancelRequested)
   for (const model of back) {
     giveUpLease(model)
