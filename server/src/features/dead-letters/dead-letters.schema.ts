@@ -99,9 +99,8 @@ export const PlanBody = Type.Object(
     filter: Type.Optional(
       Type.Object(filters, {
         additionalProperties: false,
-        minProperties: 1,
         description:
-          'All letters that fit every field and were there when the plan was made. For all of a queue: `dead_before` with the present moment.',
+          'All letters that fit every field and were there when the plan was made. `{}` is all of the queue; the plan tells how many that are before anything happens.',
       }),
     ),
     rate_per_second: Type.Optional(
