@@ -12,13 +12,12 @@ import { enqueueJobs } from '../../server/src/queue/enqueue.ts'
 import { createEnqueuer } from '../../server/src/queue/enqueuer.ts'
 import type { NewJob } from '../../server/src/queue/job.ts'
 import { setLaneCaps, setTenantShare } from '../../server/src/queue/lane-policy.ts'
-import { createRunner, QUEUE_SESSION, type Runner } from '../../server/src/queue/queue.ts'
+import { createRunner, QUEUE_CONNECTIONS, QUEUE_SESSION, type Runner } from '../../server/src/queue/queue.ts'
 import { createWakeUp, type WakeUp } from '../../server/src/queue/wake-up.ts'
 import type { Engine, Item, Side, WorkerSettings } from './side.ts'
 
-/** The product's own sizes (DB_POOL_SIZE, CLAIM_POOL_SIZE in processes/worker.ts). */
+/** The product's own size (DB_POOL_SIZE). */
 const POOL_SIZE = 10
-const CLAIM_POOL_SIZE = 5
 /** A fifth of a runner's places is kept for the critical queue; the bench has none of those jobs. */
 const PLACES_FOR_OTHERS = 0.8
 /** Several tenants, each with its own lane, so that the turns between them are part of what is measured. */
@@ -52,7 +51,7 @@ export function openOurQueue(url: string): OurQueue {
   const claimDb = createDb({
     ...options,
     applicationName: 'bench claims',
-    poolSize: CLAIM_POOL_SIZE,
+    poolSize: QUEUE_CONNECTIONS,
     session: QUEUE_SESSION,
   })
   const wakeUp = createWakeUp(platform)
@@ -159,6 +158,6 @@ async function open({ databaseUrl }: { readonly databaseUrl: string }): Promise<
 }
 
 export const ours: Side = {
-  configuration: `history, events, leases, turns over ${TENANTS} tenants, caps counted; enqueuer 100 rows × 3 in flight; pool ${POOL_SIZE} + ${CLAIM_POOL_SIZE}`,
+  configuration: `history, events, leases, turns over ${TENANTS} tenants, caps counted; enqueuer 100 rows × 3 in flight; pool ${POOL_SIZE} + ${QUEUE_CONNECTIONS}`,
   open,
 }

@@ -6,7 +6,7 @@ import { createJobHandler } from '../features/jobs/jobs.worker.ts'
 import { createRetentionWork } from '../features/retention/retention.worker.ts'
 import { createInboxCare } from '../features/webhooks/webhooks.worker.ts'
 import { createDb } from '../platform/db/db.ts'
-import { createRunner, QUEUE_SESSION } from '../queue/queue.ts'
+import { createRunner, QUEUE_CONNECTIONS, QUEUE_SESSION } from '../queue/queue.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
 import { openDial, openSecrets } from './outbound.ts'
 import { createDirectory } from './plane.ts'
@@ -18,9 +18,6 @@ import {
   type Environment,
 } from './runtime.ts'
 
-/** Claim, settle, promote, heartbeat and rescue at the same time. */
-const CLAIM_POOL_SIZE = 5
-
 export async function buildWorker(environment: Environment): Promise<BuiltProcess> {
   const { config, databaseUrl } = environment
   const platform = createPlatform('worker', environment)
@@ -28,7 +25,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
   const claimDb = createDb({
     url: databaseUrl,
     applicationName: 'orchestrator worker queue',
-    poolSize: CLAIM_POOL_SIZE,
+    poolSize: QUEUE_CONNECTIONS,
     slowQueryMs: config.slowQueryMs,
     log,
     metrics,

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { manualClock } from '../../testing/manual-clock.ts'
 import {
   claimLane,
@@ -16,7 +16,7 @@ import { cancelJob } from './cancel.ts'
 import { enqueueJobs } from './enqueue.ts'
 import { createHeart, type HeartOptions } from './heart.ts'
 import type { ClaimedJob } from './job.ts'
-import { createRunner } from './queue.ts'
+import { createRunner, QUEUE_CONNECTIONS } from './queue.ts'
 import { RESCUE_LIMITS, rescue } from './rescue.ts'
 import { createWakeUp } from './wake-up.ts'
 
@@ -126,4 +126,64 @@ describe('a node that leaves', () => {
     const heart = heartOf(nodeId, { claiming: () => claiming, failedClaims: () => failed })
     expect(await heart.leave()).toBe(knowsAll)
   })
+})
+
+test('a beat has a connection also when everybody else waits for the database', async () => {
+  const wakeUp = createWakeUp(fixture.platform)
+  const { promise: opened, resolve: open } = Promise.withResolvers<void>()
+  let stuck = false
+  let waiting = 0
+  let beats = 0
+  const wait = async () => {
+    if (!stuck) return
+    waiting += 1
+    await opened
+    waiting -= 1
+  }
+  const claimDb: Db = {
+    ...fixture.claimDb,
+    execute: async (statement, values) => {
+      if (statement.name === 'queue.beat') beats += 1
+      else await wait()
+      return fixture.claimDb.execute(statement, values)
+    },
+    transaction: async (work) => {
+      await wait()
+      return fixture.claimDb.transaction(work)
+    },
+  }
+  const runs = Promise.withResolvers<void>()
+  const end = Promise.withResolvers<void>()
+  const runner = createRunner({
+    platform: fixture.platform,
+    claimDb,
+    wakeUp,
+    concurrency: 5,
+    handler: async () => {
+      runs.resolve()
+      await end.promise
+      return { kind: 'done', result: null, why: 'Done.' }
+    },
+    timing: { beatMs: 10, rescueMs: 10, expireMs: 10, discoverMs: 10, housekeepingMs: 10 },
+  })
+  await runner.start()
+  const job = sampleJob({ tenantId: newId() })
+  await enqueueJobs(fixture.db, [job])
+  wakeUp.hint([job])
+  await runs.promise
+  stuck = true
+  end.resolve()
+  // Claim, settle, promote, rescue, expire.
+  await vi.waitFor(() => expect(waiting).toBeGreaterThanOrEqual(5), 10_000)
+  const before = beats
+  await vi.waitFor(() => expect(beats).toBeGreaterThan(before + 5), 10_000)
+  expect(waiting).toBeLessThan(QUEUE_CONNECTIONS)
+  stuck = false
+  open()
+  await vi.waitFor(
+    async () => expect(await whereIs(fixture.db, job)).toMatchObject({ state: 'done' }),
+    10_000,
+  )
+  await runner.stop(0)
+  await wakeUp.close()
 })

@@ -66,9 +66,16 @@ export const QUEUE_SESSION = {
   plan_cache_mode: 'force_generic_plan',
 } as const
 
+/**
+ * Connections of that pool: one for each of claim, settle, promote, beat, rescue and expire, which never need a second
+ * one. With fewer a beat would wait behind the others when the database is slow, and a node that has not beaten for
+ * 10 s aborts what it runs.
+ */
+export const QUEUE_CONNECTIONS = 6
+
 export interface RunnerOptions {
   readonly platform: Platform
-  /** A pool of its own with `QUEUE_SESSION` and about 5 connections. */
+  /** A pool of its own with `QUEUE_SESSION` and at least `QUEUE_CONNECTIONS`. */
   readonly claimDb: Db
   /** The same object that the enqueuers of this Node process have, so that they reach the runner directly. */
   readonly wakeUp: WakeUp
