@@ -412,11 +412,19 @@ describe('the bin', () => {
       type: 'job.removed_from_bin',
       message: 'Removed for good: it had been in the bin for 14 days.',
     })
+    const { correlationId: correlation_id, traceId: trace_id } = old.call
+    expect(await callsOf(fixture.db, old)).toEqual([{ correlation_id, trace_id }])
     const ids = [old.id, young.id, letter.id, newId()]
     const places = await whereaboutsOf(fixture.db, tenantId, ids)
     expect(ids.map((id) => places.get(id)?.place)).toEqual(['removed', 'bin', 'dead_letter', undefined])
   })
 })
+
+const callsOf = many<{ readonly id: string }, { readonly correlation_id: string; readonly trace_id: string }>(
+  'test.calls_of',
+  'select distinct correlation_id, trace_id from event where job_id = $1',
+  ({ id }) => [id],
+)
 
 describe('letters of a plan', () => {
   test('are those that were there at its moment, oldest first, a batch behind the other', async () => {

@@ -251,11 +251,12 @@ export const emptyBin = one<{ readonly days: number; readonly limit: number }, {
    ),
    told as materialized (
      select append_events(json_agg(json_build_object(
-       'tenant_id', tenant_id, 'type', 'job.removed_from_bin', 'connector', connector, 'job_id', job_id,
+       'tenant_id', d.tenant_id, 'type', 'job.removed_from_bin', 'connector', d.connector, 'job_id', d.job_id,
+       'inbox_id', j.inbox_id, 'correlation_id', j.correlation_id, 'trace_id', j.trace_id,
        'message', 'Removed for good: it had been in the bin for ' || $1 || ' days.',
-       'data', json_build_object('queue', queue_name(queue), 'operation', operation, 'purged_at', purged_at)
+       'data', json_build_object('queue', queue_name(d.queue), 'operation', d.operation, 'purged_at', d.purged_at)
      ))) as events
-     from gone
+     from gone d ${HISTORY}
    )
    select count(*) as removed from gone, told`,
   ({ days, limit }) => [days, limit],
