@@ -228,6 +228,16 @@ describe('cancelJob', () => {
     expect(await types(failing.id)).toEqual(['job.queued', 'job.cancel_requested', 'job.cancelled'])
   })
 
+  test('one that stopped when it was told says who asked and why, in its attempt, event and answer', async () => {
+    const job = await enqueueAndClaim()
+    await cancel(job)
+    const settled = await settle({ job, outcome: outcomes.cancelled })
+    const why = 'Cancelled by ada: wrong customer'
+    expect(settled.map(({ row }) => row.why)).toEqual([why])
+    expect((await eventsOf(fixture.db, job)).at(-1)).toMatchObject({ type: 'job.cancelled', message: why })
+    expect((await findJob(fixture.db, job))?.attempts).toMatchObject([{ outcome: 'cancelled', why }])
+  })
+
   test('one that ends while its cancel commits: the end waits for the cancel and is stored as a whole', async () => {
     const [succeeding, failing, beside] = [
       await enqueueAndClaim(),

@@ -58,7 +58,7 @@ export const settleLeases = many<{ readonly settlements: readonly SettleRecord[]
      select g.tenant_id, g.job_id, g.lease_id, g.queue, g.lane, g.priority, g.seq, g.ready_at, g.attempt,
             g.node_id, g.started_at,
             case when cancelled then 'cancelled' else g.outcome end as outcome,
-            case when cancelled then g.cancel_why else g.why end as why,
+            case when cancelled or g.outcome = 'cancelled' then coalesce(g.cancel_why, g.why) else g.why end as why,
             case when not cancelled and g.outcome in ('retry', 'snoozed')
               then at + g.delay_ms * interval '1 millisecond' end as next_run_at,
             at, round(extract(epoch from at - g.started_at) * 1000) as duration_ms, g.reason, g.error_class, g.error_message, g.http_status, g.result, g.connector, g.operation,
