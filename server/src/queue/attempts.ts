@@ -20,7 +20,7 @@ export type Handler = (job: ClaimedJob, signal: AbortSignal) => Promise<Outcome>
 /** The attempts that one node runs now, and the jobs it holds for its next free places. */
 export interface Attempts {
   /** How many jobs the next claim may bring: see `Places`. */
-  wanted(): Wanted
+  wanted(urgent: boolean): Wanted
   /** Now, or as soon as a place is free; not at all when the job expires before that. */
   start(claimed: Claimed): void
   abort(leaseId: number, why: AbortCause): void

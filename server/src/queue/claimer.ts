@@ -30,8 +30,8 @@ export interface ClaimerOptions {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
-  /** How many jobs to claim. */
-  wanted(): Wanted
+  /** How many jobs to claim: see `Places`. */
+  wanted(urgent: boolean): Wanted
   claimed(claimed: Claimed): void
   /** The node is not known as alive: beat before the next claim. */
   beat(): Promise<unknown>
@@ -63,7 +63,7 @@ export function startClaimer(options: ClaimerOptions): Claimer {
 
   /** Gives the milliseconds to wait; 0 = go on. */
   const round = async (): Promise<number> => {
-    const wanted = options.wanted()
+    const wanted = options.wanted(lanes.fresh > 0)
     if (wanted.shared + wanted.reserved === 0) return NOTHING_TO_DO_MS
     if (clock.monotonic() >= discoverAt) await lookAround()
     const grants = lanes.plan(wanted)

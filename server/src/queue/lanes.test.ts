@@ -49,6 +49,19 @@ describe('lanes', () => {
     expect(served.get('whale')).toBeGreaterThan(0)
   })
 
+  test('a lane that was idle is fresh from its hint until a claim asks it', () => {
+    const lanes = createLanes(() => 0)
+    lanes.hint([key('a'), key('b')])
+    expect(lanes.fresh).toBe(2)
+    const [grant] = lanes.plan({ shared: 1, reserved: 0, turn: 2 })
+    expect(lanes.fresh).toBe(1)
+    lanes.hint([key('a')])
+    expect(lanes.fresh).toBe(1)
+    lanes.answered(grant ? [grant] : [], [answer('capped')])
+    lanes.hint([key('a')])
+    expect(lanes.fresh).toBe(1)
+  })
+
   test('equal tenants get equal shares, also when one place is free at a time', () => {
     const lanes = createLanes(() => 0)
     lanes.hint(['a', 'b', 'c'].map((tenant) => key(tenant)))

@@ -43,6 +43,8 @@ export interface Lanes {
   nextDueMs(): number | undefined
   /** Lanes that have a turn now. */
   readonly active: number
+  /** Those of them that were idle until a hint, and that no claim has asked since. */
+  readonly fresh: number
 }
 
 interface Lane {
@@ -75,6 +77,7 @@ const FORGET_MS = 600_000
 export function createLanes(now: () => number): Lanes {
   const lanes = new Map<string, Lane>()
   const parked = new Set<Lane>()
+  const fresh = new Set<Lane>()
   const turns = Object.fromEntries(QUEUE_NAMES.map((queue) => [queue, createTurns<Lane>()])) as Record<
     QueueName,
     Turns<Lane>
@@ -112,6 +115,7 @@ export function createLanes(now: () => number): Lanes {
   }
 
   const deactivate = (lane: Lane): void => {
+    fresh.delete(lane)
     lane.place = 'idle'
     turns[lane.key.queue].remove(lane.key.tenantId, laneName(lane.key))
   }
@@ -153,11 +157,16 @@ export function createLanes(now: () => number): Lanes {
     get active() {
       return QUEUE_NAMES.reduce((sum, queue) => sum + turns[queue].size, 0)
     },
+    get fresh() {
+      return fresh.size
+    },
     hint: (keys) => {
       for (const key of keys) {
         const lane = laneOf(key)
         lane.hints += 1
-        if (lane.place === 'idle') activate(lane)
+        if (lane.place !== 'idle') continue
+        activate(lane)
+        fresh.add(lane)
       }
     },
     found: (found) => {
@@ -187,6 +196,7 @@ export function createLanes(now: () => number): Lanes {
       deal(shared, MAX_GRANTS, nextQueue)
       return [...takes].map(([lane, take]) => {
         lane.hintsAtPlan = lane.hints
+        fresh.delete(lane)
         return { ...lane.key, take: lane.probing ? 1 : take, low: lane.watermark.low() }
       })
     },

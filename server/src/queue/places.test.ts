@@ -1,8 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { sampleClaimed } from '../../testing/claimed-job.ts'
+import { newId } from '../platform/ids.ts'
 import type { ClaimedJob, QueueName } from './job.ts'
 import { createPlaces, type Places } from './places.ts'
+
+const [BIG, SMALL] = [newId(), newId()]
 
 /** Ten places, two of them for critical; time stands still until the test moves it. */
 function node() {
@@ -12,10 +15,10 @@ function node() {
   let leaseId = 0
   return {
     ...{ time, running, places },
-    take: (jobs: number, queue: QueueName = 'default') => {
+    take: (jobs: number, queue: QueueName = 'default', tenantId = BIG) => {
       for (let n = 0; n < jobs; n += 1) {
         leaseId += 1
-        places.take(sampleClaimed({ queue, leaseId }))
+        places.take(sampleClaimed({ queue, leaseId, tenantId }))
       }
     },
     end: (jobs: number) => {
@@ -23,11 +26,11 @@ function node() {
     },
   }
 }
-const total = (places: Places) => places.wanted().shared + places.wanted().reserved
+const total = (places: Places) => places.wanted(false).shared + places.wanted(false).reserved
 
 describe('places', () => {
   test('a fresh node wants what it can start, a fifth of it for critical', () => {
-    expect(node().places.wanted()).toEqual({ shared: 8, reserved: 2, turn: 2 })
+    expect(node().places.wanted(false)).toEqual({ shared: 8, reserved: 2, turn: 2 })
   })
 
   test('long attempts: nothing is claimed ahead', () => {
@@ -36,7 +39,7 @@ describe('places', () => {
     for (let n = 0; n < 20; n += 1) {
       time.ms += 1_000
       end(1)
-      expect(places.wanted()).toEqual({ shared: 1, reserved: 2, turn: 2 })
+      expect(places.wanted(false)).toEqual({ shared: 1, reserved: 2, turn: 2 })
       take(1)
     }
   })
@@ -49,12 +52,14 @@ describe('places', () => {
       end(8)
     }
     take(8)
-    expect(places.wanted()).toEqual({ shared: 10, reserved: 2, turn: 2 })
+    expect(places.wanted(false)).toEqual({ shared: 10, reserved: 2, turn: 2 })
     take(5)
-    expect(places.wanted()).toEqual({ shared: 5, reserved: 2, turn: 2 })
+    expect(places.wanted(false)).toEqual({ shared: 5, reserved: 2, turn: 2 })
     take(1)
     // More than half of it is here: the next claim waits until it brings more than a few.
-    expect(places.wanted()).toEqual({ shared: 0, reserved: 2, turn: 2 })
+    expect(places.wanted(false)).toEqual({ shared: 0, reserved: 2, turn: 2 })
+    // But not for somebody who has just come.
+    expect(places.wanted(true)).toEqual({ shared: 4, reserved: 2, turn: 2 })
     time.ms += 10_000
     expect(total(places)).toBe(2)
   })
@@ -65,6 +70,14 @@ describe('places', () => {
     expect(running.map(({ leaseId }) => leaseId)).toEqual([1, 2, 3, 4, 5, 6, 7, 8])
     end(1)
     expect(running.at(-1)?.leaseId).toBe(9)
+  })
+
+  test('tenants have places in turn: what one has claimed ahead does not delay the other', () => {
+    const { running, take, end } = node()
+    take(14)
+    take(2, 'default', SMALL)
+    end(4)
+    expect(running.slice(4).map(({ leaseId }) => leaseId)).toEqual([9, 15, 10, 16])
   })
 
   test('critical jobs start in their own places and pass those that wait for another', () => {

@@ -1,3 +1,4 @@
+import { createFairLine } from './fair-line.ts'
 import type { ClaimedJob, QueueName } from './job.ts'
 
 /**
@@ -5,8 +6,8 @@ import type { ClaimedJob, QueueName } from './job.ts'
  * many jobs are claimed ahead of a free place.
  */
 export interface Places {
-  /** What the next claim may bring: zeros when enough is here. */
-  wanted(): Wanted
+  /** What the next claim may bring; zeros when enough is here. `urgent`: somebody new waits, a small claim is worth it. */
+  wanted(urgent: boolean): Wanted
   /** Starts the job now, or as soon as a place is free. */
   take(job: ClaimedJob): void
   /** An attempt has ended: its place goes to the next job that waits. */
@@ -33,11 +34,6 @@ export interface PlacesOptions {
   now(): number
 }
 
-interface Waiting {
-  readonly job: ClaimedJob
-  readonly sinceMs: number
-}
-
 /** A fifth of the places is kept for the critical queue. */
 const RESERVED_SHARE = 0.2
 /**
@@ -56,7 +52,7 @@ export function createPlaces({ concurrency, start, now }: PlacesOptions): Places
   const reserved = concurrency > 1 ? Math.max(1, Math.round(concurrency * RESERVED_SHARE)) : 0
   const running = { critical: 0, others: 0 }
   // Two lines: a job that may use the reserved places must not stand behind one that may not.
-  const waiting = { critical: new Map<number, Waiting>(), others: new Map<number, Waiting>() }
+  const waiting = { critical: createFairLine(), others: createFairLine() }
   let rate = 0
   let ended = 0
   let ratedAtMs = now()
@@ -78,25 +74,26 @@ export function createPlaces({ concurrency, start, now }: PlacesOptions): Places
 
   const fill = (): void => {
     for (const kind of ['critical', 'others'] as const)
-      for (const [leaseId, { job }] of waiting[kind]) {
-        if (free() <= (kind === 'critical' ? 0 : keptForCritical())) break
-        waiting[kind].delete(leaseId)
+      while (free() > (kind === 'critical' ? 0 : keptForCritical())) {
+        const job = waiting[kind].next()
+        if (job === undefined) break
         running[kind] += 1
         start(job)
       }
   }
 
   return {
-    wanted: () => {
+    wanted: (urgent) => {
       const ahead = Math.min(concurrency, Math.floor(AHEAD_MS * currentRate()))
       const ready = waiting.critical.size + waiting.others.size
       const forCritical = Math.max(0, Math.min(free(), keptForCritical()) - waiting.critical.size)
       // With half of it still here the claim that is worth its price comes later.
-      const shared = ready > ahead / 2 ? 0 : Math.max(0, free() + ahead - ready - forCritical)
+      const enough = !urgent && ready > ahead / 2
+      const shared = enough ? 0 : Math.max(0, free() + ahead - ready - forCritical)
       return { reserved: forCritical, shared, turn: Math.max(SHORTEST_TURN, Math.ceil(ahead / TURNS_AHEAD)) }
     },
     take: (job) => {
-      waiting[kindOf(job.queue)].set(job.leaseId, { job, sinceMs: now() })
+      waiting[kindOf(job.queue)].add(job, now())
       fill()
     },
     ended: (job) => {
@@ -104,19 +101,7 @@ export function createPlaces({ concurrency, start, now }: PlacesOptions): Places
       ended += 1
       fill()
     },
-    giveUp: (leaseId) => {
-      for (const line of Object.values(waiting)) {
-        const found = line.get(leaseId)
-        if (line.delete(leaseId)) return found?.job
-      }
-      return undefined
-    },
-    giveUpAfter: (ms) => {
-      const given: ClaimedJob[] = []
-      for (const line of Object.values(waiting))
-        for (const { job, sinceMs } of line.values())
-          if (now() - sinceMs >= ms && line.delete(job.leaseId)) given.push(job)
-      return given
-    },
+    giveUp: (leaseId) => waiting.critical.remove(leaseId) ?? waiting.others.remove(leaseId),
+    giveUpAfter: (ms) => Object.values(waiting).flatMap((line) => line.removeUntil(now() - ms)),
   }
 }

@@ -228,7 +228,7 @@ export function createRunner(options: RunnerOptions): Runner {
         random,
         log,
         // Places are free again before the settlement is stored; a slow database must not let those pile up.
-        wanted: () => (settler.size > 2 * concurrency ? NOTHING : attempts.wanted()),
+        wanted: (urgent) => (settler.size > 2 * concurrency ? NOTHING : attempts.wanted(urgent)),
         claimed,
         beat: heart.beat,
       })
