@@ -1,6 +1,6 @@
 import type { Random } from '../platform/clock.ts'
+import { isTransient } from '../platform/db/failures.ts'
 import type { Log } from '../platform/log.ts'
-import { Problem } from '../problems.ts'
 import type { ClaimedJob, Outcome } from './job.ts'
 import type { Settlement } from './settle.ts'
 
@@ -57,7 +57,7 @@ export function outcomeOfFailure(
     const message = 'The attempt took too long and was stopped.'
     return retryOrDie(job, random, { class: 'timeout', message }, message)
   }
-  if (error instanceof Problem && error.code === 'database_unavailable')
+  if (isTransient(error))
     return { kind: 'snooze', delayMs: DATABASE_PAUSE_MS, why: 'The hub could not reach its database.' }
   log.error(
     { err: error, job_id: job.id, tenant_id: job.tenantId },
