@@ -171,7 +171,10 @@ describe('from plan to end', () => {
     expect(status).toBe(201)
     expect(body).toMatchObject({ ids: null, filter: {}, count: 4 })
     expect(await idsOf()).toHaveLength(4)
-    expect(await done({ action: 'purge', filter: {} })).toMatchObject({ state: 'done', progress: { done: 4 } })
+    expect(await done({ action: 'purge', filter: {} })).toMatchObject({
+      state: 'done',
+      progress: { done: 4 },
+    })
     expect(await idsOf('?bin=true')).toEqual([odd, ...dead.toReversed()].map(at))
     expect(await idsOf('', others)).toEqual([foreign.id])
     expect((await send<PageOf<LetterView>>('GET', '/dlq/low', token)).body.data).toMatchObject([
