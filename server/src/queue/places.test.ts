@@ -60,6 +60,10 @@ describe('places', () => {
     expect(places.wanted(false)).toEqual({ shared: 0, reserved: 2, turn: 2 })
     // But not for somebody who has just come.
     expect(places.wanted(true)).toEqual({ shared: 4, reserved: 2, turn: 2 })
+    take(4)
+    expect(places.wanted(true)).toEqual({ shared: 4, reserved: 2, turn: 2 })
+    take(10)
+    expect(places.wanted(true)).toEqual({ shared: 0, reserved: 2, turn: 2 })
     time.ms += 10_000
     expect(total(places)).toBe(2)
   })

@@ -87,9 +87,11 @@ export function createPlaces({ concurrency, start, now }: PlacesOptions): Places
       const ahead = Math.min(concurrency, Math.floor(AHEAD_MS * currentRate()))
       const ready = waiting.critical.size + waiting.others.size
       const forCritical = Math.max(0, Math.min(free(), keptForCritical()) - waiting.critical.size)
-      // With half of it still here the claim that is worth its price comes later.
-      const enough = !urgent && ready > ahead / 2
-      const shared = enough ? 0 : Math.max(0, free() + ahead - ready - forCritical)
+      const room = Math.max(0, free() + ahead - ready - forCritical)
+      // With half of it still here the claim that is worth its price comes later; who has just come gets a turn in a
+      // claim of its own size, beyond what is claimed ahead.
+      const most = urgent && ahead > 0 && ready < 2 * ahead ? Math.max(room, 2 * SHORTEST_TURN) : room
+      const shared = urgent || ready <= ahead / 2 ? most : 0
       return { reserved: forCritical, shared, turn: Math.max(SHORTEST_TURN, Math.ceil(ahead / TURNS_AHEAD)) }
     },
     take: (job) => {
