@@ -53,21 +53,41 @@ export function startClaimer(options: ClaimerOptions): Claimer {
   let busy = false
   let failed = 0
 
+  let looking: Promise<void> | undefined
+  /** Something may have been missed since the look began. */
+  let lookAgain = false
+  let blind = 0
+
+  /** Beside the claims: with an old snapshot open it walks dead entries, and nobody should wait for that. */
   const lookAround = async (): Promise<void> => {
     const started = clock.monotonic()
-    lanes.found(await discover())
-    const tookMs = clock.monotonic() - started
-    // A slow scan (many lanes, many dead entries) must not become the main work.
-    discoverAt = clock.monotonic() + Math.max(options.discoverMs, 20 * tookMs) * (0.75 + random() / 2)
+    lookAgain = false
+    try {
+      lanes.found(await discover())
+      blind = 0
+      const tookMs = clock.monotonic() - started
+      // A slow scan (many lanes, many dead entries) must not become the main work.
+      discoverAt = clock.monotonic() + Math.max(options.discoverMs, 20 * tookMs) * (0.75 + random() / 2)
+    } catch (err) {
+      blind += 1
+      discoverAt = clock.monotonic() + backoffMs(blind, random)
+      log.warn({ err, failures: blind }, 'a look for lanes with work failed and will be tried again')
+    }
+    if (lookAgain) discoverAt = 0
+    looking = undefined
+    latch.ring()
   }
 
   /** Gives the milliseconds to wait; 0 = go on. */
   const round = async (): Promise<number> => {
     const wanted = options.wanted(lanes.fresh > 0)
     if (wanted.shared + wanted.reserved === 0) return NOTHING_TO_DO_MS
-    if (clock.monotonic() >= discoverAt) await lookAround()
+    if (clock.monotonic() >= discoverAt) looking ??= lookAround()
     const grants = lanes.plan(wanted)
-    if (grants.length === 0) return Math.min(discoverAt - clock.monotonic(), lanes.nextDueMs() ?? Infinity)
+    if (grants.length === 0) {
+      const lookInMs = looking ? NOTHING_TO_DO_MS : discoverAt - clock.monotonic()
+      return Math.min(lookInMs, lanes.nextDueMs() ?? Infinity)
+    }
     const claim = await claimJobs(options.db, { nodeId: options.nodeId, grants, maxRunMs: options.maxRunMs })
     if (!claim.registered) {
       await options.beat()
@@ -113,14 +133,17 @@ export function startClaimer(options: ClaimerOptions): Claimer {
     },
     hint: (keys) => {
       if (keys) lanes.hint(keys)
-      else discoverAt = 0
+      else {
+        discoverAt = 0
+        lookAgain = true
+      }
       latch.ring()
     },
     ring: () => latch.ring(),
     stop: () => {
       stopping.abort()
       latch.ring()
-      return running
+      return Promise.all([running, looking]).then(() => undefined)
     },
   }
 }

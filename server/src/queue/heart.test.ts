@@ -173,7 +173,7 @@ test('a beat has a connection also when everybody else waits for the database', 
   await runs.promise
   stuck = true
   end.resolve()
-  // Claim, settle, promote, rescue, expire.
+  // Claim, settle, promote, rescue, expire; the look around, too, when it was due.
   await vi.waitFor(() => expect(waiting).toBeGreaterThanOrEqual(5), 10_000)
   const before = beats
   await vi.waitFor(() => expect(beats).toBeGreaterThan(before + 5), 10_000)

@@ -67,11 +67,11 @@ export const QUEUE_SESSION = {
 } as const
 
 /**
- * Connections of that pool: one for each of claim, settle, promote, beat, rescue and expire, which never need a second
- * one. With fewer a beat would wait behind the others when the database is slow, and a node that has not beaten for
+ * Connections of that pool: one for each of claim, look around, settle, promote, beat, rescue and expire, which never
+ * need a second one. With fewer a beat would wait behind the others when the database is slow, and a node that has not beaten for
  * 10 s aborts what it runs.
  */
-export const QUEUE_CONNECTIONS = 6
+export const QUEUE_CONNECTIONS = 7
 
 export interface RunnerOptions {
   readonly platform: Platform
