@@ -10,6 +10,7 @@ import {
   outcomeOfFailure,
 } from './attempt-outcome.ts'
 import type { Claimed } from './claim.ts'
+import type { Waiting } from './fair-line.ts'
 import type { ClaimedJob, Outcome } from './job.ts'
 import { createPlaces, type Wanted } from './places.ts'
 import type { Settlement } from './settle.ts'
@@ -62,8 +63,6 @@ export function createAttempts(options: AttemptsOptions): Attempts {
   const attempts = new Map<number, Running>()
   /** Those not told yet that their time is over; the limit is the same for all, so the first is due first. */
   const inTime = new Set<Running>()
-  /** Of jobs that have not started. */
-  const times = new Map<number, { readonly readyMs: number; readonly expiresMs: number }>()
   let sleeper: AbortController | undefined
   let whenIdle: (() => void)[] = []
 
@@ -94,26 +93,19 @@ export function createAttempts(options: AttemptsOptions): Attempts {
     void watchDeadlines()
   }
 
-  const startOrGiveBack = (job: ClaimedJob): void => {
-    const { readyMs, expiresMs } = times.get(job.leaseId) ?? {
-      readyMs: clock.monotonic(),
-      expiresMs: Infinity,
-    }
-    if (clock.monotonic() >= expiresMs) {
+  const startOrGiveBack = ({ job, readySinceMs, expiresMs }: Waiting): void => {
+    const now = clock.monotonic()
+    if (now >= expiresMs) {
       giveBack(job, 'The job expired before a place was free; the attempt is not spent.')
       places.ended(job)
       return
     }
-    times.delete(job.leaseId)
-    options.started(job, clock.monotonic() - readyMs)
+    options.started(job, now - readySinceMs)
     void run(job)
   }
 
-  const giveBack = (job: ClaimedJob, why: string): void => notStarted(job, { kind: 'returned', why })
-  const notStarted = (job: ClaimedJob, outcome: Settlement['outcome']): void => {
-    times.delete(job.leaseId)
-    options.notStarted({ job, outcome })
-  }
+  const giveBack = (job: ClaimedJob, why: string): void =>
+    options.notStarted({ job, outcome: { kind: 'returned', why } })
 
   const run = async (job: ClaimedJob): Promise<void> => {
     const running = { job, abort: new AbortController(), dueMs: clock.monotonic() + options.maxRunMs }
@@ -140,27 +132,24 @@ export function createAttempts(options: AttemptsOptions): Attempts {
     },
     wanted: places.wanted,
     start: ({ job, waitedMs, expiresInMs }) => {
-      const claimedMs = clock.monotonic()
-      times.set(job.leaseId, {
-        readyMs: claimedMs - waitedMs,
-        expiresMs: claimedMs + (expiresInMs ?? Infinity),
-      })
-      places.take(job)
+      const now = clock.monotonic()
+      const times = { readySinceMs: now - waitedMs, expiresMs: now + (expiresInMs ?? Infinity) }
+      places.take({ job, sinceMs: now, ...times })
     },
     abort: (leaseId, why) => {
       attempts.get(leaseId)?.abort.abort(new AttemptAborted(why))
-      const job = places.giveUp(leaseId)
-      if (job) notStarted(job, abortedBefore(why))
+      const waiting = places.giveUp(leaseId)
+      if (waiting) options.notStarted({ job: waiting.job, outcome: abortedBefore(why) })
     },
     abortAll: (why) => {
-      for (const job of places.giveUpAfter(0)) notStarted(job, abortedBefore(why))
+      for (const { job } of places.giveUpAfter(0)) options.notStarted({ job, outcome: abortedBefore(why) })
       for (const { abort } of attempts.values()) abort.abort(new AttemptAborted(why))
     },
     handBack: (why) => {
       for (const running of [...attempts.values()]) end(running, { kind: 'returned', why })
     },
     handBackWaiting: (ms, why) => {
-      for (const job of places.giveUpAfter(ms)) giveBack(job, why)
+      for (const { job } of places.giveUpAfter(ms)) giveBack(job, why)
     },
     idle: () => (attempts.size === 0 ? Promise.resolve() : new Promise((resolve) => whenIdle.push(resolve))),
   }

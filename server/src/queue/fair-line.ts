@@ -1,20 +1,24 @@
 import type { ClaimedJob } from './job.ts'
 
-/** Jobs that wait for a place: tenants in turn, each with its first job first. */
-export interface FairLine {
-  add(job: ClaimedJob, nowMs: number): void
-  /** Takes the next one out. */
-  next(): ClaimedJob | undefined
-  /** Takes this one out, if it is here. */
-  remove(leaseId: number): ClaimedJob | undefined
-  /** Takes out all that were added at this time or before. */
-  removeUntil(ms: number): ClaimedJob[]
-  readonly size: number
-}
-
-interface Waiting {
+/** A claimed job that waits for a place; times are monotonic milliseconds. */
+export interface Waiting {
   readonly job: ClaimedJob
   readonly sinceMs: number
+  readonly readySinceMs: number
+  /** From here on it must not start; Infinity = no limit. */
+  readonly expiresMs: number
+}
+
+/** Jobs that wait for a place: tenants in turn, each with its first job first. */
+export interface FairLine {
+  add(waiting: Waiting): void
+  /** Takes the next one out. */
+  next(): Waiting | undefined
+  /** Takes this one out, if it is here. */
+  remove(leaseId: number): Waiting | undefined
+  /** Takes out all that wait since this time or longer. */
+  removeUntil(ms: number): Waiting[]
+  readonly size: number
 }
 
 /**
@@ -25,23 +29,24 @@ export function createFairLine(): FairLine {
   const tenants = new Map<string, Map<number, Waiting>>()
   let size = 0
 
-  const remove = (tenantId: string, leaseId: number): ClaimedJob | undefined => {
+  const remove = (tenantId: string, leaseId: number): Waiting | undefined => {
     const line = tenants.get(tenantId)
     const found = line?.get(leaseId)
     if (!line || !found) return undefined
     size -= 1
     line.delete(leaseId)
     if (line.size === 0) tenants.delete(tenantId)
-    return found.job
+    return found
   }
 
   return {
     get size() {
       return size
     },
-    add: (job, nowMs) => {
-      const line = tenants.get(job.tenantId) ?? new Map<number, Waiting>()
-      tenants.set(job.tenantId, line.set(job.leaseId, { job, sinceMs: nowMs }))
+    add: (waiting) => {
+      const { tenantId, leaseId } = waiting.job
+      const line = tenants.get(tenantId) ?? new Map<number, Waiting>()
+      tenants.set(tenantId, line.set(leaseId, waiting))
       size += 1
     },
     next: () => {

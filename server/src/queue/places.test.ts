@@ -11,14 +11,15 @@ const [BIG, SMALL] = [newId(), newId()]
 function node() {
   const time = { ms: 0 }
   const running: ClaimedJob[] = []
-  const places = createPlaces({ concurrency: 10, start: (job) => running.push(job), now: () => time.ms })
+  const places = createPlaces({ concurrency: 10, start: ({ job }) => running.push(job), now: () => time.ms })
   let leaseId = 0
   return {
     ...{ time, running, places },
     take: (jobs: number, queue: QueueName = 'default', tenantId = BIG) => {
       for (let n = 0; n < jobs; n += 1) {
         leaseId += 1
-        places.take(sampleClaimed({ queue, leaseId, tenantId }))
+        const job = sampleClaimed({ queue, leaseId, tenantId })
+        places.take({ job, sinceMs: time.ms, readySinceMs: time.ms, expiresMs: Infinity })
       }
     },
     end: (jobs: number) => {
@@ -98,11 +99,11 @@ describe('places', () => {
     take(9)
     time.ms += 500
     take(1)
-    expect(places.giveUp(10)?.leaseId).toBe(10)
+    expect(places.giveUp(10)?.job.leaseId).toBe(10)
     expect(places.giveUp(10)).toBeUndefined()
     expect(places.giveUp(1)).toBeUndefined()
     expect(places.giveUpAfter(501)).toEqual([])
-    expect(places.giveUpAfter(500).map(({ leaseId }) => leaseId)).toEqual([9])
+    expect(places.giveUpAfter(500).map(({ job }) => job.leaseId)).toEqual([9])
     end(8)
     expect(running).toEqual([])
   })

@@ -1,4 +1,4 @@
-import { createFairLine } from './fair-line.ts'
+import { createFairLine, type Waiting } from './fair-line.ts'
 import type { ClaimedJob, QueueName } from './job.ts'
 
 /**
@@ -9,13 +9,13 @@ export interface Places {
   /** What the next claim may bring; zeros when enough is here. `urgent`: somebody new waits, a small claim is worth it. */
   wanted(urgent: boolean): Wanted
   /** Starts the job now, or as soon as a place is free. */
-  take(job: ClaimedJob): void
+  take(waiting: Waiting): void
   /** An attempt has ended: its place goes to the next job that waits. */
   ended(job: ClaimedJob): void
   /** Takes a job back that waits for a place; undefined when it does not. */
-  giveUp(leaseId: number): ClaimedJob | undefined
+  giveUp(leaseId: number): Waiting | undefined
   /** Takes all back that have waited for at least this long. */
-  giveUpAfter(ms: number): ClaimedJob[]
+  giveUpAfter(ms: number): Waiting[]
 }
 
 export interface Wanted {
@@ -29,7 +29,7 @@ export interface Wanted {
 
 export interface PlacesOptions {
   readonly concurrency: number
-  start(job: ClaimedJob): void
+  start(waiting: Waiting): void
   /** Monotonic milliseconds. */
   now(): number
 }
@@ -75,10 +75,10 @@ export function createPlaces({ concurrency, start, now }: PlacesOptions): Places
   const fill = (): void => {
     for (const kind of ['critical', 'others'] as const)
       while (free() > (kind === 'critical' ? 0 : keptForCritical())) {
-        const job = waiting[kind].next()
-        if (job === undefined) break
+        const next = waiting[kind].next()
+        if (next === undefined) break
         running[kind] += 1
-        start(job)
+        start(next)
       }
   }
 
@@ -94,8 +94,8 @@ export function createPlaces({ concurrency, start, now }: PlacesOptions): Places
       const shared = urgent || ready <= ahead / 2 ? most : 0
       return { reserved: forCritical, shared, turn: Math.max(SHORTEST_TURN, Math.ceil(ahead / TURNS_AHEAD)) }
     },
-    take: (job) => {
-      waiting[kindOf(job.queue)].add(job, now())
+    take: (one) => {
+      waiting[kindOf(one.job.queue)].add(one)
       fill()
     },
     ended: (job) => {
