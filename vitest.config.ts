@@ -18,7 +18,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'hub',
-          include: ['server/**/*.test.ts', 'sdk/**/*.test.ts', 'e2e/**/*.test.ts', 'torture/**/*.test.ts'],
+          include: ['{server,sdk,e2e,torture}/**/*.test.ts', 'bench/*.test.ts'],
           exclude: [...configDefaults.exclude, REAL_RUNS, AT_SIZE],
           globalSetup: ONE_POSTGRES,
           // Vitest's default is one core less than there are: on two cores one file after the other.
