@@ -6,7 +6,7 @@ export function problemsDocument(): string {
   const statuses = [...new Set(codes.map(([, { status }]) => status))]
   return `# Problems
 
-Generated from \`server/src/problems.ts\` by \`npm run generate\`; a test holds the two equal.
+Generated from \`server/src/problems-catalogue.ts\` by \`npm run generate\`; a test holds the two equal.
 
 Every failure is answered in one shape, \`application/problem+json\` (RFC 9457). Decide by \`code\`, never by
 \`title\` or \`detail\`: those are for people. \`retryable\` says whether the very same request may succeed later;

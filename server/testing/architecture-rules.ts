@@ -38,8 +38,8 @@ const folderOf = posix.dirname
 function floorOf(path: string): number | undefined {
   if (!path.startsWith(ROOT)) return undefined
   const [first = '', ...rest] = path.slice(ROOT.length).split('/')
-  // The schema of the config is a file of its own; both stand on one floor.
-  const name = rest.length === 0 ? first.replace(/(-schema)?(\.test)?\.ts$/, '') : first
+  // The schema of the config and the catalogue of the problems are files of their own, on the same floor.
+  const name = rest.length === 0 ? first.replace(/(-schema|-catalogue)?(\.test)?\.ts$/, '') : first
   const single = name === 'problems' || name === 'config' || name === 'main'
   return single === (rest.length === 0) ? FLOORS.indexOf(name as (typeof FLOORS)[number]) : -1
 }

@@ -9,6 +9,9 @@
 export const FAILURE_CLASSES = ['never_sent', 'safe_to_repeat', 'outcome_unknown', 'permanent'] as const
 export type FailureClass = (typeof FAILURE_CLASSES)[number]
 
+/** Which of the hub's own rules refused a call before anything was sent. Such a call is not repeated at once. */
+export type RefusedBy = 'rate_limit' | 'bulkhead' | 'breaker'
+
 /** How many bytes of an upstream's answer are kept to explain a failure. */
 const EXCERPT_BYTES = 2048
 
@@ -26,8 +29,9 @@ export interface CallFailureFields {
   /** One sentence that may be shown to the caller: no secrets, no internals. */
   readonly message: string
   readonly httpStatus?: number
-  /** The wait that the upstream asked for. */
+  /** The wait that the upstream asked for, or until the rule that refused has room. */
   readonly retryAfterMs?: number
+  readonly refusedBy?: RefusedBy
   readonly upstream?: UpstreamAnswer
   readonly cause?: unknown
 }
@@ -38,6 +42,7 @@ export class CallFailure extends Error {
   readonly kind: string
   readonly httpStatus?: number
   readonly retryAfterMs?: number
+  readonly refusedBy?: RefusedBy
   readonly upstream?: UpstreamAnswer
 
   constructor(fields: CallFailureFields) {
@@ -47,6 +52,7 @@ export class CallFailure extends Error {
     this.kind = fields.kind
     if (fields.httpStatus !== undefined) this.httpStatus = fields.httpStatus
     if (fields.retryAfterMs !== undefined) this.retryAfterMs = fields.retryAfterMs
+    if (fields.refusedBy !== undefined) this.refusedBy = fields.refusedBy
     if (fields.upstream !== undefined) this.upstream = fields.upstream
   }
 
@@ -62,6 +68,7 @@ const fieldsOf = (failure: CallFailure): CallFailureFields => ({
   message: failure.message,
   ...(failure.httpStatus !== undefined && { httpStatus: failure.httpStatus }),
   ...(failure.retryAfterMs !== undefined && { retryAfterMs: failure.retryAfterMs }),
+  ...(failure.refusedBy && { refusedBy: failure.refusedBy }),
   ...(failure.upstream && { upstream: failure.upstream }),
   cause: failure,
 })

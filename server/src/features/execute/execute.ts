@@ -5,19 +5,12 @@
  * of one execution carries the same idempotency key. Every execution that passed these checks leaves a row in the
  * request log and an event, whatever came of it; of a request that did not pass them nothing is stored.
  */
-import { context } from '@opentelemetry/api'
-import { traceparentOf } from '../../platform/call-context.ts'
-import type { Dial } from '../../platform/dial/dial.ts'
 import { newId } from '../../platform/ids.ts'
-import type { Platform } from '../../platform/platform.ts'
-import type { Secret } from '../../platform/secret.ts'
 import { Problem } from '../../problems.ts'
-import { attemptTimeout, remainingMs, totalDeadline } from '../../resilience/deadline.ts'
-import { outermost, runPipeline } from '../../resilience/pipeline.ts'
-import { type FailedAttempt, retry } from '../../resilience/retry.ts'
 import type { ActiveConfigs, ActiveConnector } from '../configs/configs.ts'
-import { findOperation, invokeOperation } from '../connectors/connectors.ts'
-import { callSchedule, type Policy } from '../policies/policies.ts'
+import { findOperation } from '../connectors/connectors.ts'
+import type { Policy } from '../policies/policies.ts'
+import { type CallDeps, callUpstream, type Progress } from './call-upstream.ts'
 import { entryOf } from './entry.ts'
 import type { Execution, ExecutionResult } from './execution.ts'
 import { asAnswer } from './failure-answers.ts'
@@ -26,17 +19,9 @@ import type { RequestLog } from './request-log.ts'
 export type { Execution, ExecutionResult } from './execution.ts'
 export { createRequestLog, type RequestLog } from './request-log.ts'
 
-export interface ExecuteDeps {
-  readonly platform: Pick<Platform, 'clock' | 'random'>
+export interface ExecuteDeps extends CallDeps {
   readonly activeConfigs: ActiveConfigs
-  readonly dial: Dial
-  readonly resolveSecret: (tenantId: string, refName: string) => Promise<Secret>
   readonly requestLog: RequestLog
-}
-
-interface Progress {
-  attempts: number
-  readonly failures: FailedAttempt[]
 }
 
 export interface Executor {
@@ -91,7 +76,13 @@ async function execute(
     return latencyMs
   }
   try {
-    const result = await call(deps, execution, { active, policy, idempotencyKey, progress, stopSignal })
+    const result = await callUpstream(deps, execution, {
+      active,
+      policy,
+      idempotencyKey,
+      progress,
+      stopSignal,
+    })
     const latencyMs = finish('ok', result.httpStatus, succeeded(execution, progress))
     return { ...result, attempts: progress.attempts, latencyMs, idempotencyKey }
   } catch (error) {
@@ -108,57 +99,6 @@ async function execute(
 function checked({ operation, input, timeoutMs }: Execution, { connector, policy }: ActiveConnector): Policy {
   findOperation(connector, operation).validateInput(input)
   return policy(timeoutMs === undefined ? undefined : { timeout_ms: timeoutMs }).policy
-}
-
-interface Started {
-  readonly active: ActiveConnector
-  readonly policy: Policy
-  readonly idempotencyKey: string
-  readonly progress: Progress
-  readonly stopSignal: AbortSignal
-}
-
-async function call(
-  deps: ExecuteDeps,
-  execution: Execution,
-  { active, policy, idempotencyKey, progress, stopSignal }: Started,
-): Promise<{ output: unknown; httpStatus: number | null }> {
-  const { clock, random } = deps.platform
-  const { tenantId } = execution.principal
-  const { connector } = active
-  if (execution.dryRun) {
-    await Promise.all(Object.values(connector.secretRefs).map((name) => deps.resolveSecret(tenantId, name)))
-    return { output: null, httpStatus: null }
-  }
-
-  // DESIGN §8, outer to inner; the stages that are not here yet have their place between these.
-  const stages = [
-    totalDeadline({ totalMs: policy.timeouts.total_ms, clock }),
-    retry({
-      schedule: callSchedule(policy),
-      clock,
-      random,
-      onFailure: (attempt) => progress.failures.push(attempt),
-    }),
-    attemptTimeout({ attemptMs: policy.timeouts.attempt_ms, clock }),
-  ]
-  return runPipeline(stages, outermost(stopSignal), (scope) => {
-    progress.attempts = scope.attempt
-    return invokeOperation(
-      { dial: deps.dial, clock, resolveSecret: (name) => deps.resolveSecret(tenantId, name) },
-      connector,
-      execution.operation,
-      execution.input,
-      {
-        signal: scope.signal,
-        connectTimeoutMs: policy.timeouts.connect_ms,
-        remainingMs: remainingMs(scope, clock),
-        idempotencyKey,
-        attemptToken: newId(),
-        traceparent: traceparentOf(context.active()),
-      },
-    )
-  })
 }
 
 const succeeded = (execution: Execution, { attempts }: Progress): string =>
