@@ -4,6 +4,7 @@ import { drainHttp } from './drain-http.ts'
 import { drainNoOp } from './drain-no-op.ts'
 import { enqueueBatch } from './enqueue-batch.ts'
 import { enqueueOne } from './enqueue-one.ts'
+import { execute } from './execute.ts'
 import { oneBigTenant } from './one-big-tenant.ts'
 import { pinnedSnapshot } from './pinned-snapshot.ts'
 import { postJobs } from './post-jobs.ts'
@@ -14,6 +15,7 @@ import { walPerJob } from './wal-per-job.ts'
 export const CASES: readonly Case[] = [
   enqueueOne,
   postJobs,
+  execute,
   enqueueBatch,
   drainNoOp,
   drainHttp,

@@ -47,8 +47,9 @@ async function loadBoth(
 
 async function measureHub(run: Run): Promise<Sample> {
   // Only here: rivals need not load the whole product.
-  const { startExecPlane } = await import('../load/hub.ts')
-  const hub = await startExecPlane(run)
+  const { smsConnector, startExecPlane } = await import('../load/hub.ts')
+  const document = { policies: {}, connectors: { sms: smsConnector('http://127.0.0.1:9') } }
+  const hub = await startExecPlane(run, { document, scopes: ['orchestrator.jobs.write'] })
   try {
     const { port, pid, token } = hub
     const target = { port, headers: { authorization: `Bearer ${token}` } }

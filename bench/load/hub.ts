@@ -12,7 +12,7 @@ import type { Run } from '../cases/case.ts'
 export interface ExecPlane {
   readonly port: number
   readonly pid: number
-  /** For `POST /jobs` of a workspace with the connector `sms`. */
+  /** Of a workspace with the connectors that were asked for. */
   readonly token: string
   stop(): Promise<void>
 }
@@ -21,8 +21,11 @@ const CLI = join(import.meta.dirname, '../../server/bin/orchestrator.js')
 const REASON = 'bench'
 const START_MS = 20_000
 
-/** The real exec process on the database, and a workspace with one connector, made over the control API. */
-export async function startExecPlane({ databaseUrl, folder, nodeArgs }: Run): Promise<ExecPlane> {
+/** The real exec process on the database, and a workspace with this config, made over the control API. */
+export async function startExecPlane(
+  { databaseUrl, folder, nodeArgs }: Pick<Run, 'databaseUrl' | 'folder' | 'nodeArgs'>,
+  workspace: { readonly document: object; readonly scopes: readonly string[] },
+): Promise<ExecPlane> {
   const control = await choosePort(folder)
   const ports = { control, exec: await portAfter(control) }
   const env = {
@@ -36,51 +39,60 @@ export async function startExecPlane({ databaseUrl, folder, nodeArgs }: Run): Pr
   let tenantId: string
   try {
     const platformApi = await controlApi(config, config.urls.control)
-    const workspace = await platformApi.post<{ id: string }>('/workspaces', {
+    const { id } = await platformApi.post<{ id: string }>('/workspaces', {
       slug: 'bench-dev',
       name: 'Bench',
       reason: REASON,
     })
-    tenantId = workspace.id
+    tenantId = id
     const api = await controlApi(config, config.urls.control, tenantId)
-    const document = { policies: {}, connectors: { sms: SMS } }
+    const { document } = workspace
     const { version } = await api.post<{ version: number }>('/configs', { document, reason: REASON })
     await api.post('/configs/activate', { version, reason: REASON })
   } finally {
     await end(setUp)
   }
   const exec = await startRole('exec', { env, folder, nodeArgs, url: config.urls.exec })
-  const scopes = ['orchestrator.jobs.write']
-  const token = await issueOperatorToken(config, { plane: 'exec', tenantId, scopes, lifetimeSeconds: 3_600 })
+  const token = await issueOperatorToken(config, {
+    plane: 'exec',
+    tenantId,
+    scopes: [...workspace.scopes],
+    lifetimeSeconds: 3_600,
+  })
   return { port: ports.exec, pid: exec.pid ?? 0, token, stop: () => end(exec) }
 }
 
-const SMS = {
+const INPUT = {
+  type: 'object',
+  properties: {
+    n: { type: 'integer' },
+    sent_us: { type: 'integer' },
+    to: { type: 'string', pattern: '^\\+[0-9]{6,15}$' },
+    template: { type: 'string', maxLength: 100 },
+    text: { type: 'string', maxLength: 1000 },
+  },
+  required: ['to', 'text'],
+  additionalProperties: false,
+}
+
+/** A connector as a product would have it: `message.send` takes the items of the bench. */
+export const smsConnector = (baseUrl: string) => ({
   kind: 'http',
   title: 'Messages',
   settings: {
-    base_url: 'http://127.0.0.1:9',
+    base_url: baseUrl,
     operations: {
       'message.send': {
         title: 'Send a message',
         method: 'POST',
         path: '/messages',
-        input: {
-          type: 'object',
-          properties: {
-            n: { type: 'integer' },
-            sent_us: { type: 'integer' },
-            to: { type: 'string', pattern: '^\\+[0-9]{6,15}$' },
-            template: { type: 'string', maxLength: 100 },
-            text: { type: 'string', maxLength: 1000 },
-          },
-          required: ['to', 'text'],
-          additionalProperties: false,
-        },
+        body: '{{input}}',
+        idempotency_key_header: 'idempotency-key',
+        input: INPUT,
       },
     },
   },
-}
+})
 
 /** `choosePort` remembers one port per folder; the second one is another. */
 async function portAfter(first: number): Promise<number> {
