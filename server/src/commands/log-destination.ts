@@ -1,8 +1,8 @@
 import { mkdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { destination } from 'pino'
 import type { Config } from '../config.ts'
 import { createLog, type Log } from '../platform/log.ts'
+import { logLines } from '../platform/log-lines.ts'
 
 /**
  * Where the log goes. A newcomer's terminal shows the box and not a thousand JSON lines: `start all` on its own
@@ -12,11 +12,7 @@ import { createLog, type Log } from '../platform/log.ts'
 export function openLog(config: Config, role: string): { log: Log; path: string | undefined } {
   const alone = role === 'all' && config.databaseUrl === undefined
   const chosen = config.logFile ?? (alone ? join(config.dataDir, 'logs', 'orchestrator.log') : '-')
-  if (chosen === '-') return { log: createLog(role, config.logLevel), path: undefined }
+  if (chosen === '-') return { log: createLog(role, config.logLevel, logLines({ dest: 1 })), path: undefined }
   mkdirSync(dirname(chosen), { recursive: true })
-  // Synchronous: the last lines before a crash are the ones that are needed.
-  return {
-    log: createLog(role, config.logLevel, destination({ dest: chosen, sync: true, mode: 0o600 })),
-    path: chosen,
-  }
+  return { log: createLog(role, config.logLevel, logLines({ dest: chosen, mode: 0o600 })), path: chosen }
 }
