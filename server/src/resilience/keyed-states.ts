@@ -4,6 +4,11 @@ export interface KeyedStates<T> {
   of(group: string, key: string): T
   /** The state of a key, if there is one. */
   find(group: string, key: string): T | undefined
+  /**
+   * Drops idle states, two looks for each new one since the last time. Call it once per operation, when no idle
+   * state is in hand: `of` itself drops nothing, because it could drop what it gave a moment ago.
+   */
+  tidy(): void
   readonly size: number
 }
 
@@ -17,37 +22,39 @@ interface Entry<T> {
 const LOOKS_PER_NEW = 2
 
 /**
- * A table that stays as small as what is in use. Every new state looks at two old ones and drops those that are
- * idle, so there is no timer and no long pause. An idle state must be equal to a new one for the caller. A busy
- * one is never dropped: it may count calls that are still in flight.
+ * A table that stays as small as what is in use, without a timer and without a long pause. An idle state must be
+ * equal to a new one for the caller. A busy one is kept, because it may count calls that are still in flight;
+ * only where the caller says `atMost` is it dropped when the table is full.
  */
 export function keyedStates<T>(options: {
   readonly create: () => T
   readonly idle: (state: T) => boolean
+  readonly atMost?: number
 }): KeyedStates<T> {
+  const { create, idle, atMost = Number.POSITIVE_INFINITY } = options
   const groups = new Map<string, Map<string, T>>()
   const ring: Entry<T>[] = []
   let hand = 0
+  let looksDue = 0
 
   const look = () => {
     if (hand >= ring.length) hand = 0
     const entry = ring[hand]
     if (entry === undefined) return
-    if (!options.idle(entry.state)) {
+    if (!idle(entry.state) && ring.length <= atMost) {
       hand += 1
       return
     }
-    const last = ring.pop()
     // The last one takes the free place and is looked at next.
+    const last = ring.pop()
     if (last !== undefined && last !== entry) ring[hand] = last
-    const group = groups.get(entry.group)
-    group?.delete(entry.key)
-    if (group?.size === 0) groups.delete(entry.group)
+    const states = groups.get(entry.group)
+    states?.delete(entry.key)
+    if (states?.size === 0) groups.delete(entry.group)
   }
 
   const add = (group: string, key: string): T => {
-    for (let looks = 0; looks < LOOKS_PER_NEW; looks += 1) look()
-    const state = options.create()
+    const state = create()
     let states = groups.get(group)
     if (states === undefined) {
       states = new Map()
@@ -55,12 +62,16 @@ export function keyedStates<T>(options: {
     }
     states.set(key, state)
     ring.push({ group, key, state })
+    looksDue += LOOKS_PER_NEW
     return state
   }
 
   return {
     of: (group, key) => groups.get(group)?.get(key) ?? add(group, key),
     find: (group, key) => groups.get(group)?.get(key),
+    tidy: () => {
+      for (; looksDue > 0; looksDue -= 1) look()
+    },
     get size() {
       return ring.length
     },

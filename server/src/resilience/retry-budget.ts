@@ -73,6 +73,7 @@ export function createRetryBudgets(options: { readonly clock: Clock }): RetryBud
   return {
     begin: (group, key, settings, onWouldHave) => {
       if (settings.mode === 'off') return UNLIMITED
+      budgets.tidy()
       const budget = budgets.of(group, key)
       const now = clock.monotonic()
       if (budget.inFlight === 0 && now - budget.usedAt > FORGET_AFTER_MS) budget.spent = 0

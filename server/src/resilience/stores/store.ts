@@ -15,12 +15,15 @@ export interface RateLimit {
 }
 
 export interface Charge {
-  /** Unique in its group, e.g. `connector/stripe`. */
+  /** Unique in its group, e.g. `connector/stripe`. The charges of one decision have different keys. */
   readonly key: string
   readonly limit: RateLimit
   /** Permits that the call takes; at least 1. One that is above `burst` never passes. */
   readonly cost: number
-  /** False: the limit is only watched. It never refuses, and is charged only when it would have let the call pass. */
+  /**
+   * False: the limit is only watched. It never refuses, and is charged only when it would have let the call pass
+   * and the call does pass.
+   */
   readonly enforced: boolean
 }
 
@@ -36,7 +39,7 @@ export interface ChargeState {
 }
 
 export interface Charged {
-  /** Every enforced limit had room, and all were charged; otherwise no enforced limit was. */
+  /** Every enforced limit had room, and all were charged; otherwise nothing was, not even what is only watched. */
   readonly allowed: boolean
   /** One per charge, in their order. */
   readonly states: readonly ChargeState[]
@@ -56,7 +59,7 @@ export interface SharedStore {
 
   /** Tells the other nodes that a breaker is open. Never throws, waits for nothing. */
   shareOpening(opening: SharedOpening): void
-  /** Hears what other nodes share; gives the function that stops it. */
+  /** Hears what other nodes share, and maybe what this one does; gives the function that stops it. */
   onOpening(listener: (opening: SharedOpening) => void): () => void
   /** What is left of an opening that was shared before this node listened. Never rejects. */
   opening(group: string, key: string): Promise<SharedOpening | undefined>
