@@ -22,6 +22,7 @@ function setUp(values: Record<string, string> = { current: NEW }, status = 204) 
       return { status, headers: {}, body: Buffer.from('no') }
     },
     refusal: () => undefined,
+    connect: () => expect.unreachable('nobody connects'),
     close: async () => undefined,
   }
   const secrets = {

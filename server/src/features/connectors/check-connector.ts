@@ -9,7 +9,7 @@ import { findKind, KINDS } from './registry.ts'
 
 const NAME = new RegExp(NAME_PATTERN)
 /** Taken by paths of the API below /connectors. */
-const RESERVED_NAMES = new Set(['kinds'])
+const RESERVED_NAMES = new Set(['kinds', 'test'])
 
 const ajv = new Ajv({ allErrors: true, strict: true, allowUnionTypes: true })
 const fitsConfig = ajv.compile(ConnectorConfig)
@@ -50,9 +50,9 @@ export function checkConnector(
   const check = settingsCheck(kind)
   if (!check(settings)) return [...faults, ...faultsOf(check.errors, '/settings')]
   faults.push(...kind.check(settings, secretNames))
-  for (const { path, url } of kind.targets(settings)) {
-    const refused = options.refusal?.(url)
-    if (refused) faults.push({ path, message: `cannot be dialled: ${refused}` })
+  for (const target of kind.targets(settings)) {
+    const refused = options.refusal?.('url' in target ? target.url : target)
+    if (refused) faults.push({ path: target.path, message: `cannot be dialled: ${refused}` })
   }
   return faults
 }

@@ -234,6 +234,7 @@ function setUp(
       return { status, headers, body: Buffer.from(body) }
     },
     refusal: () => undefined,
+    connect: () => expect.unreachable('nobody connects'),
     close: async () => undefined,
   }
   const connector = compileConnector({ name: 'stripe', lane: 3, config })

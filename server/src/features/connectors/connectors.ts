@@ -16,15 +16,15 @@ import { CallFailure } from '../../resilience/failure.ts'
 import type { PolicyDocument } from '../policies/policies.ts'
 import { failureOfDial } from './classify.ts'
 import type { ConnectorConfig, KindDescription, OperationDescription } from './connectors.schema.ts'
-import type { InvokeContext, InvokeResult, Operation } from './define-connector.ts'
+import type { Health, InvokeContext, InvokeResult, Operation } from './define-connector.ts'
 import { compileSchema } from './json-schema.ts'
 import { findKind, KINDS } from './registry.ts'
-import { scrubbing } from './scrub.ts'
+import { scrubbing, scrubValue } from './scrub.ts'
 
 export { CallFields, ConnectorName, Metadata, OperationName } from './call-fields.ts'
 export { checkConnector } from './check-connector.ts'
 export { ConnectorConfig, KindDescription, OperationDescription } from './connectors.schema.ts'
-export type { InvokeResult } from './define-connector.ts'
+export type { Health, InvokeResult } from './define-connector.ts'
 
 /** One operation of a compiled connector. */
 export interface ConnectorOperation extends Operation {
@@ -87,7 +87,7 @@ export function compileConnector(of: {
     kind: kind.kind,
     lane,
     policy: config.policy,
-    kindPolicy: kind.policy,
+    kindPolicy: kind.policy(config.settings),
     settings: config.settings,
     secretRefs: config.secrets ?? {},
     operations: new Map(operations),
@@ -158,19 +158,69 @@ export async function invokeOperation(
   return result
 }
 
-async function resolveSecrets(deps: InvokeDeps, connector: Connector): Promise<Record<string, Secret>> {
+/**
+ * What `invokeOperation` would send, as plain JSON for people: nothing is dialled, and no secret is in it, but
+ * each must resolve. Throws Problem `operation_not_found`, `input_invalid` or `secret_unresolved`.
+ */
+export async function dryRunOperation(
+  { clock, resolveSecret }: Pick<InvokeDeps, 'clock' | 'resolveSecret'>,
+  connector: Connector,
+  operationName: string,
+  input: unknown,
+  idempotencyKey: string,
+): Promise<unknown> {
+  const operation = findOperation(connector, operationName)
+  const secrets = await resolveSecrets({ resolveSecret }, connector)
+  const preview = await operation.dryRun({ input, secrets, clock, idempotencyKey })
+  return scrubValue(preview, Object.values(secrets))
+}
+
+/**
+ * Whether the upstream can be reached and takes the connector's secrets: one harmless call. Never throws for what
+ * is wrong with the upstream, the settings or a secret: that is the answer.
+ */
+export async function checkConnectorHealth(
+  deps: InvokeDeps,
+  connector: Connector,
+  limits: Pick<InvokeContext, 'signal' | 'connectTimeoutMs'>,
+): Promise<Health> {
+  const kind = findKind(connector.kind)
+  if (!kind) throw new Error(`the connector ${connector.name} was compiled from a kind that is gone`)
+  try {
+    const secrets = await resolveSecrets(deps, connector)
+    const dial = scrubbing(deps.dial, Object.values(secrets))
+    const health = await kind.checkHealth(connector.settings, { ...limits, secrets, dial, clock: deps.clock })
+    return scrubValue(health, Object.values(secrets)) as Health
+  } catch (error) {
+    if (error instanceof DialFailure) return unhealthy(error.message, error.class)
+    if (error instanceof CallFailure) return unhealthy(error.message, error.kind)
+    if (error instanceof Problem) return unhealthy(error.message, error.code)
+    throw error
+  }
+}
+
+const unhealthy = (message: string, cause: string): Health => ({
+  healthy: false,
+  message,
+  details: { cause },
+})
+
+async function resolveSecrets(
+  deps: Pick<InvokeDeps, 'resolveSecret'>,
+  connector: Connector,
+): Promise<Record<string, Secret>> {
   const entries = Object.entries(connector.secretRefs)
   const values = await Promise.all(entries.map(([, refName]) => deps.resolveSecret(refName)))
   return Object.fromEntries(entries.flatMap(([name], at) => (values[at] ? [[name, values[at]]] : [])))
 }
 
 /** The call had its effect, so repeating is no remedy: the schema or the upstream has to change. */
-function unfitOutput(httpStatus: number, { path, message }: ProblemDetail): CallFailure {
+function unfitOutput(httpStatus: number | null, { path, message }: ProblemDetail): CallFailure {
   return new CallFailure({
     class: 'permanent',
     kind: 'output_invalid',
     message: `The upstream answered with success, but its answer does not fit the output schema: ${path || 'it'} ${message}.`,
-    httpStatus,
+    ...(httpStatus !== null && { httpStatus }),
   })
 }
 

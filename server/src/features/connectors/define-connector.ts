@@ -1,6 +1,6 @@
 import type { Static, TObject } from 'typebox'
 import type { Clock } from '../../platform/clock.ts'
-import type { Dial } from '../../platform/dial/dial.ts'
+import type { ConnectTarget, Dial } from '../../platform/dial/dial.ts'
 import type { Secret } from '../../platform/secret.ts'
 import type { ProblemDetail } from '../../problems.ts'
 import type { PolicyDocument } from '../policies/policies.ts'
@@ -31,8 +31,26 @@ export interface InvokeContext {
 export interface InvokeResult {
   /** Plain JSON. */
   readonly output: unknown
-  readonly httpStatus: number
+  /** null where the upstream does not speak HTTP. */
+  readonly httpStatus: number | null
 }
+
+/** What a dry run knows. No dial: it shows what would be sent and talks to nobody. */
+export type DryRunContext = Pick<InvokeContext, 'input' | 'secrets' | 'clock' | 'idempotencyKey'>
+
+/** One look at an upstream, as a kind's code sees it. */
+export type HealthContext = Pick<InvokeContext, 'secrets' | 'dial' | 'clock' | 'signal' | 'connectTimeoutMs'>
+
+export interface Health {
+  readonly healthy: boolean
+  /** One sentence for people: what was tried and what came of it. */
+  readonly message: string
+  /** Plain JSON for people: a status, a version, a region. */
+  readonly details?: Readonly<Record<string, unknown>>
+}
+
+/** A place that settings point to, with the path of the setting: a URL, or a host and port without HTTP. */
+export type Target = { readonly path: string } & ({ readonly url: string } | ConnectTarget)
 
 export interface Operation {
   readonly title: string
@@ -50,6 +68,11 @@ export interface Operation {
    * a `DialFailure` as it came from `dial`, or Problem `secret_unresolved` for a secret that cannot be used.
    */
   invoke(context: InvokeContext): Promise<InvokeResult>
+  /**
+   * What `invoke` would send: plain JSON for people, without network. Secrets, and what is made of them
+   * (signatures, tokens), stand in it as `MASK` of scrub.ts. Throws as `invoke` does for what cannot be sent.
+   */
+  dryRun(context: DryRunContext): unknown
 }
 
 export interface SecretSpec {
@@ -64,20 +87,25 @@ export interface ConnectorDefinition<Settings extends TObject, SecretName extend
   readonly kind: string
   readonly title: string
   readonly description: string
-  /** Every field with a description: the console draws its form from it. */
+  /** Every field with title and description: the console draws its form from it. */
   readonly settings: Settings
   readonly secrets: Readonly<Record<SecretName, SecretSpec>>
   /** What calls of this kind need where no policy of the workspace says otherwise. */
-  readonly policy?: PolicyDocument
+  readonly policy?: PolicyDocument | ((settings: Static<Settings>) => PolicyDocument)
   /**
    * Faults that the settings' schema cannot say; paths are relative to the connector (`/settings/…`,
    * `/secrets/…`). Called with settings that fit the schema.
    */
   check?(settings: Static<Settings>, secretNames: readonly string[]): readonly ProblemDetail[]
-  /** The URLs of the settings that will be dialled, with their paths: refused at once when they never can be. */
-  targets?(settings: Static<Settings>): readonly { readonly path: string; readonly url: string }[]
+  /** What of the settings will be dialled: refused when it is saved if it never can be. */
+  targets?(settings: Static<Settings>): readonly Target[]
   /** The operations that settings without faults give. Called once per compiled connector. */
   operations(settings: Static<Settings>): Readonly<Record<string, Operation>>
+  /**
+   * One cheap, harmless call that proves settings and secrets as far as the upstream lets it. An upstream that
+   * says no is an answer (`healthy: false`); it throws as `invoke` does when there is none.
+   */
+  checkHealth(settings: Static<Settings>, context: HealthContext): Promise<Health>
 }
 
 /** A connector kind as the registry holds it; `unknown` settings have been checked against the schema. */
@@ -87,10 +115,11 @@ export interface ConnectorKind {
   readonly description: string
   readonly settings: TObject
   readonly secrets: Readonly<Record<string, SecretSpec>>
-  readonly policy: PolicyDocument
+  policy(settings: unknown): PolicyDocument
   check(settings: unknown, secretNames: readonly string[]): readonly ProblemDetail[]
-  targets(settings: unknown): readonly { readonly path: string; readonly url: string }[]
+  targets(settings: unknown): readonly Target[]
   operations(settings: unknown): Readonly<Record<string, Operation>>
+  checkHealth(settings: unknown, context: HealthContext): Promise<Health>
 }
 
 /**
@@ -101,15 +130,17 @@ export function defineConnector<Settings extends TObject, SecretName extends str
   definition: ConnectorDefinition<Settings, SecretName>,
 ): ConnectorKind {
   const typed = (settings: unknown) => settings as Static<Settings>
+  const { policy = {} } = definition
   return {
     kind: definition.kind,
     title: definition.title,
     description: definition.description,
     settings: definition.settings,
     secrets: definition.secrets,
-    policy: definition.policy ?? {},
+    policy: (settings) => (typeof policy === 'function' ? policy(typed(settings)) : policy),
     check: (settings, secretNames) => definition.check?.(typed(settings), secretNames) ?? [],
     targets: (settings) => definition.targets?.(typed(settings)) ?? [],
     operations: (settings) => definition.operations(typed(settings)),
+    checkHealth: (settings, context) => definition.checkHealth(typed(settings), context),
   }
 }

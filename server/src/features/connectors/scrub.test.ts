@@ -6,6 +6,7 @@ import { scrubbing } from './scrub.ts'
 const answering = (body: string, headers: Record<string, string> = {}): Dial => ({
   request: async () => ({ status: 200, headers, body: Buffer.from(body) }),
   refusal: () => undefined,
+  connect: () => expect.unreachable('nobody connects'),
   close: async () => undefined,
 })
 const request = {

@@ -4,16 +4,15 @@ import type { Secret } from '../../platform/secret.ts'
 
 /** Shorter values would be found in places where they are no secret. */
 const MIN_LENGTH = 8
-const MASK = '[secret]'
+/** What stands in the place of a secret. */
+export const MASK = '[secret]'
 
 /**
  * A dial whose answers do not contain the given secrets. Upstreams echo what they were sent (error pages, debug
  * endpoints), and an answer is stored, logged and shown: the one place to take them out is here.
  */
 export function scrubbing(dial: Dial, secrets: readonly Secret[]): Dial {
-  const needles = secrets
-    .flatMap((secret) => spellingsOf(secret.reveal()))
-    .sort((a, b) => b.length - a.length)
+  const needles = needlesOf(secrets)
   if (needles.length === 0) return dial
   return {
     ...dial,
@@ -27,6 +26,27 @@ export function scrubbing(dial: Dial, secrets: readonly Secret[]): Dial {
     },
   }
 }
+
+/** Plain JSON without the given secrets, neither in texts nor in names; a net below kinds that mask by themselves. */
+export function scrubValue(value: unknown, secrets: readonly Secret[]): unknown {
+  const needles = needlesOf(secrets)
+  const plain = (text: string): string => {
+    const bytes = Buffer.from(text)
+    const scrubbed = scrubBody(bytes, needles)
+    return scrubbed === bytes ? text : scrubbed.toString()
+  }
+  const walk = (node: unknown): unknown => {
+    if (typeof node === 'string') return plain(node)
+    if (Array.isArray(node)) return node.map(walk)
+    if (typeof node !== 'object' || node === null) return node
+    return Object.fromEntries(Object.entries(node).map(([name, member]) => [plain(name), walk(member)]))
+  }
+  return needles.length === 0 ? value : walk(value)
+}
+
+/** Longest first, so that a secret inside another one does not leave the rest of it. */
+const needlesOf = (secrets: readonly Secret[]): string[] =>
+  secrets.flatMap((secret) => spellingsOf(secret.reveal())).sort((a, b) => b.length - a.length)
 
 /** The value as it stands, and as JSON and URLs write it. Latin-1, so that bytes are compared and not characters. */
 function spellingsOf(value: string): string[] {

@@ -1,21 +1,31 @@
-import { isIP } from 'node:net'
+import { isIP, type Socket } from 'node:net'
 import { getCACertificates } from 'node:tls'
+import type { Histogram } from 'prom-client'
 import { Agent } from 'undici'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import { createAddressRules } from './address-rules.ts'
+import { type ConnectRequest, type ConnectTarget, connectSocket, normalHost } from './connect-socket.ts'
 import { DialFailure } from './dial-failure.ts'
 import type { DialRequest, DialResponse } from './dial-request.ts'
 import { exchange } from './exchange.ts'
+import { createGuard } from './guard.ts'
 import { guardedConnector } from './guarded-connector.ts'
 import { headerFault } from './request-headers.ts'
 import { createResolveHost, type ResolveHost } from './resolve-host.ts'
 
+export type { ConnectTarget } from './connect-socket.ts'
+
 export interface Dial {
   /** Sends one request and reads the whole answer, whatever its status; redirects are answers. Throws `DialFailure`. */
   request(request: DialRequest): Promise<DialResponse>
-  /** Why a URL can never be dialled (scheme, user info, forbidden literal address); undefined when it may be. */
-  refusal(url: string | URL): string | undefined
+  /**
+   * A plain TCP connection, for protocols that are not HTTP: the same rules, and the same check of the address
+   * it really leads to. Throws `DialFailure`; once connected, the socket and its errors are the caller's.
+   */
+  connect(request: ConnectRequest): Promise<Socket>
+  /** Why a target can never be dialled (scheme, user info, forbidden literal address); undefined when it may be. */
+  refusal(target: string | URL | ConnectTarget): string | undefined
   /** Drops all connections; requests under way fail as `aborted`. */
   close(): Promise<void>
 }
@@ -41,32 +51,67 @@ export function createDial(options: DialOptions): Dial {
   const seconds = options.metrics.histogram('outbound_request_seconds', 'Duration of an outgoing request', [
     'result',
   ])
+  const connectSeconds = options.metrics.histogram(
+    'outbound_connect_seconds',
+    'Time until an outgoing connection without HTTP stood',
+    ['result'],
+  )
+  const guard = createGuard({
+    rules,
+    resolveHost: options.resolveHost ?? createResolveHost(),
+    onRefused: (hostname, address, reason) =>
+      log.warn({ hostname, address, reason }, 'refused to dial a forbidden address'),
+  })
+  const sockets = new Set<Socket>()
+  const closing = new AbortController()
   const agent = new Agent({
-    connect: guardedConnector({
-      rules,
-      resolveHost: options.resolveHost ?? createResolveHost(),
-      certificates: options.certificates && [...getCACertificates('default'), ...options.certificates],
-      onRefused: (hostname, address, reason) =>
-        log.warn({ hostname, address, reason }, 'refused to dial a forbidden address'),
-    }),
+    connect: guardedConnector(
+      guard,
+      options.certificates && [...getCACertificates('default'), ...options.certificates],
+    ),
     allowH2: false,
     // A longer hint of the other side is not believed: after a change of DNS old connections should end soon.
     keepAliveMaxTimeout: 60_000,
   })
 
-  const refusal = (text: string | URL): string | undefined => {
+  const forbidden = (hostname: string): string | undefined => {
+    const reason = isIP(hostname) === 0 ? rules.refusalOfName(hostname) : rules.refusalOf(hostname)
+    return reason && 'The target address is not allowed.'
+  }
+
+  const refusalOfUrl = (text: string | URL): string | undefined => {
     const url = URL.parse(String(text))
     if (!url) return 'The URL cannot be read.'
     if (url.protocol !== 'http:' && url.protocol !== 'https:') return 'Only http and https are allowed.'
     if (url.username !== '' || url.password !== '') return 'The URL may not carry a user name or password.'
     // The URL parser has already turned 0x7f.1, 2130706433, ①②⑦.⓪.⓪.① and the like into plain addresses.
-    const hostname = url.hostname.replace(/^\[(.*)\]$/, '$1')
-    const forbidden = isIP(hostname) === 0 ? rules.refusalOfName(hostname) : rules.refusalOf(hostname)
-    return forbidden && 'The target address is not allowed.'
+    return forbidden(url.hostname.replace(/^\[(.*)\]$/, '$1'))
+  }
+
+  const refusalOfTarget = ({ host, port }: ConnectTarget): string | undefined => {
+    const hostname = normalHost(host)
+    if (hostname === undefined) return 'The host cannot be read.'
+    if (!Number.isInteger(port) || port < 1 || port > 65_535) return 'The port must be from 1 to 65535.'
+    return forbidden(hostname)
+  }
+
+  const refusal: Dial['refusal'] = (target) =>
+    typeof target === 'object' && 'host' in target && !(target instanceof URL)
+      ? refusalOfTarget(target)
+      : refusalOfUrl(target)
+
+  const open = async (request: ConnectRequest): Promise<Socket> => {
+    const refused = refusalOfTarget(request)
+    if (refused) throw new DialFailure('address_forbidden', 'never', refused)
+    const signal = AbortSignal.any([request.signal, closing.signal])
+    const socket = await connectSocket(guard, normalHost(request.host) ?? '', { ...request, signal })
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
+    return socket
   }
 
   const send: Dial['request'] = async (request) => {
-    const refused = refusal(request.url)
+    const refused = refusalOfUrl(request.url)
     if (refused) throw new DialFailure('address_forbidden', 'never', refused)
     const fault = headerFault(request.headers)
     if (fault) throw new DialFailure('protocol', 'never', fault)
@@ -76,17 +121,35 @@ export function createDial(options: DialOptions): Dial {
 
   return {
     refusal,
-    request: async (request) => {
-      const end = seconds.startTimer()
-      try {
-        const response = await send(request)
-        end({ result: `${Math.floor(response.status / 100)}xx` })
-        return response
-      } catch (error) {
-        end({ result: error instanceof DialFailure ? error.class : 'bug' })
-        throw error
-      }
+    request: (request) => measured(seconds, () => send(request), statusOf),
+    connect: (request) =>
+      measured(
+        connectSeconds,
+        () => open(request),
+        () => 'connected',
+      ),
+    close: async () => {
+      closing.abort(new Error('the dial is closed'))
+      for (const socket of sockets) socket.destroy()
+      await agent.destroy()
     },
-    close: () => agent.destroy(),
+  }
+}
+
+const statusOf = ({ status }: DialResponse): string => `${Math.floor(status / 100)}xx`
+
+async function measured<T>(
+  seconds: Histogram<'result'>,
+  run: () => Promise<T>,
+  resultOf: (value: T) => string,
+): Promise<T> {
+  const end = seconds.startTimer()
+  try {
+    const value = await run()
+    end({ result: resultOf(value) })
+    return value
+  } catch (error) {
+    end({ result: error instanceof DialFailure ? error.class : 'bug' })
+    throw error
   }
 }

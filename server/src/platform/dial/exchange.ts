@@ -19,6 +19,8 @@ export function exchange(dispatcher: Dispatcher, request: DialRequest, url: URL)
     let size = 0
     const chunks: Buffer[] = []
 
+    // OpenSSL has some hundred codes: while an https connection is being made, what nobody knows is one of them.
+    const unrecognised = () => (sent === 'never' && url.protocol === 'https:' ? 'tls' : 'protocol')
     const cleanUp = () => {
       clearTimeout(timer)
       signal.removeEventListener('abort', onAbort)
@@ -32,7 +34,7 @@ export function exchange(dispatcher: Dispatcher, request: DialRequest, url: URL)
       reject(reason)
     }
     const onAbort = () => {
-      fail(failureOf(signal.reason, sent, url, 'aborted'))
+      fail(failureOf(signal.reason, sent, 'aborted'))
     }
     const failAfter = (ms: number, why: () => DialFailure) => {
       clearTimeout(timer)
@@ -71,7 +73,7 @@ export function exchange(dispatcher: Dispatcher, request: DialRequest, url: URL)
         resolve({ status, headers, body: Buffer.concat(chunks, size) })
       },
       onResponseError(_controller, error) {
-        fail(failureOf(error, sent, url))
+        fail(failureOf(error, sent, unrecognised()))
       },
     }
 
@@ -96,7 +98,7 @@ export function exchange(dispatcher: Dispatcher, request: DialRequest, url: URL)
         handler,
       )
     } catch (error) {
-      fail(failureOf(error, sent, url))
+      fail(failureOf(error, sent, unrecognised()))
     }
   })
 }

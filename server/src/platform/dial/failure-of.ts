@@ -39,13 +39,11 @@ const BY_CODE: Readonly<Record<string, DialFailureClass>> = {
 
 /**
  * The failure that an error of undici, of a socket or of an abort signal stands for. `fallback` is the class of
- * what is not recognised: by default `tls` while an https connection is being made (OpenSSL has some hundred
- * codes), `protocol` otherwise. The cause is kept for the log; the message is one of ours.
+ * what is not recognised. The cause is kept for the log; the message is one of ours.
  */
-export function failureOf(error: unknown, sent: Sent, url: URL, fallback?: DialFailureClass): DialFailure {
+export function failureOf(error: unknown, sent: Sent, fallback: DialFailureClass): DialFailure {
   if (error instanceof DialFailure) return error.sent === sent ? error : withSent(error, sent)
-  const unknown = fallback ?? (sent === 'never' && url.protocol === 'https:' ? 'tls' : 'protocol')
-  const failureClass = classOf(error, sent) ?? unknown
+  const failureClass = classOf(error, sent) ?? fallback
   return new DialFailure(failureClass, sent, MESSAGES[failureClass], { cause: error })
 }
 

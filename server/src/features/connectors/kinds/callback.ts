@@ -2,7 +2,14 @@ import { type Static, Type } from 'typebox'
 import type { FailureClass } from '../../../resilience/failure.ts'
 import { STANDARD_WEBHOOKS_SCHEDULE_MS } from '../../policies/policies.ts'
 import { failureOfAnswer } from '../classify.ts'
-import { defineConnector, type InvokeContext } from '../define-connector.ts'
+import {
+  type DryRunContext,
+  defineConnector,
+  type Health,
+  type HealthContext,
+  type InvokeContext,
+} from '../define-connector.ts'
+import { MASK } from '../scrub.ts'
 import { messageId, signatureHeaders } from '../sign-callback.ts'
 
 /** Nothing of the answer is used; what explains a failure is shorter. */
@@ -13,6 +20,7 @@ const CallbackSettings = Type.Object(
     url: Type.String({
       pattern: '^https?://',
       maxLength: 2000,
+      title: 'URL',
       description: 'Where the product takes its callbacks.',
     }),
   },
@@ -50,10 +58,14 @@ export const callback = defineConnector({
     deliver: {
       title: 'Deliver a message',
       description: 'Posts the input as JSON, signed; `webhook-id` is the same on every attempt.',
-      input: { type: 'object', description: 'The message, sent as it is.' },
+      input: { type: 'object', title: 'Message', description: 'The message, sent as it is.' },
       output: {
         type: 'object',
-        properties: { http_status: { type: 'integer', description: 'The 2xx status of the answer.' } },
+        title: 'Receipt',
+        description: 'That the product took the message.',
+        properties: {
+          http_status: { type: 'integer', title: 'Status', description: 'The 2xx status of the answer.' },
+        },
         required: ['http_status'],
         additionalProperties: false,
       },
@@ -61,21 +73,32 @@ export const callback = defineConnector({
       // The receiver knows a message again by its webhook-id.
       takesIdempotencyKey: true,
       invoke: (context) => deliver(settings, context),
+      dryRun: (context) => preview(settings, context),
     },
   }),
+  checkHealth,
 })
 
-async function deliver(settings: Static<typeof CallbackSettings>, context: InvokeContext) {
+type Settings = Static<typeof CallbackSettings>
+
+/** The headers that say what the message is; those of one attempt come on top. */
+function messageHeaders(context: DryRunContext, body: string): Record<string, string> {
+  const { clock, idempotencyKey, secrets } = context
+  return {
+    accept: '*/*',
+    'content-type': 'application/json',
+    'user-agent': 'orchestrator',
+    ...signatureHeaders({ id: messageId(idempotencyKey), body, now: clock.now(), secrets }),
+  }
+}
+
+async function deliver(settings: Settings, context: InvokeContext) {
   const body = JSON.stringify(context.input)
-  const now = context.clock.now()
   const response = await context.dial.request({
     method: 'POST',
     url: settings.url,
     headers: {
-      accept: '*/*',
-      'content-type': 'application/json',
-      'user-agent': 'orchestrator',
-      ...signatureHeaders({ id: messageId(context.idempotencyKey), body, now, secrets: context.secrets }),
+      ...messageHeaders(context, body),
       'x-orchestrator-attempt': context.attemptToken,
       ...(context.traceparent !== '' && { traceparent: context.traceparent }),
     },
@@ -85,8 +108,46 @@ async function deliver(settings: Static<typeof CallbackSettings>, context: Invok
     maxResponseBytes: MAX_RESPONSE_BYTES,
   })
   const { status } = response
-  if (status < 200 || status > 299) throw failureOfAnswer(response, classOfRefusal(status), now)
+  if (status < 200 || status > 299)
+    throw failureOfAnswer(response, classOfRefusal(status), context.clock.now())
   return { output: { http_status: status }, httpStatus: status }
+}
+
+/** The signature is left out: with it the preview would be a message that the product takes. */
+function preview(settings: Settings, context: DryRunContext) {
+  const headers = messageHeaders(context, JSON.stringify(context.input))
+  const signatures = headers['webhook-signature']?.replaceAll(/v1,\S+/g, `v1,${MASK}`) ?? MASK
+  return {
+    method: 'POST',
+    url: settings.url,
+    headers: { ...headers, 'webhook-signature': signatures },
+    body: context.input,
+  }
+}
+
+/**
+ * A HEAD without a message and without a signature, so that no product does anything about it. Most endpoints
+ * answer it with a 4xx, which shows that somebody is there; only a gateway's 5xx says that nobody is. The
+ * secrets are checked by signing nothing.
+ */
+async function checkHealth(settings: Settings, context: HealthContext): Promise<Health> {
+  signatureHeaders({ id: 'health', body: '', now: context.clock.now(), secrets: context.secrets })
+  const { status } = await context.dial.request({
+    method: 'HEAD',
+    url: settings.url,
+    headers: { accept: '*/*', 'user-agent': 'orchestrator' },
+    signal: context.signal,
+    connectTimeoutMs: context.connectTimeoutMs,
+    maxResponseBytes: MAX_RESPONSE_BYTES,
+  })
+  const healthy = status < 502 || status > 504
+  return {
+    healthy,
+    message: healthy
+      ? `The endpoint can be reached (HTTP ${status} to a HEAD), and the signing secrets have the right form.`
+      : `A gateway answers in the place of the endpoint (HTTP ${status}).`,
+    details: { http_status: status },
+  }
 }
 
 /**

@@ -5,10 +5,18 @@ import type { Secret } from '../../../platform/secret.ts'
 import { Problem } from '../../../problems.ts'
 import { CallFailure } from '../../../resilience/failure.ts'
 import { classOfStatus, failureOfAnswer } from '../classify.ts'
-import { defineConnector, type InvokeContext, type Operation } from '../define-connector.ts'
+import {
+  type DryRunContext,
+  defineConnector,
+  type Health,
+  type HealthContext,
+  type InvokeContext,
+  type Operation,
+} from '../define-connector.ts'
 import { httpFaults } from '../http-checks.ts'
 import { compileRequest } from '../http-request.ts'
 import { type HttpOperation, HttpSettings } from '../http-settings.ts'
+import { MASK } from '../scrub.ts'
 
 /** A provider's answer that is larger than this is no answer to one operation. */
 const MAX_RESPONSE_BYTES = 1024 * 1024
@@ -37,7 +45,29 @@ export const http = defineConnector({
         compileOperation(name, operation, settings),
       ]),
     ),
+  checkHealth,
 })
+
+/** A HEAD of the base URL with the credentials: any answer will do that does not refuse them. */
+async function checkHealth(settings: HttpSettings, context: HealthContext): Promise<Health> {
+  const { status } = await context.dial.request({
+    method: 'HEAD',
+    url: settings.base_url,
+    headers: { 'user-agent': 'orchestrator', ...authHeaders(settings.auth, context.secrets.token) },
+    signal: context.signal,
+    connectTimeoutMs: context.connectTimeoutMs,
+    maxResponseBytes: MAX_RESPONSE_BYTES,
+  })
+  const refused = status === 401 || status === 403
+  const healthy = !refused && status < 500
+  return {
+    healthy,
+    message: refused
+      ? `The upstream refuses the credentials (HTTP ${status}).`
+      : `The upstream answers a HEAD of the base URL with HTTP ${status}.`,
+    details: { http_status: status },
+  }
+}
 
 function compileOperation(name: string, operation: HttpOperation, settings: HttpSettings): Operation {
   const { method, idempotency_key_header: keyHeader } = operation
@@ -48,24 +78,46 @@ function compileOperation(name: string, operation: HttpOperation, settings: Http
     Object.entries(settings.headers ?? {}).map(([header, value]) => [header.toLowerCase(), value]),
   )
 
-  const invoke = async (context: InvokeContext) => {
+  const requestOf = (context: DryRunContext) => {
     const rendered = render(context.input)
     if ('faults' in rendered)
       throw new Problem('input_invalid', 'The input cannot be sent to the upstream.', {
         details: rendered.faults,
       })
     const { url, headers, body } = rendered.request
-    const response = await context.dial.request({
-      method,
+    return {
       url,
+      ...(body !== undefined && { body }),
       headers: {
         accept: 'application/json',
         'user-agent': 'orchestrator',
         ...(body !== undefined && { 'content-type': 'application/json' }),
         ...fixedHeaders,
         ...headers,
-        ...authHeaders(settings.auth, context.secrets.token),
         ...(keyHeader !== undefined && { [keyHeader.toLowerCase()]: context.idempotencyKey }),
+      },
+    }
+  }
+
+  const dryRun = (context: DryRunContext) => {
+    const { url, headers, body } = requestOf(context)
+    const auth = Object.keys(authHeaders(settings.auth, context.secrets.token)).map((name) => [name, MASK])
+    return {
+      method,
+      url,
+      headers: { ...headers, ...Object.fromEntries(auth) },
+      ...(body !== undefined && { body: JSON.parse(body) as unknown }),
+    }
+  }
+
+  const invoke = async (context: InvokeContext) => {
+    const { url, headers, body } = requestOf(context)
+    const response = await context.dial.request({
+      method,
+      url,
+      headers: {
+        ...headers,
+        ...authHeaders(settings.auth, context.secrets.token),
         'x-orchestrator-attempt': context.attemptToken,
         ...(context.traceparent !== '' && { traceparent: context.traceparent }),
       },
@@ -92,6 +144,7 @@ function compileOperation(name: string, operation: HttpOperation, settings: Http
       return 'faults' in rendered ? rendered.faults : []
     },
     invoke,
+    dryRun,
   }
 }
 
