@@ -1,7 +1,7 @@
 import { type DestinationStream, destination } from 'pino'
 
-/** A busy turn writes when it has gathered so much. Bytes; sonic-boom writes at most 16 KiB at once. */
-const ENOUGH = 16_000
+/** A busy turn writes when it has gathered so many characters. */
+const ENOUGH = 16_384
 
 /**
  * Writes log lines to a file or a descriptor (1 = standard output), those of one turn of the event loop together:
@@ -10,19 +10,24 @@ const ENOUGH = 16_000
  * the lines of that turn with it.
  */
 export function logLines(to: { readonly dest: string | number; readonly mode?: number }): DestinationStream {
-  const stream = destination({ ...to, sync: true, minLength: ENOUGH })
+  const stream = destination({ ...to, sync: true })
+  let gathered = ''
   let scheduled = false
   const flush = (): void => {
     scheduled = false
-    stream.flushSync()
+    const text = gathered
+    gathered = ''
+    if (text !== '') stream.write(text)
   }
   process.on('exit', flush)
   return {
     write: (line) => {
-      stream.write(line)
-      if (scheduled) return
-      scheduled = true
-      setImmediate(flush)
+      gathered += line
+      if (gathered.length >= ENOUGH) flush()
+      else if (!scheduled) {
+        scheduled = true
+        setImmediate(flush)
+      }
     },
   }
 }
