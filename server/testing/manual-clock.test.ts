@@ -53,3 +53,15 @@ test('whenSleeping waits for sleeps that have not begun', async () => {
   await clock.advance(5)
   await Promise.all(sleeps)
 })
+
+test('what is to run after a time runs once, at that time, unless it is taken back', async () => {
+  const clock = manualClock()
+  const ran: number[] = []
+  clock.after(10, () => ran.push(clock.monotonic()))
+  const takeBack = clock.after(20, () => ran.push(clock.monotonic()))
+  await clock.advance(15)
+  takeBack()
+  await clock.advance(15)
+  expect(ran).toEqual([10])
+  expect(clock.sleeping).toBe(0)
+})

@@ -6,7 +6,7 @@ export interface ManualClock extends Clock {
    * before the next one wakes: a loop that sleeps 10 ms runs ten times in `advance(100)`.
    */
   advance(ms: number): Promise<void>
-  /** How many sleep at this moment. */
+  /** How many sleep, or wait to be run by `after`, at this moment. */
   readonly sleeping: number
   /** Resolves when at least `count` sleep: then `advance` cannot run past a sleep that has not begun yet. */
   whenSleeping(count?: number): Promise<void>
@@ -22,6 +22,10 @@ export function manualClock(startEpochMs = Date.UTC(2026, 0, 1)): ManualClock {
   const sleepers = new Set<Sleeper>()
   const watchers = new Set<() => void>()
   let elapsed = 0
+  const add = (sleeper: Sleeper) => {
+    sleepers.add(sleeper)
+    for (const watch of watchers) watch()
+  }
 
   const earliest = (until: number): Sleeper | undefined => {
     let first: Sleeper | undefined
@@ -55,9 +59,19 @@ export function manualClock(startEpochMs = Date.UTC(2026, 0, 1)): ManualClock {
           },
         }
         signal?.addEventListener('abort', abort, { once: true })
-        sleepers.add(sleeper)
-        for (const watch of watchers) watch()
+        add(sleeper)
       }),
+    after: (ms, run) => {
+      const sleeper: Sleeper = {
+        due: elapsed + Math.max(0, ms),
+        wake: () => {
+          sleepers.delete(sleeper)
+          run()
+        },
+      }
+      add(sleeper)
+      return () => void sleepers.delete(sleeper)
+    },
     advance: async (ms) => {
       const target = elapsed + ms
       await settled()

@@ -15,60 +15,68 @@ export const remainingMs = (scope: CallScope, clock: Clock): number => scope.dea
 
 /** Limits everything inside, all attempts and waits together. */
 export function totalDeadline(options: { readonly totalMs: number; readonly clock: Clock }): Stage {
+  const { clock, totalMs } = options
   return (scope, next) => {
-    const { clock } = options
-    const deadlineAt = Math.min(scope.deadlineAt, clock.monotonic() + options.totalMs)
-    return within(scope.signal, deadlineAt - clock.monotonic(), clock, (signal) =>
-      next({ ...scope, signal, deadlineAt }),
-    )
+    const now = clock.monotonic()
+    const deadlineAt = Math.min(scope.deadlineAt, now + totalMs)
+    return within(scope.signal, deadlineAt - now, clock, (signal) => next({ ...scope, signal, deadlineAt }))
   }
 }
 
 /** Limits one attempt, by its own limit or by what is left of the total. */
 export function attemptTimeout(options: { readonly attemptMs: number; readonly clock: Clock }): Stage {
+  const { clock, attemptMs } = options
   return (scope, next) => {
-    const { clock } = options
-    const ms = Math.min(options.attemptMs, remainingMs(scope, clock))
+    const ms = Math.min(attemptMs, remainingMs(scope, clock))
     return within(scope.signal, ms, clock, (signal) => next({ ...scope, signal }))
   }
 }
 
-async function within<T>(
+/** By hand and without a race of promises: every call runs through here twice. */
+function within<T>(
   outer: AbortSignal,
   ms: number,
   clock: Clock,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   if (ms < MIN_LEFT_MS)
-    throw new CallFailure({
-      class: 'never_sent',
-      kind: 'timeout',
-      message: 'There was no time left for the call.',
-    })
-  const own = new AbortController()
-  const finished = new AbortController()
-  const passOn = () => own.abort(outer.reason)
-  // By hand and not AbortSignal.any: the outer signal may live as long as the process and must not collect followers.
-  outer.addEventListener('abort', passOn, { once: true })
-  const leftBehind = new Promise<never>((_resolve, reject) => {
-    own.signal.addEventListener('abort', () => {
-      clock.sleep(GRACE_MS, finished.signal).then(() => reject(gaveUp(own.signal.reason)), ignore)
-    })
+    return Promise.reject(
+      new CallFailure({
+        class: 'never_sent',
+        kind: 'timeout',
+        message: 'There was no time left for the call.',
+      }),
+    )
+  return new Promise<T>((resolve, reject) => {
+    const own = new AbortController()
+    const passOn = () => stop(outer.reason)
+    let takeBack = clock.after(ms, () => stop(new DOMException('The time limit is over.', 'TimeoutError')))
+    const finish = () => {
+      takeBack()
+      outer.removeEventListener('abort', passOn)
+    }
+    const stop = (reason: unknown) => {
+      finish()
+      takeBack = clock.after(GRACE_MS, () => reject(gaveUp(reason)))
+      own.abort(reason)
+    }
+    const fail = (error: unknown) => {
+      finish()
+      reject(error)
+    }
+    // Not AbortSignal.any: the outer signal may live as long as the process and must not collect followers.
+    if (outer.aborted) passOn()
+    else outer.addEventListener('abort', passOn)
+    try {
+      work(own.signal).then((result) => {
+        finish()
+        resolve(result)
+      }, fail)
+    } catch (error) {
+      fail(error)
+    }
   })
-  if (outer.aborted) passOn()
-  clock
-    .sleep(ms, finished.signal)
-    .then(() => own.abort(new DOMException('The time limit is over.', 'TimeoutError')), ignore)
-  try {
-    return await Promise.race([work(own.signal), leftBehind])
-  } finally {
-    outer.removeEventListener('abort', passOn)
-    finished.abort()
-  }
 }
-
-/** The sleep was ended because the work was done first. */
-const ignore = () => undefined
 
 function gaveUp(reason: unknown): CallFailure {
   const late = reason instanceof Error && reason.name === 'TimeoutError'

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { manualClock } from '../../testing/manual-clock.ts'
@@ -215,9 +216,33 @@ describe('time limits', () => {
     expect(await result).toMatchObject({ error: { kind: 'aborted' } })
   })
 
-  test('finished work leaves no timer behind', async () => {
-    const { clock, play } = setUp()
-    expect(await play(['done'])).toEqual({ value: 'done' })
+  test.each([['done'], [failing('permanent')]])(
+    'finished work (%s) leaves no timer and no listener behind',
+    async (step) => {
+      const { clock, play, cancel } = setUp()
+      await play([step])
+      expect(clock.sleeping).toBe(0)
+      expect(getEventListeners(cancel.signal, 'abort')).toEqual([])
+    },
+  )
+
+  test('work that is left behind leaves no timer and no listener either, and ends unheard', async () => {
+    const { clock, run, cancel } = setUp({ attemptMs: 1_000, totalMs: 1_000 })
+    const result = run(() => clock.sleep(5_000).then(() => Promise.reject(new TypeError('late'))))
+    await clock.advance(1_200)
+    expect(await result).toMatchObject({ error: { kind: 'timeout' } })
+    expect(getEventListeners(cancel.signal, 'abort')).toEqual([])
+    await clock.advance(5_000)
+    expect(clock.sleeping).toBe(0)
+  })
+
+  test('a stage inside that throws at once fails as if it had rejected', async () => {
+    const { clock, run } = setUp()
+    const bug = new TypeError('bug')
+    const result = run(() => {
+      throw bug
+    })
+    expect(await result).toEqual({ error: bug })
     expect(clock.sleeping).toBe(0)
   })
 })

@@ -4,7 +4,7 @@ export interface CallScope {
   readonly signal: AbortSignal
   /** `clock.monotonic()` at which the total time is over; Infinity = no limit. */
   readonly deadlineAt: number
-  /** 1 for the first attempt. */
+  /** 1 for the first attempt. A hedge has the number of the attempt that it helps. */
   readonly attempt: number
 }
 
@@ -15,6 +15,24 @@ export type Next<T> = (scope: CallScope) => Promise<T>
  * never, once or several times. Failures travel outwards as `CallFailure`.
  */
 export type Stage = <T>(scope: CallScope, next: Next<T>) => Promise<T>
+
+/** A stage that looks into the result, or makes one; every `Stage` is one, too. */
+export type StageOf<T> = (scope: CallScope, next: Next<T>) => Promise<T>
+
+/** Who answered a call. `stale` and `static` are what a fallback gave instead of a failure. */
+export type ServedFrom = 'upstream' | 'cache' | 'coalesced' | 'stale' | 'static'
+
+/** The result of a call for the stages that keep, share or replace it. */
+export interface CallResult {
+  /** Plain JSON. Frozen when it is shared with other calls. */
+  readonly output: unknown
+  /** Null when no answer of HTTP stands behind it. */
+  readonly httpStatus: number | null
+  /** Missing means the upstream, asked by this very call. */
+  readonly servedFrom?: ServedFrom
+  /** How old a result from `cache` or a `stale` one is. */
+  readonly ageMs?: number
+}
 
 /** The scope of a call that nothing limits yet. */
 export const outermost = (signal: AbortSignal): CallScope => ({
@@ -28,7 +46,13 @@ export const outermost = (signal: AbortSignal): CallScope => ({
  *
  *     runPipeline([totalDeadline(…), retry(…), attemptTimeout(…)], outermost(signal), call)
  */
-export function runPipeline<T>(stages: readonly Stage[], scope: CallScope, call: Next<T>): Promise<T> {
-  const [stage, ...inside] = stages
-  return stage ? stage(scope, (inner) => runPipeline(inside, inner, call)) : call(scope)
+export function runPipeline<T>(
+  stages: readonly StageOf<NoInfer<T>>[],
+  scope: CallScope,
+  call: Next<T>,
+  /** The first stage that runs; those before it have begun. */
+  from = 0,
+): Promise<T> {
+  const stage = stages[from]
+  return stage ? stage(scope, (inner) => runPipeline(stages, inner, call, from + 1)) : call(scope)
 }

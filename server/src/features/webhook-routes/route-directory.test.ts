@@ -31,6 +31,7 @@ function sleepingClock(): Clock & { wake(): void } {
         if (signal?.aborted) reject(signal.reason)
         signal?.addEventListener('abort', () => reject(signal.reason))
       }),
+    after: () => () => undefined,
     wake: () => wake(),
   }
 }
