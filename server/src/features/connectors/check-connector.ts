@@ -9,7 +9,7 @@ import { findKind, KINDS } from './registry.ts'
 
 const NAME = new RegExp(NAME_PATTERN)
 /** Taken by paths of the API below /connectors. */
-const RESERVED_NAMES = new Set(['kinds', 'test'])
+const RESERVED_NAMES = new Set(['kinds'])
 
 const ajv = new Ajv({ allErrors: true, strict: true, allowUnionTypes: true })
 const fitsConfig = ajv.compile(ConnectorConfig)

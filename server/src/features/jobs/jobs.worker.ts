@@ -81,8 +81,8 @@ async function attempt(deps: JobHandlerDeps, job: ClaimedJob, signal: AbortSigna
     return {
       kind: 'done',
       result: output,
-      httpStatus,
-      why: `Attempt ${job.attempt} succeeded with HTTP ${httpStatus}.`,
+      ...(httpStatus !== null && { httpStatus }),
+      why: `Attempt ${job.attempt} succeeded${httpStatus === null ? '' : ` with HTTP ${httpStatus}`}.`,
     }
   } catch (error) {
     return failed(deps, job, active, error)
