@@ -141,7 +141,8 @@ describe('a config in memory', () => {
     const { configs } = await hubProcess()
     const timeouts = async (name: string, total_ms?: number) => {
       const active = await configs.connector(tenantId, name)
-      return active.policy(total_ms === undefined ? undefined : { timeout_ms: total_ms }).policy.timeouts
+      return active.policy('get', total_ms === undefined ? undefined : { timeout_ms: total_ms }).policy
+        .timeouts
     }
     expect(await timeouts('plain')).toEqual({ connect_ms: 3_000, attempt_ms: 4_000, total_ms: 9_000 })
     expect(await timeouts('quick', 500)).toEqual({ connect_ms: 3_000, attempt_ms: 1_000, total_ms: 500 })

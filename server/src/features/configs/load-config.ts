@@ -1,15 +1,21 @@
 import type { Queryable } from '../../platform/db/statement.ts'
 import { Problem } from '../../problems.ts'
 import { type Connector, compileConnector } from '../connectors/connectors.ts'
-import { type EffectivePolicy, effectivePolicy, type RequestLimits } from '../policies/policies.ts'
+import { type EffectivePolicy, effectivePolicy, type RequestLimits, tightened } from '../policies/policies.ts'
 import { findActive, listLanes } from './configs.sql.ts'
-import { type ConfigDocument, DEFAULT_POLICY, EMPTY_DOCUMENT } from './document.ts'
+import { type ConfigDocument, EMPTY_DOCUMENT } from './document.ts'
+import { memberOf } from './members.ts'
+import { policyLevels } from './policy-levels.ts'
 
 export interface ActiveConnector {
   readonly connector: Connector
   readonly configVersion: number
-  /** The policy in force, tightened by the request where it asks for less. Errors: `policy_violation`. */
-  policy(request?: RequestLimits): EffectivePolicy
+  /**
+   * The policy in force for an operation (absent = for those without a policy of their own), tightened by the
+   * request where it asks for less. The same object for every request that asks for nothing. Errors:
+   * `policy_violation`.
+   */
+  policy(operation?: string, request?: RequestLimits): EffectivePolicy
 }
 
 export interface ActiveConfig {
@@ -64,17 +70,21 @@ function activate(
   const config = document.connectors[name]
   if (config === undefined || lane === undefined) throw new Error(`connector ${name} has no lane`)
   const connector = compileConnector({ name, lane, config })
-  const workspace = document.policies[DEFAULT_POLICY]
-  const own = config.policy === undefined ? undefined : document.policies[config.policy]
-  const levels = {
-    kind: connector.kindPolicy,
-    ...(workspace && { workspace }),
-    ...(own && { connector: own }),
-  }
+  const levels = { kind: connector.kindPolicy, ...policyLevels(document, config) }
+  const ofConnector = effectivePolicy(levels)
+  const ofOperations = new Map(
+    Object.entries(config.operation_policies ?? {}).map(([operation, policy]) => [
+      operation,
+      effectivePolicy({ ...levels, operation: memberOf(document, 'policies', policy) }),
+    ]),
+  )
   return {
     connector,
     configVersion: version,
-    policy: (request) => effectivePolicy({ ...levels, ...(request && { request }) }),
+    policy: (operation, request) => {
+      const effective = (operation !== undefined && ofOperations.get(operation)) || ofConnector
+      return request ? tightened(effective, request) : effective
+    },
   }
 }
 

@@ -14,6 +14,16 @@ export const ConnectorConfig = Type.Object(
     title: Type.Optional(Type.String({ maxLength: 100, description: 'Name for people.' })),
     description: Type.Optional(Type.String({ maxLength: 1000, description: 'What the connector is for.' })),
     policy: Type.Optional(name('Name of a policy of the same config; absent = the default policy.')),
+    operation_policies: Type.Optional(
+      Type.Record(Type.String({ maxLength: 200 }), name('Name of a policy of the same config.'), {
+        ...closed,
+        maxProperties: 200,
+        description:
+          'Which operation has a policy of its own. It inherits from the policy of the connector, and may say ' +
+          'nothing about what the operations share: bulkhead, breaker, retry budget, concurrency, and the rate ' +
+          'limits of connector and workspace.',
+      }),
+    ),
     settings: Type.Record(Type.String(), Type.Unknown(), {
       ...closed,
       description: 'Settings of the kind; their schema is at GET /connectors/kinds.',

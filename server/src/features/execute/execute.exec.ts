@@ -26,7 +26,7 @@ export function executeExec(app: HttpServer, executor: Pick<Executor, 'execute'>
         connector: body.connector,
         operation: body.operation,
         input: body.input,
-        timeoutMs: body.options?.timeout_ms,
+        limits: body.options,
         dryRun: body.options?.dry_run,
         metadata: body.options?.metadata,
         idempotencyKey: idempotencyKeyOf(request),

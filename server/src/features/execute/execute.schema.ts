@@ -1,5 +1,6 @@
 import { Type } from 'typebox'
 import { CallFields, Metadata } from '../connectors/connectors.ts'
+import { RequestLimitFields } from '../policies/policies.ts'
 
 export const ExecuteBody = Type.Object(
   {
@@ -7,13 +8,7 @@ export const ExecuteBody = Type.Object(
     options: Type.Optional(
       Type.Object(
         {
-          timeout_ms: Type.Optional(
-            Type.Integer({
-              minimum: 1,
-              maximum: 60_000,
-              description: 'Total time including retries; may only be shorter than the policy allows.',
-            }),
-          ),
+          ...RequestLimitFields,
           dry_run: Type.Optional(
             Type.Boolean({
               description:

@@ -96,9 +96,9 @@ async function execute(
 }
 
 /** The policy in force for a request without faults. Errors: `operation_not_found`, `input_invalid`, `policy_violation`. */
-function checked({ operation, input, timeoutMs }: Execution, { connector, policy }: ActiveConnector): Policy {
+function checked({ operation, input, limits }: Execution, { connector, policy }: ActiveConnector): Policy {
   findOperation(connector, operation).validateInput(input)
-  return policy(timeoutMs === undefined ? undefined : { timeout_ms: timeoutMs }).policy
+  return policy(operation, limits).policy
 }
 
 const succeeded = (execution: Execution, { attempts }: Progress): string =>

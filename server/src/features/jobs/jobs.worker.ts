@@ -105,7 +105,7 @@ async function refused(deps: JobHandlerDeps, job: ClaimedJob, error: unknown): P
 
 function call(deps: JobHandlerDeps, job: ClaimedJob, active: ActiveConnector, signal: AbortSignal) {
   const { clock } = deps.platform
-  const { policy } = active.policy()
+  const { policy } = active.policy(job.operation)
   const stages = [attemptTimeout({ attemptMs: policy.timeouts.attempt_ms, clock })]
   return runPipeline(stages, outermost(signal), (scope) =>
     invokeOperation(
@@ -137,7 +137,7 @@ async function failed(
   if (waitMs !== undefined) {
     const why = busyLane(failure, job, waitMs)
     await holdLaneBack(deps.platform, job, { forMs: waitMs, reason: 'retry_after', why })
-    const longestMs = active.policy().policy.job_wait.upstream_ms
+    const longestMs = active.policy(job.operation).policy.job_wait.upstream_ms
     if (failure.httpStatus === 429)
       return waitsForUpstream(deps.platform, job, failure, { waitMs, longestMs })
   }
@@ -149,7 +149,7 @@ async function failed(
   const decision = decideRetry({
     failure,
     failedAttempts: job.attempt,
-    schedule: jobSchedule(active.policy().policy),
+    schedule: jobSchedule(active.policy(job.operation).policy),
     random: deps.platform.random,
   })
   const why = `Attempt ${job.attempt} failed (${failure.kind}): ${failure.message} ${sentence(decision.why)}`

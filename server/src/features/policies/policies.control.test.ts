@@ -172,7 +172,7 @@ describe('bad requests', () => {
     ['a reserved name', 'effective', { policy: {}, reason: 'x' }, 422, '/body/policy'],
     ['no reason', 'slow', { policy: {} }, 400, '/body/reason'],
     ['an unknown field', 'slow', { policy: {}, reason: 'x', dry: true }, 400, '/body/dry'],
-    ['an unknown section', 'slow', { policy: { breaker: {} }, reason: 'x' }, 400, '/body/policy/breaker'],
+    ['an unknown section', 'slow', { policy: { breakers: {} }, reason: 'x' }, 400, '/body/policy/breakers'],
     ['a wrong type', 'slow', { policy: { retry: 3 }, reason: 'x' }, 400, '/body/policy/retry'],
     [
       'a value beyond its limit',

@@ -16,7 +16,7 @@ describe('the policy in force', () => {
     const { policy, sources } = effectivePolicy({})
     expect(policy).toEqual(SYSTEM_POLICY)
     expect(checkPolicy(policy)).toEqual([])
-    expect(Object.keys(sources)).toHaveLength(15)
+    expect(Object.keys(sources)).toHaveLength(52)
     expect(new Set(Object.values(sources))).toEqual(new Set(['system']))
   })
 
@@ -110,7 +110,7 @@ describe('a policy that cannot be saved', () => {
 
   test.each([
     ['no object', 'x', ['']],
-    ['an unknown section', { breaker: {} }, ['/breaker']],
+    ['an unknown section', { breakers: {} }, ['/breakers']],
     ['an unknown field', { retry: { attempts: 3 } }, ['/retry/attempts']],
     ['a wrong type', { timeouts: { total_ms: '15000' } }, ['/timeouts/total_ms']],
     ['a fraction', { timeouts: { total_ms: 100.5 } }, ['/timeouts/total_ms']],
