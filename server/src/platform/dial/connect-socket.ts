@@ -30,9 +30,15 @@ export function normalHost(host: string): string | undefined {
 
 /**
  * A plain TCP connection to an address that the guard lets pass. Throws `DialFailure`, never sent. Once it is
- * there, the socket and its errors are the caller's, and so is the time it stays open.
+ * there, the socket and its errors are the caller's, and so is the time it stays open. `onOpening` sees the
+ * socket before it is connected.
  */
-export function connectSocket(guard: Guard, host: string, request: ConnectRequest): Promise<Socket> {
+export function connectSocket(
+  guard: Guard,
+  host: string,
+  request: ConnectRequest,
+  onOpening: (socket: Socket) => void,
+): Promise<Socket> {
   const { port, signal, connectTimeoutMs } = request
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(failureOf(signal.reason, 'never', 'aborted'))
@@ -46,6 +52,7 @@ export function connectSocket(guard: Guard, host: string, request: ConnectReques
       autoSelectFamilyAttemptTimeout: NEXT_ADDRESS_MS,
       noDelay: true,
     })
+    onOpening(socket)
     const end = () => {
       clearTimeout(timer)
       signal.removeEventListener('abort', onAbort)

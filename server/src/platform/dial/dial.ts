@@ -63,7 +63,6 @@ export function createDial(options: DialOptions): Dial {
       log.warn({ hostname, address, reason }, 'refused to dial a forbidden address'),
   })
   const sockets = new Set<Socket>()
-  const closing = new AbortController()
   const agent = new Agent({
     connect: guardedConnector(
       guard,
@@ -100,14 +99,13 @@ export function createDial(options: DialOptions): Dial {
       ? refusalOfTarget(target)
       : refusalOfUrl(target)
 
-  const open = async (request: ConnectRequest): Promise<Socket> => {
+  const open = async (request: ConnectRequest) => {
     const refused = refusalOfTarget(request)
     if (refused) throw new DialFailure('address_forbidden', 'never', refused)
-    const signal = AbortSignal.any([request.signal, closing.signal])
-    const socket = await connectSocket(guard, normalHost(request.host) ?? '', { ...request, signal })
-    sockets.add(socket)
-    socket.once('close', () => sockets.delete(socket))
-    return socket
+    return connectSocket(guard, normalHost(request.host) ?? '', request, (socket) => {
+      sockets.add(socket)
+      socket.once('close', () => sockets.delete(socket))
+    })
   }
 
   const send: Dial['request'] = async (request) => {
@@ -129,8 +127,9 @@ export function createDial(options: DialOptions): Dial {
         () => 'connected',
       ),
     close: async () => {
-      closing.abort(new Error('the dial is closed'))
-      for (const socket of sockets) socket.destroy()
+      const closed = new DialFailure('aborted', 'never', 'The request was given up.')
+      // A connected socket is its caller's: it hears of the end by `close` and not by an error.
+      for (const socket of sockets) socket.destroy(socket.connecting ? closed : undefined)
       await agent.destroy()
     },
   }
