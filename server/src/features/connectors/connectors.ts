@@ -29,7 +29,7 @@ export type { Health, InvokeResult } from './define-connector.ts'
 /** One operation of a compiled connector. */
 export interface ConnectorOperation extends Operation {
   readonly name: string
-  /** safe or takesIdempotencyKey: what the retry rules ask. */
+  /** safe, idempotent or takesIdempotencyKey: what the retry rules ask. */
   readonly repeatable: boolean
   /** Throws Problem `input_invalid` with every fault; paths start with `path` (default `/body/input`). */
   validateInput(input: unknown, path?: string): void
@@ -100,7 +100,7 @@ function compileOperation(name: string, operation: Operation): ConnectorOperatio
   return {
     ...operation,
     name,
-    repeatable: operation.safe || operation.takesIdempotencyKey,
+    repeatable: operation.safe || operation.idempotent === true || operation.takesIdempotencyKey,
     validateInput: (input, path = '/body/input') => {
       const faults = checkInput(input, path)
       if (faults.length === 0) faults.push(...under(path, operation.checkInput?.(input) ?? []))

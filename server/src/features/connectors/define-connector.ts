@@ -57,8 +57,10 @@ export interface Operation {
   readonly description: string
   readonly input: JsonSchema
   readonly output: JsonSchema
-  /** Repeating the call does no harm. */
+  /** It only reads: repeating the call does no harm, and its answer may be shared. */
   readonly safe: boolean
+  /** It has an effect, but a repetition has no second one by its nature: HTTP's PUT and DELETE. */
+  readonly idempotent?: boolean
   /** The upstream recognises our idempotency key, so that repeating has no second effect. */
   readonly takesIdempotencyKey: boolean
   /** Faults of an input that fits the schema but that the kind cannot send; paths are relative to the input. */

@@ -12,6 +12,9 @@ import { CallFailure, FAILURE_CLASSES } from '../../resilience/failure.ts'
 import { checkConnector, compileConnector, invokeOperation, listKinds } from './connectors.ts'
 import { schemaFaults } from './json-schema.ts'
 import { KINDS } from './registry.ts'
+import { BILLING } from './stripe-billing.ts'
+import { inputOf, type StripeOperation } from './stripe-operation.ts'
+import { PAYMENTS } from './stripe-payments.ts'
 
 /** One connector and one input per kind, with every operation callable: a new kind adds its own. */
 const SAMPLES: Record<
@@ -19,6 +22,8 @@ const SAMPLES: Record<
   (url: string) => {
     config: { settings: Record<string, unknown>; secrets: Record<string, string> }
     inputs: Record<string, unknown>
+    /** What a success holds besides what every upstream here echoes; by operation. */
+    answers?: Record<string, Record<string, unknown>>
   }
 > = {
   callback: (url) => ({
@@ -44,6 +49,29 @@ const SAMPLES: Record<
     },
     inputs: { read: {}, write: { a: 1 } },
   }),
+  stripe: (url) => {
+    const given: Record<string, unknown> = { id: 'x_1', query: 'a', items: [], amount: 1, currency: 'eur' }
+    const operations = Object.entries({ ...BILLING, ...PAYMENTS })
+    const required = (operation: StripeOperation) => inputOf(operation).required as string[]
+    return {
+      config: { settings: { mode: 'test', base_url: url }, secrets: { api_key: 'token' } },
+      inputs: {
+        ...Object.fromEntries(
+          operations.map(([name, operation]) => [
+            name,
+            Object.fromEntries(required(operation).map((field) => [field, given[field]])),
+          ]),
+        ),
+        request: { method: 'POST', path: '/coupons' },
+      },
+      answers: Object.fromEntries(
+        operations.map(([name, { answers }]) => [
+          name,
+          { id: 'x_1', object: answers, data: [], has_more: false },
+        ]),
+      ),
+    }
+  },
 }
 const SECRETS: Record<string, string> = {
   signing: `whsec_${Buffer.alloc(32, 7).toString('base64')}`,
@@ -91,7 +119,7 @@ test('kinds describe themselves in plain JSON', () => {
 describe.each(KINDS)('kind $kind', (kind) => {
   const sample = SAMPLES[kind.kind]
   if (!sample) throw new Error(`add a sample for the kind ${kind.kind}`)
-  const { inputs } = sample('http://127.0.0.1')
+  const { inputs, answers = {} } = sample('http://127.0.0.1')
   const connector = () => {
     const { config } = sample(url)
     return compileConnector({ name: 'sample', lane: 1, config: { kind: kind.kind, ...config } })
@@ -171,7 +199,7 @@ describe.each(KINDS)('kind $kind', (kind) => {
     '%s: one attempt is one request, with attempt and trace, and no secret in the result',
     async (name) => {
       requests = []
-      answer = { status: 200, body: JSON.stringify({ echo: secretValues() }) }
+      answer = { status: 200, body: JSON.stringify({ ...answers[name], echo: secretValues() }) }
       const result = await call(name)
       expect(requests).toHaveLength(1)
       expect(requests[0]?.headers).toMatchObject({
@@ -214,7 +242,7 @@ describe.each(KINDS)('kind $kind', (kind) => {
   test.each(Object.keys(inputs))(
     '%s: sends the same idempotency key on every attempt, if its upstream takes one',
     async (name) => {
-      answer = { status: 200, body: '{}' }
+      answer = { status: 200, body: JSON.stringify(answers[name] ?? {}) }
       requests = []
       for (let attempt = 0; attempt < 2; attempt += 1) await call(name, 'stable-key')
       const sent = requests.map(({ headers }) => Object.values(headers).includes('stable-key'))

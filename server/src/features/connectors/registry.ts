@@ -1,8 +1,9 @@
 import type { ConnectorKind } from './define-connector.ts'
 import { callback } from './kinds/callback.ts'
 import { http } from './kinds/http.ts'
+import { stripe } from './kinds/stripe.ts'
 
 /** Every connector kind: a new one is a file in `kinds/` and a line here. */
-export const KINDS: readonly ConnectorKind[] = [callback, http]
+export const KINDS: readonly ConnectorKind[] = [callback, http, stripe]
 
 export const findKind = (name: string): ConnectorKind | undefined => KINDS.find(({ kind }) => kind === name)
