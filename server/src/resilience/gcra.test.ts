@@ -14,7 +14,7 @@ const calls = fc.array(
     waitUs: fc.oneof(fc.integer({ min: 0, max: 5_000 }), fc.integer({ min: 0, max: 5_000_000 })),
     cost: fc.integer({ min: 1, max: 20 }),
   }),
-  { minLength: 1, maxLength: 60 },
+  { minLength: 1, maxLength: 60, size: 'max' },
 )
 
 /** One call, as a store makes it. */

@@ -124,7 +124,7 @@ test('whatever happens, the tokens and the share hold', () => {
       call: fc.nat(9),
       step: fc.constantFrom('transient', 'throttle', 'succeed', 'fail'),
     }),
-    { maxLength: 200 },
+    { maxLength: 200, size: 'max' },
   )
   fc.assert(
     fc.property(steps, (script) => {
