@@ -435,6 +435,16 @@ describe('health', () => {
 })
 
 test.each([
+  ['live', 80],
+  ['test', 20],
+])('in %s mode a connector sends at most %i calls a second', (mode, permits) => {
+  begin()
+  expect(connectorWith({ mode }).connector.kindPolicy).toEqual({
+    rate_limits: { connector: { mode: 'enforce', permits, period_ms: 1_000, burst: permits } },
+  })
+})
+
+test.each([
   [{ mode: 'live', base_url: 'http://stripe.example' }, '/settings/base_url'],
   [{ mode: 'test', base_url: 'https://stripe.example/v1' }, '/settings/base_url'],
   [{ mode: 'test', base_url: 'https://u:p@stripe.example' }, '/settings/base_url'],

@@ -35,6 +35,11 @@ export const stripe = defineConnector({
       required: true,
     },
   },
+  // Stripe takes 100 calls a second in live mode and 25 in test mode: some are left for calls past the hub.
+  policy: ({ mode }) => {
+    const permits = mode === 'live' ? 80 : 20
+    return { rate_limits: { connector: { mode: 'enforce', permits, period_ms: 1_000, burst: permits } } }
+  },
   check: stripeFaults,
   targets: (settings) => [{ path: '/settings/base_url', url: baseUrlOf(settings) }],
   operations: (settings) => ({
