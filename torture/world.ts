@@ -3,6 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { loadConfig } from '../server/src/config.ts'
 import { issueOperatorToken } from '../server/src/processes/operator-token.ts'
+import { UNLIMITED } from '../server/testing/unlimited.ts'
 import type { Database } from './database.ts'
 import type { CapRow } from './history.ts'
 
@@ -129,12 +130,16 @@ const capsOf = ({ cap, connectors }: Plan, tenant: string): CapRow[] =>
     max === undefined ? [] : [{ tenant, connector: connector === '' ? null : connector, max }],
   )
 
-/** Short waits and many attempts: what was disturbed comes to its end soon after the disturbance. */
+/**
+ * Short waits and many attempts: what was disturbed comes to its end soon after the disturbance. The run is about
+ * jobs that nobody loses, not about limits that make them wait.
+ */
 const documentOf = (sink: string, { cap, connectors }: Plan) => ({
   policies: {
     default: {
       timeouts: { connect_ms: 1_000, attempt_ms: 6_000, total_ms: 10_000 },
       job_retry: { max_attempts: 40, base_ms: 300, factor: 1.5, cap_ms: 2_000 },
+      ...UNLIMITED,
       ...(cap !== undefined && { concurrency: { workspace_max_running: cap } }),
     },
     ...Object.fromEntries(

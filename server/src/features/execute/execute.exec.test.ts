@@ -4,6 +4,7 @@ import type { CallServer } from '../../../testing/checked-answers.ts'
 import { testPlatform } from '../../../testing/database.ts'
 import { tcpRelay } from '../../../testing/tcp-relay.ts'
 import { CHANGE } from '../../../testing/tenant-access.ts'
+import { UNLIMITED } from '../../../testing/unlimited.ts'
 import { json, oneAfterTheOther, silence } from '../../../testing/upstream.ts'
 import { createMetrics } from '../../platform/metrics.ts'
 import { startTracing } from '../../platform/telemetry/tracing.ts'
@@ -76,7 +77,7 @@ const api = (url: string, more: object = {}) => ({
 })
 const document = (url: string): ConfigDocument => ({
   policies: {
-    default: { retry: { max_attempts: 3, base_ms: 1, cap_ms: 1 } },
+    default: { retry: { max_attempts: 3, base_ms: 1, cap_ms: 1 }, ...UNLIMITED },
     hasty: { timeouts: { connect_ms: 100, attempt_ms: 100, total_ms: 400 }, retry: { max_attempts: 2 } },
   },
   connectors: {

@@ -4,6 +4,7 @@ import { capturedLog } from '../../../testing/captured-log.ts'
 import { testPlatform } from '../../../testing/database.ts'
 import { tcpRelay } from '../../../testing/tcp-relay.ts'
 import { CHANGE } from '../../../testing/tenant-access.ts'
+import { UNLIMITED } from '../../../testing/unlimited.ts'
 import { json, silence } from '../../../testing/upstream.ts'
 import { newId } from '../../platform/ids.ts'
 import type { ClaimedJob, Outcome } from '../../queue/job.ts'
@@ -41,7 +42,7 @@ const api = (url: string, more: object = {}) => ({
 })
 const document = (url: string): ConfigDocument => ({
   policies: {
-    default: { job_retry: { schedule_ms: [0, 5_000, 60_000] } },
+    default: { job_retry: { schedule_ms: [0, 5_000, 60_000] }, ...UNLIMITED },
     hasty: { timeouts: { connect_ms: 100, attempt_ms: 100 } },
   },
   connectors: {
