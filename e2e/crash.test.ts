@@ -1,5 +1,6 @@
 /** The promise "no acknowledged loss", under kill -9 at a moment that chance chooses. */
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { UNLIMITED } from '../server/testing/unlimited.ts'
 import { type Answer, call } from './hub-client.ts'
 import { type HubHome, hubHome, type RunningHub, startHub } from './hub-process.ts'
 import { postmasterOf } from './process-scan.ts'
@@ -30,6 +31,8 @@ beforeAll(async () => {
   const body = { connector: sinkConnector(sink.url), reason: 'a place to see what arrives' }
   const put = { method: 'PUT', token: hub.tokens.control, body }
   expect((await call(`${hub.urls.control}/connectors/sink`, put)).status).toBe(200)
+  const policy = { ...put, body: { policy: UNLIMITED, reason: 'hundreds of jobs at once' } }
+  expect((await call(`${hub.urls.control}/policies/default`, policy)).status).toBe(200)
 })
 afterAll(async () => {
   await sink.stop()

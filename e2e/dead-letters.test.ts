@@ -1,5 +1,6 @@
 /** A replay of many dead letters under kill -9: it goes on after the next start, and no letter is replayed twice. */
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { UNLIMITED } from '../server/testing/unlimited.ts'
 import { call } from './hub-client.ts'
 import { freePorts, type HubHome, hubHome, type RunningHub, startHub } from './hub-process.ts'
 import { type Sink, sinkConnector, startSink, taking } from './sink.ts'
@@ -50,6 +51,11 @@ const lettersLeft = async (): Promise<{ job_id: string }[]> =>
 
 test('an outage, its dead letters, and their replay across a kill -9', async () => {
   const policy = { job_retry: { max_attempts: 1 } }
+  await control(
+    '/policies/default',
+    { policy: UNLIMITED, reason: 'an outage that nothing holds back' },
+    'PUT',
+  )
   await control('/policies/once', { policy, reason: 'one attempt' }, 'PUT')
   const [nobody] = await freePorts(1)
   await connectTo(`http://127.0.0.1:${nobody}`)
