@@ -3,7 +3,7 @@ import { createActiveConfigs } from '../features/configs/configs.ts'
 import { eventsExec } from '../features/events/events.exec.ts'
 import { createEventHints } from '../features/events/events.ts'
 import { executeExec } from '../features/execute/execute.exec.ts'
-import { createExecutor, createRequestLog } from '../features/execute/execute.ts'
+import { createExecutionKeys, createExecutor, createRequestLog } from '../features/execute/execute.ts'
 import { oauthExec } from '../features/identities/oauth.exec.ts'
 import { jobsExec } from '../features/jobs/jobs.exec.ts'
 import { createEnqueuer } from '../queue/enqueuer.ts'
@@ -30,7 +30,8 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
   const wakeUp = environment.wakeUp ?? createWakeUp(platform)
   const enqueuer = createEnqueuer(db, { wakeUp })
   const requestLog = createRequestLog({ db, clock, log, metrics, onWritten: createEventHints(db, log) })
-  const executor = createExecutor({ platform, activeConfigs, dial, resolveSecret, requestLog })
+  const keys = createExecutionKeys(platform)
+  const executor = createExecutor({ platform, activeConfigs, dial, resolveSecret, requestLog, keys })
 
   const app = await createProcessServer(environment, platform, {
     checks: [databaseCheck(db)],
@@ -58,6 +59,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
     app,
     stopSteps: [
       ['executions', () => executor.stop()],
+      ['idempotency keys', () => keys.close()],
       ['enqueuer', () => enqueuer.close()],
       ['request log', () => requestLog.close()],
       ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],

@@ -15,7 +15,7 @@ export function entryOf(execution: Execution, configVersion: number, ended: Ende
   return {
     row: {
       ...names,
-      id: ended.id,
+      id: ended.logId,
       at: at.toISOString(),
       operation,
       subject: principal.subject,
@@ -34,7 +34,7 @@ export function entryOf(execution: Execution, configVersion: number, ended: Ende
       severity: outcome === 'ok' ? 'info' : 'warning',
       message: ended.message,
       data: {
-        execution_id: ended.id,
+        execution_id: ended.logId,
         operation,
         outcome,
         attempts,

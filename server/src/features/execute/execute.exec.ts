@@ -1,7 +1,10 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { HttpServer } from '../../platform/http/http-server.ts'
-import { idempotencyKeyOf } from '../../platform/http/idempotency-key.ts'
-import { ExecuteBody, ExecuteHeaders, ExecuteResult } from './execute.schema.ts'
-import type { Executor } from './execute.ts'
+import { fingerprintOf, idempotencyKeyOf } from '../../platform/http/idempotency-key.ts'
+import { preferredWaitSeconds } from '../../platform/http/prefer.ts'
+import { Problem } from '../../problems.ts'
+import { ExecuteBody, ExecuteHeaders, ExecuteResult, MAX_WAIT_SECONDS } from './execute.schema.ts'
+import type { Answer, Execution, Executor } from './execute.ts'
 
 /** `POST /execute` for products. */
 export function executeExec(app: HttpServer, executor: Pick<Executor, 'execute'>): void {
@@ -18,9 +21,10 @@ export function executeExec(app: HttpServer, executor: Pick<Executor, 'execute'>
         response: { 200: ExecuteResult },
       },
     },
-    async (request) => {
+    async (request, reply) => {
       const { body, principal, call } = request
-      const result = await executor.execute({
+      const waitSeconds = preferredWaitSeconds(request, MAX_WAIT_SECONDS)
+      const execution: Execution = {
         principal,
         call,
         connector: body.connector,
@@ -29,18 +33,40 @@ export function executeExec(app: HttpServer, executor: Pick<Executor, 'execute'>
         limits: body.options,
         dryRun: body.options?.dry_run,
         metadata: body.options?.metadata,
-        idempotencyKey: idempotencyKeyOf(request),
-      })
-      return {
-        status: 'ok' as const,
-        output: result.output,
-        upstream: { http_status: result.httpStatus },
-        attempts: result.attempts,
-        latency_ms: result.latencyMs,
-        idempotency: { key: result.idempotencyKey, replayed: false },
-        request_id: call.requestId,
-        trace_id: call.traceId,
+        idempotency: requestKeyOf(request, waitSeconds ?? 0),
       }
+      let answer: Answer
+      try {
+        answer = await executor.execute(execution)
+      } catch (error) {
+        if (error instanceof Problem) addHeaders(reply, error, waitSeconds)
+        throw error
+      }
+      return send(reply, answer, waitSeconds)
     },
   )
+}
+
+function send(reply: FastifyReply, answer: Answer, waitSeconds: number | undefined): FastifyReply {
+  if (answer.replayed) reply.header('idempotent-replayed', 'true')
+  if (answer.joined) reply.header('preference-applied', `wait=${waitSeconds}`)
+  const type = answer.status < 400 ? 'application/json' : 'application/problem+json'
+  return reply.code(answer.status).type(`${type}; charset=utf-8`).serializer(asItIs).send(answer.text)
+}
+
+/** It is a text already: the one that was stored. */
+const asItIs = (text: unknown): string => String(text)
+
+function requestKeyOf(request: FastifyRequest, waitSeconds: number): Execution['idempotency'] {
+  const key = idempotencyKeyOf(request)
+  return key === undefined
+    ? undefined
+    : { key, fingerprint: fingerprintOf(request), waitMs: waitSeconds * 1_000 }
+}
+
+function addHeaders(reply: FastifyReply, { code }: Problem, waitSeconds: number | undefined): void {
+  // As the IETF draft idempotency-key asks for (§2.7): where it is said how to do it right.
+  if (code === 'idempotency_key_missing') reply.header('link', `</problems/${code}>; rel="describedby"`)
+  if (code === 'idempotency_in_flight' && waitSeconds)
+    reply.header('preference-applied', `wait=${waitSeconds}`)
 }

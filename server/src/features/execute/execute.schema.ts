@@ -24,17 +24,29 @@ export const ExecuteBody = Type.Object(
   { additionalProperties: false },
 )
 
+/** The longest wait for a call that runs already, in seconds. */
+export const MAX_WAIT_SECONDS = 10
+
 export const ExecuteHeaders = Type.Object({
   'idempotency-key': Type.Optional(
     Type.String({
       description:
-        'Sent upstream unchanged on every attempt, where the provider takes a key. Absent: the hub makes one per execution.',
+        'Names the piece of work: the same call with the same key again gives the first answer instead of a second effect. Also sent upstream unchanged on every attempt, where the provider takes a key. 1 to 255 visible ASCII characters. Needed where the operation is not safe, unless its policy excuses it; without one nothing is remembered.',
+    }),
+  ),
+  prefer: Type.Optional(
+    Type.String({
+      description: `\`wait=N\` (RFC 7240): when the same call is running already, wait up to N seconds for its answer, at most ${MAX_WAIT_SECONDS}, instead of a 409 at once.`,
     }),
   ),
 })
 
 export const ExecuteResult = Type.Object({
   status: Type.Literal('ok', { description: 'Failures are problem documents.' }),
+  execution_id: Type.String({
+    format: 'uuid',
+    description: 'Id of the execution; control shows it at `GET /executions/:id` when it had a key.',
+  }),
   output: Type.Unknown({ description: "Fits the operation's output schema; null for a dry run." }),
   upstream: Type.Object(
     {
@@ -50,9 +62,17 @@ export const ExecuteResult = Type.Object({
     {
       key: Type.String({ description: 'The key that went upstream.' }),
       replayed: Type.Boolean({ description: 'True when this is the stored answer of an earlier execution.' }),
+      expires_at: Type.Union([Type.String({ format: 'date-time' }), Type.Null()], {
+        description: 'Until then the key gives this answer; null when nothing is remembered.',
+      }),
     },
     { description: 'How the execution is known again.' },
   ),
-  request_id: Type.String({ description: 'Id of this request.' }),
+  settled_by: Type.Optional(
+    Type.String({ description: 'The operator who found out what came of it and entered this output.' }),
+  ),
+  request_id: Type.String({
+    description: 'Id of the request that was executed: of the first one, when this is its replay.',
+  }),
   trace_id: Type.String({ description: 'The trace that this request began or went on with.' }),
 })

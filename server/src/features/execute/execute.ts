@@ -1,31 +1,36 @@
 /**
  * The door of the execute feature: one operation of a connector, now, through the pipeline of DESIGN §8.
  *
- * Invariants. Nothing goes upstream before connector, operation, input and policy have been checked. Every attempt
- * of one execution carries the same idempotency key. Every execution that passed these checks leaves a row in the
- * request log and an event, whatever came of it; of a request that did not pass them nothing is stored.
+ * Invariants. Nothing goes upstream before connector, operation, input and policy have been checked, and before the
+ * key of the caller is taken (docs/decisions/0013). Every attempt of one execution carries the same idempotency key.
+ * Every execution that passed these checks leaves a row in the request log and an event, whatever came of it; of a
+ * request that did not pass them nothing is stored.
  */
 import { newId } from '../../platform/ids.ts'
 import { Problem } from '../../problems.ts'
-import type { ActiveConfigs, ActiveConnector } from '../configs/configs.ts'
+import type { ActiveConfigs } from '../configs/configs.ts'
 import { findOperation } from '../connectors/connectors.ts'
-import type { Policy } from '../policies/policies.ts'
-import { type CallDeps, callUpstream, type Progress } from './call-upstream.ts'
-import { entryOf } from './entry.ts'
-import type { Execution, ExecutionResult } from './execution.ts'
-import { asAnswer } from './failure-answers.ts'
-import type { RequestLog } from './request-log.ts'
+import { type Answer, answerOf, keyMember, successTexts } from './answer.ts'
+import type { Execution } from './execution.ts'
+import type { ExecutionKeys } from './execution-keys.ts'
+import { type Checked, executeKeyed, type KeyedDeps } from './keyed-execution.ts'
+import { rerun } from './rerun.ts'
+import { type RunDeps, runExecution } from './run-execution.ts'
 
-export type { Execution, ExecutionResult } from './execution.ts'
+export type { Answer } from './answer.ts'
+export type { Execution } from './execution.ts'
+export { createExecutionKeys, type ExecutionKeys } from './execution-keys.ts'
 export { createRequestLog, type RequestLog } from './request-log.ts'
 
-export interface ExecuteDeps extends CallDeps {
+export interface ExecuteDeps extends RunDeps {
   readonly activeConfigs: ActiveConfigs
-  readonly requestLog: RequestLog
+  readonly keys: ExecutionKeys
 }
 
 export interface Executor {
-  execute(execution: Execution): Promise<ExecutionResult>
+  execute(execution: Execution): Promise<Answer>
+  /** Runs an execution again whose outcome is unknown and whose key is held; never rejects. */
+  rerun(due: Parameters<typeof rerun>[1]): Promise<void>
   /** For a process that can wait no longer: gives up what runs, and resolves when all of it is recorded. */
   stop(): Promise<void>
 }
@@ -34,15 +39,18 @@ export interface Executor {
  * Runs executions. Nothing but `stop` gives one up, and a caller that hangs up neither: a call that is under way is
  * better finished and logged than left with an unknown outcome.
  */
-export function createExecutor(deps: ExecuteDeps): Executor {
+export function createExecutor(options: ExecuteDeps): Executor {
+  const deps: KeyedDeps & ExecuteDeps = { ...options, held: new Map() }
   const stopping = new AbortController()
-  const running = new Set<Promise<ExecutionResult>>()
+  const running = new Set<Promise<unknown>>()
+  const tracked = <T>(work: Promise<T>): Promise<T> => {
+    const one = work.finally(() => running.delete(one))
+    running.add(one)
+    return one
+  }
   return {
-    execute: (execution) => {
-      const one = execute(deps, execution, stopping.signal).finally(() => running.delete(one))
-      running.add(one)
-      return one
-    },
+    execute: (execution) => tracked(execute(deps, execution, stopping.signal)),
+    rerun: (due) => tracked(rerun(deps, due, stopping.signal)),
     stop: async () => {
       stopping.abort(new Error('the process is stopping'))
       await Promise.allSettled(running)
@@ -51,60 +59,66 @@ export function createExecutor(deps: ExecuteDeps): Executor {
 }
 
 /**
- * Runs one execution. Errors: `connector_not_found`, `operation_not_found`, `input_invalid`, `policy_violation`,
- * `secret_unresolved`, `target_forbidden`, `upstream_error`, `upstream_rejected`, `upstream_timeout`,
- * `shutting_down`, `database_unavailable`.
+ * Runs one execution, or gives the answer of the one that had its key. Errors: `connector_not_found`,
+ * `operation_not_found`, `input_invalid`, `policy_violation`, `idempotency_key_missing`, `idempotency_key_reused`,
+ * `idempotency_in_flight`, `secret_unresolved`, `target_forbidden`, `rate_limited`, `concurrency_limited`,
+ * `circuit_open`, `upstream_error`, `upstream_rejected`, `upstream_timeout`, `shutting_down`, `database_unavailable`.
  */
 async function execute(
-  deps: ExecuteDeps,
+  deps: KeyedDeps & ExecuteDeps,
   execution: Execution,
   stopSignal: AbortSignal,
-): Promise<ExecutionResult> {
-  const { clock } = deps.platform
-  const startedAt = clock.monotonic()
-  const { tenantId } = execution.principal
-  const active = await deps.activeConfigs.connector(tenantId, execution.connector)
-  const policy = checked(execution, active)
-  const id = newId()
-  const idempotencyKey = execution.idempotencyKey ?? `orch-${id}`
-  const progress: Progress = { attempts: 0, failures: [] }
-  const finish = (outcome: string, httpStatus: number | null, message: string): number => {
-    const latencyMs = Math.round(clock.monotonic() - startedAt)
-    const at = new Date(clock.now())
-    const ended = { id, idempotencyKey, outcome, httpStatus, message, latencyMs, ...progress }
-    deps.requestLog.record(entryOf(execution, active.configVersion, ended, at))
-    return latencyMs
-  }
+): Promise<Answer> {
+  const startedAt = deps.platform.clock.monotonic()
+  // A dry run sends nothing, so there is nothing to remember.
+  const request = execution.dryRun ? undefined : execution.idempotency
+  let checked: Checked
   try {
-    const result = await callUpstream(deps, execution, {
-      active,
-      policy,
-      idempotencyKey,
-      progress,
-      stopSignal,
-    })
-    const latencyMs = finish('ok', result.httpStatus, succeeded(execution, progress))
-    return { ...result, attempts: progress.attempts, latencyMs, idempotencyKey }
+    checked = { ...(await check(deps, execution)), execution, startedAt, stopSignal }
   } catch (error) {
-    const failures = progress.failures.map(({ failure }) => failure)
-    const problem = asAnswer(error, { attempts: progress.attempts, failures, idempotencyKey })
-    const httpStatus = progress.failures.at(-1)?.failure.httpStatus ?? null
-    if (problem instanceof Problem) finish(problem.code, httpStatus, failed(problem, progress))
-    else finish('internal_error', httpStatus, 'An unexpected failure inside the hub.')
-    throw problem
+    // What was carried out once stays so, whatever the config and the policy say now.
+    if (!request || !(error instanceof Problem) || error.status >= 500) throw error
+    const { tenantId } = execution.principal
+    const known = await deps.keys.find({ tenantId, ...request })
+    if (!known) throw error
+    return answerOf(known, request.key)
   }
+  if (request) return executeKeyed(deps, checked, request)
+  return executeOnce(deps, checked)
 }
 
-/** The policy in force for a request without faults. Errors: `operation_not_found`, `input_invalid`, `policy_violation`. */
-function checked({ operation, input, limits }: Execution, { connector, policy }: ActiveConnector): Policy {
-  findOperation(connector, operation).validateInput(input)
-  return policy(operation, limits).policy
+/** Errors: `operation_not_found`, `input_invalid`, `policy_violation`, `idempotency_key_missing`. */
+async function check({ activeConfigs }: ExecuteDeps, execution: Execution) {
+  const { principal, limits } = execution
+  const active = await activeConfigs.connector(principal.tenantId, execution.connector)
+  const operation = findOperation(active.connector, execution.operation)
+  operation.validateInput(execution.input)
+  const { policy } = active.policy(execution.operation, limits)
+  if (operation.safe || execution.idempotency || execution.dryRun) return { active, operation, policy }
+  if (policy.idempotency.required)
+    throw new Problem(
+      'idempotency_key_missing',
+      'The operation may have an effect, so the call needs an Idempotency-Key.',
+      { details: [{ path: '/headers/idempotency-key', message: 'is missing' }] },
+    )
+  // Nobody can recognise a repetition, so there is none.
+  return { active, operation, policy: { ...policy, retry: { ...policy.retry, max_attempts: 1 } } }
 }
 
-const succeeded = (execution: Execution, { attempts }: Progress): string =>
-  execution.dryRun ? 'Dry run: everything was checked, nothing was sent.' : `Done at attempt ${attempts}.`
-
-const failed = (problem: Problem, { attempts, failures }: Progress): string => {
-  const why = failures.at(-1)?.decision.why
-  return `${problem.message}${attempts > 0 ? ` Attempt ${attempts}${why ? `, ${why}` : ''}.` : ''}`
+/** An execution that nobody can ask for again. */
+async function executeOnce(deps: RunDeps, checked: Checked): Promise<Answer> {
+  const { execution } = checked
+  const executionId = newId()
+  const key = execution.idempotency?.key ?? `orch-${executionId}`
+  const run = {
+    ...checked,
+    id: executionId,
+    idempotencyKey: key,
+    idempotency: keyMember(key, null),
+    takenUp: false,
+  }
+  const ran = await runExecution(deps, run)
+  if (!ran.ok) throw ran.error
+  const { first } = successTexts(execution, { ...ran, executionId, key, expiresAt: null })
+  return { status: 200, text: first, replayed: false }
 }

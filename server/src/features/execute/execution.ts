@@ -1,30 +1,34 @@
 import type { Principal } from '../../platform/auth/principal.ts'
 import type { CallContext } from '../../platform/call-context.ts'
 import type { FailedAttempt } from '../../resilience/retry.ts'
+import type { RequestLimits } from '../policies/policies.ts'
 
 export interface Execution {
-  readonly principal: Principal
+  readonly principal: Pick<Principal, 'subject' | 'tenantId'>
   readonly call: CallContext
   readonly connector: string
   readonly operation: string
   readonly input: unknown
-  readonly timeoutMs?: number | undefined
+  /** What the request asks of its policy. */
+  readonly limits?: RequestLimits | undefined
   readonly dryRun?: boolean | undefined
   readonly metadata?: Readonly<Record<string, string>> | undefined
-  readonly idempotencyKey?: string | undefined
+  readonly idempotency?: RequestKey | undefined
 }
 
-export interface ExecutionResult {
-  readonly output: unknown
-  readonly httpStatus: number | null
-  readonly attempts: number
-  readonly latencyMs: number
-  readonly idempotencyKey: string
+/** The Idempotency-Key of a request, and what the key stands for. */
+export interface RequestKey {
+  readonly key: string
+  readonly fingerprint: Buffer
+  /** How long the caller waits for an execution that runs already; 0 = not at all. */
+  readonly waitMs: number
 }
 
 /** How an execution ended, as the request log and the event tell it. */
 export interface Ended {
-  readonly id: string
+  /** Of the row of the log: a second run of the same execution has a row of its own. */
+  readonly logId: string
+  readonly executionId: string
   readonly idempotencyKey: string
   /** `ok`, or the code of the problem that the caller got. */
   readonly outcome: string

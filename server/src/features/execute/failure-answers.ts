@@ -9,7 +9,7 @@ import { CallFailure } from '../../resilience/failure.ts'
 const EFFECTS = ['not_sent', 'refused', 'unknown', 'done'] as const
 export type Effect = (typeof EFFECTS)[number]
 
-/** Answers by which an upstream says that it has not carried the request out. */
+/** Answers by which an upstream says that it has not carried the request out, and may do so later. */
 const NOT_DONE = new Set([425, 429])
 
 function effectOf({ class: failureClass, httpStatus }: CallFailure): Effect {
@@ -26,6 +26,9 @@ const CODES: Readonly<Record<string, ProblemCode>> = {
   address_forbidden: 'target_forbidden',
   // Only a process that stops gives a call up.
   aborted: 'shutting_down',
+  rate_limited: 'rate_limited',
+  concurrency_limited: 'concurrency_limited',
+  circuit_open: 'circuit_open',
 }
 
 function codeOf(failure: CallFailure): ProblemCode {
@@ -38,27 +41,64 @@ export interface Attempted {
   readonly attempts: number
   /** Of every failed attempt, in their order. */
   readonly failures: readonly CallFailure[]
-  readonly idempotencyKey: string
+  readonly executionId: string
+  /** As the answer tells of the key. */
+  readonly idempotency: object
+  /** It was run before, and nobody knows what came of that. */
+  readonly takenUp: boolean
+}
+
+export interface Failed {
+  /** What the caller gets. Not a `Problem`: a bug. */
+  readonly error: unknown
+  readonly effect: Effect
+  /** Whether the upstream said that the same request may be carried out later. */
+  readonly later: boolean
+  /** Whether the last attempt failed in a way that another one would repeat. */
+  readonly forGood: boolean
 }
 
 /**
- * What the caller gets for a failed execution: how often it was tried, with which idempotency key, and what may
- * have come of it. What failed before the first attempt, and what is neither a failed call nor a `Problem`, is
- * given back as it is.
+ * What a failed execution means, and what the caller gets for it: how often it was tried, with which idempotency
+ * key, and what may have come of it. What failed before the first attempt, and what is neither a failed call nor a
+ * `Problem`, is given back as it is.
  */
-export function asAnswer(error: unknown, { attempts, failures, idempotencyKey }: Attempted): unknown {
-  const failed = error instanceof CallFailure
-  if (!failed && !(error instanceof Problem && failures.length > 0)) return error
-  const effects = (failed ? [...failures, error] : failures).map(effectOf)
-  const members = {
-    attempts,
-    outcome: EFFECTS.findLast((effect) => effects.includes(effect)),
-    idempotency: { key: idempotencyKey, replayed: false },
+export function failedAs(error: unknown, attempted: Attempted): Failed {
+  const { attempts, failures, takenUp } = attempted
+  const all = error instanceof CallFailure ? [...failures, error] : failures
+  const effects = all.map(effectOf)
+  if (takenUp) effects.push('unknown')
+  // A bug in the middle of an attempt: it may have been sent. A `Problem` stands for what is found before.
+  if (!(error instanceof CallFailure || error instanceof Problem) && attempts > 0) effects.push('unknown')
+  const effect = EFFECTS.findLast((each) => effects.includes(each)) ?? 'not_sent'
+  const last = all.at(-1)
+  return {
+    error: asAnswer(error, attempted, effect),
+    effect,
+    later: last?.httpStatus !== undefined && NOT_DONE.has(last.httpStatus),
+    forGood: last?.class === 'permanent',
   }
-  if (!failed) return new Problem(error.code, error.message, { ...error.extra, members, cause: error })
-  return new Problem(codeOf(error), error.message, {
-    ...(error.retryAfterMs !== undefined && { retryAfterSeconds: error.retryAfterMs / 1_000 }),
-    members: { ...members, ...(error.upstream && { upstream: error.upstream }) },
+}
+
+function asAnswer(
+  error: unknown,
+  { attempts, failures, executionId, idempotency, takenUp }: Attempted,
+  effect: Effect,
+): unknown {
+  const members = { execution_id: executionId, attempts, outcome: effect, idempotency }
+  if (error instanceof CallFailure)
+    return new Problem(codeOf(error), error.message, {
+      ...(error.retryAfterMs !== undefined && { retryAfterSeconds: error.retryAfterMs / 1_000 }),
+      members: { ...members, ...(error.upstream && { upstream: error.upstream }) },
+      cause: error,
+    })
+  if (error instanceof Problem)
+    return failures.length === 0 && !takenUp
+      ? error
+      : new Problem(error.code, error.message, { ...error.extra, members, cause: error })
+  if (effect !== 'unknown') return error
+  return new Problem('internal_error', 'An unexpected failure; it has been logged with the request id.', {
+    members,
     cause: error,
   })
 }

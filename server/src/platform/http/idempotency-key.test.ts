@@ -65,3 +65,14 @@ test('the fingerprint is of the bytes and the route: what JSON.parse would hide 
   expect((await post('{"n":1,"n":0.12345678901234567890}')).fingerprint).not.toBe(fingerprint)
   expect((await post('{"n":0.12345678901234567890}', undefined, '/b')).fingerprint).not.toBe(fingerprint)
 })
+
+test('the fingerprint knows the query, but not its order', async () => {
+  const of = async (url: string) => (await post('{}', undefined, url)).fingerprint
+  const plain = await of('/a')
+  expect(await of('/a?')).toBe(plain)
+  expect(await of('/a?x=1&y=2')).toBe(await of('/a?y=2&x=1'))
+  expect(
+    new Set([plain, await of('/a?x=1'), await of('/a?x=2'), await of('/a?x=1&x=2'), await of('/a?x=2&x=1')])
+      .size,
+  ).toBe(5)
+})

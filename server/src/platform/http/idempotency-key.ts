@@ -26,12 +26,21 @@ export function idempotencyKeyOf(request: FastifyRequest): string | undefined {
   return key
 }
 
+/** The query with its parameters in order, so that their order makes no difference; empty without one. */
+function sortedQuery(url: string): string {
+  const at = url.indexOf('?')
+  if (at === -1) return ''
+  const query = new URLSearchParams(url.slice(at + 1))
+  query.sort()
+  return query.size > 0 ? `?${query}` : ''
+}
+
 /**
- * What makes two requests the same: method, route and the bytes of the body. The bytes and not the parsed
+ * What makes two requests the same: method, route, query and the bytes of the body. The bytes and not the parsed
  * value, because parsing drops duplicate keys and rounds large numbers.
  */
 export const fingerprintOf = (request: FastifyRequest): Buffer =>
   createHash('sha256')
-    .update(`${request.method} ${request.routeOptions.url ?? ''}\n`)
+    .update(`${request.method} ${request.routeOptions.url ?? ''}${sortedQuery(request.url)}\n`)
     .update(request.rawBody)
     .digest()

@@ -1,0 +1,293 @@
+-- Idempotency keys of /execute (docs/decisions/0013). A row is committed before the first byte goes upstream:
+--   running   an execution holds the key until `lease_until`; nobody else runs it
+--   finished  `answer` is what the caller got and everybody gets who repeats the call
+--   unknown   it may have had its effect and nobody knows; settled by the next call, the worker or an operator
+-- No row: the key is free. What was provably never sent gives its key back.
+-- Every end is fenced by (execution_id, lease). The clock of the database is the only clock for leases.
+--
+-- No index is on a column that the usual way (claim, finish) changes, and a page has room for the answers of its
+-- rows: the finish touches no index. `unknown_since` and `next_try_at` stay null on that way.
+create table execution_key (
+  tenant_id uuid not null,
+  key text not null check (length(key) between 1 and 255),
+  execution_id uuid not null,
+  -- SHA-256 over method, route, query and the bytes of the body.
+  fingerprint bytea not null check (length(fingerprint) = 32),
+  state text not null default 'running' check (state in ('running', 'finished', 'unknown')),
+  -- Rises each time that the execution is taken up again.
+  lease int not null default 1,
+  lease_until timestamptz not null,
+  -- The upstream takes our key, so that the execution may be run again under it.
+  repeatable boolean not null,
+  connector text not null,
+  operation text not null,
+  config_version int not null,
+  subject text not null,
+  request_id text not null,
+  correlation_id text not null,
+  traceparent text not null,
+  -- Only while the worker may have to run it again.
+  input json,
+  -- What came of it last: `ok` or the code of a problem, and the HTTP status and body that the caller got.
+  outcome text,
+  status smallint,
+  answer text,
+  -- An operator who settled it.
+  settled_by text,
+  tries smallint not null default 0,
+  next_try_at timestamptz,
+  unknown_since timestamptz,
+  created_at timestamptz not null default clock_timestamp(),
+  expires_at timestamptz not null,
+  primary key (tenant_id, key),
+  constraint execution_key_finished_has_an_answer check (state <> 'finished' or (status is not null and answer is not null)),
+  constraint execution_key_unknown_has_a_time check ((state = 'unknown') = (unknown_since is not null))
+) with (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.05);
+
+-- By id, and newest first.
+create unique index execution_key_by_id on execution_key (tenant_id, execution_id);
+-- Leases end about in the order in which they began: the worker reads each part of it once.
+create index execution_key_lease on execution_key (lease_until);
+create index execution_key_expiry on execution_key (expires_at);
+create index execution_key_unknown on execution_key (tenant_id, execution_id) where unknown_since is not null;
+create index execution_key_due on execution_key (next_try_at) where next_try_at is not null;
+
+-- Upstreams forget keys, Stripe after a day: later than this after the first call an unknown one is not repeated.
+create function execution_repeatable_for() returns interval
+language sql immutable as $$ select interval '20 hours' $$;
+
+-- Whoever has to look into it must find it: an unknown outcome is kept for longer than its key asked for.
+create function execution_unknown_kept_for() returns interval
+language sql immutable as $$ select interval '30 days' $$;
+
+-- When the worker runs an unknown execution again that it has run `tries` times: after 15 s, doubling up to 15 minutes,
+-- eight times; then an operator has to look into it.
+create function execution_next_try(created_at timestamptz, tries int) returns timestamptz
+language sql volatile as $$
+  select case when tries < 8 and created_at > clock_timestamp() - execution_repeatable_for()
+    then clock_timestamp() + least(900, 15 * 2 ^ tries) * (0.75 + random() / 2) * interval '1 second' end
+$$;
+
+-- Takes keys for many callers in one round trip. One row per item of the batch comes back, its `verdict`:
+--   claimed   the caller runs the execution `execution_id` under `lease`; more than 1: it may have run before
+--   running   somebody else does
+--   finished, unknown   what is known of it
+--   mismatch  the key belongs to another request; nothing else is told
+-- A function because a row that another transaction is just writing can only be read in a statement that starts
+-- after the wait for it. Rows are locked in the order of their keys, so that batches wait and do not deadlock.
+create function claim_execution_keys(batch json)
+returns table (
+  ord int, verdict text, execution_id uuid, lease int, created_at timestamptz, expires_at timestamptz,
+  repeatable boolean, request_id text, trace_id text, status smallint, outcome text, answer text
+)
+language plpgsql volatile
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_column
+declare
+  fresh int;
+  won int[] := '{}';
+begin
+  insert into execution_key (tenant_id, key, execution_id, fingerprint, lease_until, repeatable, connector, operation,
+                             config_version, subject, request_id, correlation_id, traceparent, input, expires_at)
+  select distinct on (b.tenant_id, b.key)
+         b.tenant_id, b.key, b.execution_id, decode(b.fingerprint, 'hex'),
+         clock_timestamp() + b.lease_ms * interval '1 millisecond', b.repeatable, b.connector, b.operation,
+         b.config_version, b.subject, b.request_id, b.correlation_id, b.traceparent, b.input::json,
+         clock_timestamp() + b.keep_ms * interval '1 millisecond'
+  from json_to_recordset(batch) as b (
+    ord int, tenant_id uuid, key text, execution_id uuid, fingerprint text, lease_ms float8, repeatable boolean,
+    connector text, operation text, config_version int, subject text, request_id text, correlation_id text,
+    traceparent text, input text, keep_ms float8
+  )
+  order by b.tenant_id, b.key, b.ord
+  on conflict do nothing;
+  get diagnostics fresh = row_count;
+
+  if fresh < json_array_length(batch) then
+    -- What is left of these keys: expired ones, and executions that nobody runs any more.
+    perform from json_to_recordset(batch) as b (tenant_id uuid, key text, execution_id uuid)
+    cross join lateral (
+      select from execution_key k
+      where k.tenant_id = b.tenant_id and k.key = b.key and k.execution_id <> b.execution_id
+        and (k.state = 'unknown' or (k.state = 'running' and k.lease_until < clock_timestamp())
+             or (k.state = 'finished' and k.expires_at < clock_timestamp()))
+      for update
+    ) as k;
+
+    -- A key whose time is over is a new one.
+    with item as materialized (
+      select distinct on (b.tenant_id, b.key) b.*
+      from json_to_recordset(batch) as b (
+        ord int, tenant_id uuid, key text, execution_id uuid, fingerprint text, lease_ms float8, repeatable boolean,
+        connector text, operation text, config_version int, subject text, request_id text, correlation_id text,
+        traceparent text, input text, keep_ms float8
+      )
+      order by b.tenant_id, b.key, b.ord
+    )
+    update execution_key k
+    set execution_id = b.execution_id, fingerprint = decode(b.fingerprint, 'hex'), state = 'running', lease = 1,
+        lease_until = clock_timestamp() + b.lease_ms * interval '1 millisecond', repeatable = b.repeatable,
+        connector = b.connector, operation = b.operation, config_version = b.config_version, subject = b.subject,
+        request_id = b.request_id, correlation_id = b.correlation_id, traceparent = b.traceparent,
+        input = b.input::json, outcome = null, status = null, answer = null, settled_by = null, tries = 0,
+        next_try_at = null, unknown_since = null, created_at = clock_timestamp(),
+        expires_at = clock_timestamp() + b.keep_ms * interval '1 millisecond'
+    from item b
+    where k.tenant_id = b.tenant_id and k.key = b.key and k.execution_id <> b.execution_id
+      and k.expires_at < clock_timestamp() and k.state in ('finished', 'unknown');
+
+    -- Who held these has died.
+    update execution_key k
+    set state = 'unknown', unknown_since = clock_timestamp(),
+        expires_at = greatest(k.expires_at, clock_timestamp() + execution_unknown_kept_for()),
+        next_try_at = case when k.input is not null then clock_timestamp() end
+    from json_to_recordset(batch) as b (tenant_id uuid, key text, fingerprint text)
+    where k.tenant_id = b.tenant_id and k.key = b.key and k.fingerprint = decode(b.fingerprint, 'hex')
+      and k.state = 'running' and k.lease_until < clock_timestamp();
+
+    -- What may be run again under its own key, is.
+    with item as materialized (
+      select distinct on (b.tenant_id, b.key, b.fingerprint) b.*
+      from json_to_recordset(batch) as b (
+        ord int, tenant_id uuid, key text, fingerprint text, lease_ms float8, repeatable boolean
+      )
+      where b.repeatable
+      order by b.tenant_id, b.key, b.fingerprint, b.ord
+    ),
+    taken as (
+      update execution_key k
+      set state = 'running', lease = k.lease + 1, unknown_since = null, next_try_at = null,
+          lease_until = clock_timestamp() + b.lease_ms * interval '1 millisecond'
+      from item b
+      where k.tenant_id = b.tenant_id and k.key = b.key and k.fingerprint = decode(b.fingerprint, 'hex')
+        and k.state = 'unknown' and k.repeatable
+        and k.created_at > clock_timestamp() - execution_repeatable_for()
+      returning b.ord
+    )
+    select coalesce(array_agg(t.ord), '{}') into won from taken t;
+  end if;
+
+  return query
+  select b.ord,
+         case when k.fingerprint <> decode(b.fingerprint, 'hex') then 'mismatch'
+              when k.execution_id = b.execution_id or b.ord = any (won) then 'claimed'
+              else k.state end,
+         k.execution_id, k.lease, k.created_at, k.expires_at, k.repeatable, k.request_id,
+         split_part(k.traceparent, '-', 2), k.status, k.outcome, k.answer
+  from json_to_recordset(batch) as b (ord int, tenant_id uuid, key text, execution_id uuid, fingerprint text)
+  join execution_key k on k.tenant_id = b.tenant_id and k.key = b.key;
+end
+$$;
+
+-- Ends executions: `to` is finished, unknown or released (its key is free again). Gives the places of those that
+-- were ended: the others have been taken up by somebody else, or settled, and nothing was changed. A holder that
+-- comes late is welcome as long as nobody took up what it held: it knows what came of it.
+create function end_execution_keys(batch json) returns table (ord int)
+language plpgsql volatile
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_column
+begin
+  return query
+  with item as materialized (
+    select * from json_to_recordset(batch) as b (
+      ord int, tenant_id uuid, key text, execution_id uuid, lease int, "to" text, outcome text, status smallint,
+      answer text, again boolean
+    )
+  ),
+  ended as (
+    update execution_key k
+    set state = b."to", outcome = coalesce(b.outcome, k.outcome), status = coalesce(b.status, k.status),
+        answer = coalesce(b.answer, k.answer),
+        input = case when b."to" = 'unknown' then k.input end,
+        tries = case when b."to" = 'unknown' then k.tries + 1 else k.tries end,
+        unknown_since = case when b."to" = 'unknown' then clock_timestamp() end,
+        next_try_at = case when b."to" = 'unknown' and b.again and k.input is not null
+                           then execution_next_try(k.created_at, k.tries) end,
+        expires_at = case when b."to" = 'unknown'
+                          then greatest(k.expires_at, clock_timestamp() + execution_unknown_kept_for())
+                          else k.expires_at end
+    from item b
+    where k.tenant_id = b.tenant_id and k.key = b.key and k.execution_id = b.execution_id and k.lease = b.lease
+      and k.state in ('running', 'unknown') and b."to" <> 'released'
+    returning b.ord, b."to", b.lease, k.tenant_id, k.execution_id, k.connector, k.operation, k.request_id,
+              k.correlation_id, k.traceparent, k.outcome, k.next_try_at, k.tries
+  ),
+  freed as (
+    delete from execution_key k
+    using item b
+    where k.tenant_id = b.tenant_id and k.key = b.key and k.execution_id = b.execution_id and k.lease = b.lease
+      and k.state in ('running', 'unknown') and b."to" = 'released'
+    returning b.ord
+  ),
+  told as materialized (
+    select append_events(json_agg(json_build_object(
+      'tenant_id', e.tenant_id,
+      'type', case when e."to" = 'unknown' then 'execution.unknown' else 'execution.settled' end,
+      'severity', case when e."to" = 'unknown' then 'warning' else 'info' end,
+      'message', case when e."to" <> 'unknown' then 'Its outcome is known now: it was run again under the same key.'
+                      when e.next_try_at is null then 'Nobody knows whether it had its effect; an operator has to settle it.'
+                      else 'Nobody knows whether it had its effect; it will be run again under the same key.' end,
+      'connector', e.connector, 'request_id', e.request_id, 'correlation_id', e.correlation_id,
+      'trace_id', split_part(e.traceparent, '-', 2),
+      'data', json_build_object('execution_id', e.execution_id, 'operation', e.operation, 'outcome', e.outcome,
+                                'tries', e.tries, 'next_try_at', e.next_try_at)
+    ) order by e.ord)) as events
+    from ended e
+    where e."to" = 'unknown' or e.lease > 1
+    having count(*) > 0
+  )
+  select e.ord from ended e where (select count(*) from told) >= 0
+  union all select f.ord from freed f;
+end
+$$;
+
+-- Executions whose holder has died, among the leases that ended after `since` and before now: they become unknown.
+-- What does no harm when it is repeated is not worth settling: its key is free again. Gives how far it has looked,
+-- and how many of them there were.
+create function lose_executions(since timestamptz, out looked_until timestamptz, out lost int, out freed int)
+language plpgsql volatile
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+begin
+  looked_until := clock_timestamp();
+  delete from execution_key k
+  where k.lease_until > since and k.lease_until <= looked_until and k.state = 'running' and k.repeatable
+    and k.input is null;
+  get diagnostics freed = row_count;
+  with gone as (
+    update execution_key k
+    set state = 'unknown', unknown_since = looked_until,
+        expires_at = greatest(k.expires_at, looked_until + execution_unknown_kept_for()),
+        next_try_at = case when k.input is not null then looked_until end
+    where k.lease_until > since and k.lease_until <= looked_until and k.state = 'running'
+    returning k.*
+  ),
+  told as (
+    select append_events(json_agg(json_build_object(
+      'tenant_id', g.tenant_id, 'type', 'execution.unknown', 'severity', 'warning',
+      'message', case when g.next_try_at is null
+                      then 'The process that ran it has died: nobody knows whether it had its effect; an operator has to settle it.'
+                      else 'The process that ran it has died: it will be run again under the same key.' end,
+      'connector', g.connector, 'request_id', g.request_id, 'correlation_id', g.correlation_id,
+      'trace_id', split_part(g.traceparent, '-', 2),
+      'data', json_build_object('execution_id', g.execution_id, 'operation', g.operation, 'next_try_at', g.next_try_at)
+    ) order by g.execution_id)) as events, count(*)::int as rows
+    from gone g having count(*) > 0
+  )
+  select coalesce((select t.rows from told t), 0) into lost;
+end
+$$;

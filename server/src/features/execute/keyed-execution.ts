@@ -1,0 +1,190 @@
+import { failPoint } from '../../platform/fail-points.ts'
+import { newId } from '../../platform/ids.ts'
+import { PROBLEMS, Problem } from '../../problems.ts'
+import type { ActiveConnector } from '../configs/configs.ts'
+import type { ConnectorOperation } from '../connectors/connectors.ts'
+import type { Policy } from '../policies/policies.ts'
+import { type Answer, answerOf, keyMember, notRepeatable, problemText, successTexts } from './answer.ts'
+import type { Execution, RequestKey } from './execution.ts'
+import type { ExecutionKeys, KeyClaim, KeyEnd, KeyRow } from './execution-keys.ts'
+import type { Failed } from './failure-answers.ts'
+import { type Ran, type RunDeps, runExecution } from './run-execution.ts'
+
+/** How long a lease outlives the time that its call has. */
+export const LEASE_SLACK_MS = 15_000
+/** For calls that another process runs: the pause before the database is asked again doubles up to a second. */
+const FIRST_POLL_MS = 50
+const LAST_POLL_MS = 1_000
+
+export interface KeyedDeps extends RunDeps {
+  readonly keys: ExecutionKeys
+  /** Executions with a key that this process runs, by `holdOf`. */
+  readonly held: Map<string, Promise<unknown>>
+}
+
+/** An execution whose connector, operation, input and policy have been checked. */
+export interface Checked {
+  readonly execution: Execution
+  readonly active: ActiveConnector
+  readonly operation: ConnectorOperation
+  readonly policy: Policy
+  /** `clock.monotonic()`. */
+  readonly startedAt: number
+  readonly stopSignal: AbortSignal
+}
+
+/**
+ * One execution under the key of its caller. The key is taken before anything goes upstream and what came of it is
+ * stored before the caller hears of it. Errors: those of the execution, `idempotency_in_flight`,
+ * `idempotency_key_reused`, `database_unavailable` when the key could not be taken.
+ */
+export async function executeKeyed(deps: KeyedDeps, checked: Checked, request: RequestKey): Promise<Answer> {
+  failPoint('execute.before_claim')
+  const { row, joined } = await claimOrJoin(
+    deps,
+    claimOf(checked, request),
+    request.waitMs,
+    checked.stopSignal,
+  )
+  if (row.verdict !== 'claimed') return { ...answerOf(row, request.key), joined }
+  failPoint('execute.after_claim')
+  const hold = holdOf(checked.execution, request)
+  const running = runHeld(deps, checked, { row, key: request.key })
+  const over = running.then(
+    () => undefined,
+    () => undefined,
+  )
+  deps.held.set(hold, over)
+  try {
+    return await running
+  } finally {
+    if (deps.held.get(hold) === over) deps.held.delete(hold)
+  }
+}
+
+const holdOf = ({ principal }: Pick<Execution, 'principal'>, { key }: Pick<RequestKey, 'key'>): string =>
+  `${principal.tenantId} ${key}`
+
+function claimOf(
+  { execution, active, operation, policy }: Checked,
+  { key, fingerprint }: RequestKey,
+): KeyClaim {
+  const { principal, call } = execution
+  return {
+    tenantId: principal.tenantId,
+    key,
+    fingerprint,
+    executionId: newId(),
+    leaseMs: policy.timeouts.total_ms + LEASE_SLACK_MS,
+    keepMs: policy.idempotency.keep_ms,
+    repeatable: operation.repeatable,
+    connector: execution.connector,
+    operation: execution.operation,
+    configVersion: active.configVersion,
+    subject: principal.subject,
+    requestId: call.requestId,
+    correlationId: call.correlationId,
+    traceparent: call.traceparent,
+    // What does no harm when it is repeated needs nobody to find out what came of it.
+    input: operation.repeatable && !operation.safe ? JSON.stringify(execution.input ?? null) : undefined,
+  }
+}
+
+/** Takes the key, or waits for whoever has it as long as the caller wants to wait; then says who has it. */
+async function claimOrJoin(
+  { keys, held, platform: { clock } }: KeyedDeps,
+  claim: KeyClaim,
+  waitMs: number,
+  stopSignal: AbortSignal,
+): Promise<{ row: KeyRow; joined: boolean }> {
+  const until = clock.monotonic() + waitMs
+  for (let pauseMs = FIRST_POLL_MS, joined = false; ; pauseMs = Math.min(2 * pauseMs, LAST_POLL_MS)) {
+    const row = await keys.claim(claim)
+    const leftMs = until - clock.monotonic()
+    if (row.verdict !== 'running' || leftMs <= 0 || stopSignal.aborted) return { row, joined }
+    joined = true
+    const here = held.get(`${claim.tenantId} ${claim.key}`)
+    const done = new AbortController()
+    const signal = AbortSignal.any([done.signal, stopSignal])
+    const timer = clock.sleep(here ? leftMs : Math.min(pauseMs, leftMs), signal).catch(() => undefined)
+    await (here ? Promise.race([here, timer]) : timer)
+    done.abort()
+  }
+}
+
+interface Held {
+  readonly row: Pick<KeyRow, 'execution_id' | 'lease' | 'expires_at'>
+  readonly key: string
+}
+
+/** Runs an execution whose key is held, and stores what came of it before it tells. */
+export async function runHeld(deps: KeyedDeps, checked: Checked, held: Held): Promise<Answer> {
+  const { row, key } = held
+  const takenUp = row.lease > 1
+  const ran = await runExecution(deps, {
+    ...checked,
+    id: row.execution_id,
+    idempotencyKey: key,
+    idempotency: keyMember(key, row.expires_at),
+    takenUp,
+  })
+  const { end, answer } = ended(checked, held, ran)
+  failPoint('execute.before_store')
+  await deps.keys.end({
+    tenantId: checked.execution.principal.tenantId,
+    key,
+    executionId: row.execution_id,
+    lease: row.lease,
+    ...end,
+  })
+  failPoint('execute.after_store')
+  return answer()
+}
+
+type End = Pick<KeyEnd, 'to' | 'outcome' | 'status' | 'answer' | 'again'>
+
+/** What is stored of a run, and what its caller gets. */
+function ended(
+  { execution, operation }: Checked,
+  { row, key }: Held,
+  ran: Ran,
+): { end: End; answer(): Answer } {
+  if (ran.ok) {
+    const texts = successTexts(execution, {
+      ...ran,
+      executionId: row.execution_id,
+      key,
+      expiresAt: row.expires_at,
+    })
+    return {
+      end: { to: 'finished', outcome: 'ok', status: 200, answer: texts.again },
+      answer: () => ({ status: 200, text: texts.first, replayed: false }),
+    }
+  }
+  const to = stateAfter(ran, operation)
+  const thrown = ran.error instanceof Problem ? ran.error : undefined
+  const problem =
+    thrown && to === 'unknown' && !operation.repeatable ? notRepeatable(thrown, row.execution_id) : thrown
+  return {
+    end: {
+      to,
+      again: !ran.forGood,
+      ...(problem && {
+        outcome: problem.code,
+        status: PROBLEMS[problem.code].status,
+        answer: problemText(problem, execution),
+      }),
+    },
+    answer: () => {
+      throw problem ?? ran.error
+    },
+  }
+}
+
+/** What becomes of the key of a failed execution. */
+function stateAfter({ effect, later }: Failed, operation: ConnectorOperation): KeyEnd['to'] {
+  // Nothing arrived, or the upstream said that it has not been done and may be done later: as if it had not been tried.
+  if (effect === 'not_sent' || (effect === 'refused' && later)) return 'released'
+  if (effect === 'unknown') return operation.safe ? 'released' : 'unknown'
+  return 'finished'
+}

@@ -1,0 +1,81 @@
+import { failPoint } from '../../platform/fail-points.ts'
+import { newId } from '../../platform/ids.ts'
+import { Problem } from '../../problems.ts'
+import type { ActiveConnector } from '../configs/configs.ts'
+import type { Policy } from '../policies/policies.ts'
+import { type CallDeps, callUpstream, type Progress } from './call-upstream.ts'
+import { entryOf } from './entry.ts'
+import type { Execution } from './execution.ts'
+import { type Failed, failedAs } from './failure-answers.ts'
+import type { RequestLog } from './request-log.ts'
+
+export interface RunDeps extends CallDeps {
+  readonly requestLog: RequestLog
+}
+
+/** A checked execution that may begin. */
+export interface Run {
+  readonly execution: Execution
+  readonly active: ActiveConnector
+  readonly policy: Policy
+  readonly id: string
+  /** What goes upstream. */
+  readonly idempotencyKey: string
+  /** As the answer tells of the key. */
+  readonly idempotency: object
+  /** It was run before, and nobody knows what came of that. */
+  readonly takenUp: boolean
+  /** `clock.monotonic()`. */
+  readonly startedAt: number
+  readonly stopSignal: AbortSignal
+}
+
+export type Ran =
+  | {
+      readonly ok: true
+      readonly output: unknown
+      readonly httpStatus: number | null
+      readonly attempts: number
+      readonly latencyMs: number
+    }
+  | ({ readonly ok: false } & Failed)
+
+/** Runs an execution once, through the stages of its policy; it leaves a row in the request log, whatever came of it. */
+export async function runExecution(deps: RunDeps, run: Run): Promise<Ran> {
+  const { clock } = deps.platform
+  const { execution, active, id, idempotencyKey } = run
+  const progress: Progress = { attempts: 0, failures: [] }
+  const finish = (outcome: string, httpStatus: number | null, message: string): number => {
+    const latencyMs = Math.round(clock.monotonic() - run.startedAt)
+    const at = new Date(clock.now())
+    const ids = { logId: run.takenUp ? newId() : id, executionId: id }
+    const ended = { ...ids, idempotencyKey, outcome, httpStatus, message, latencyMs, ...progress }
+    deps.requestLog.record(entryOf(execution, active.configVersion, ended, at))
+    return latencyMs
+  }
+  try {
+    const result = await callUpstream(deps, execution, { ...run, progress })
+    failPoint('execute.after_send')
+    const latencyMs = finish('ok', result.httpStatus, succeeded(execution, progress))
+    return { ok: true, ...result, attempts: progress.attempts, latencyMs }
+  } catch (error) {
+    failPoint('execute.after_send')
+    const failures = progress.failures.map(({ failure }) => failure)
+    const { attempts } = progress
+    const { idempotency, takenUp } = run
+    const failed = failedAs(error, { attempts, failures, executionId: id, idempotency, takenUp })
+    const httpStatus = progress.failures.at(-1)?.failure.httpStatus ?? null
+    if (failed.error instanceof Problem && failed.error.code !== 'internal_error')
+      finish(failed.error.code, httpStatus, messageOf(failed.error, progress))
+    else finish('internal_error', httpStatus, 'An unexpected failure inside the hub.')
+    return { ok: false, ...failed }
+  }
+}
+
+const succeeded = (execution: Execution, { attempts }: Progress): string =>
+  execution.dryRun ? 'Dry run: everything was checked, nothing was sent.' : `Done at attempt ${attempts}.`
+
+const messageOf = (problem: Problem, { attempts, failures }: Progress): string => {
+  const why = failures.at(-1)?.decision.why
+  return `${problem.message}${attempts > 0 ? ` Attempt ${attempts}${why ? `, ${why}` : ''}.` : ''}`
+}
