@@ -93,8 +93,7 @@ export function createBulkheads(options: { readonly clock: Clock }): Bulkheads {
       wholes.tidy()
       const part = parts.of(workspace, connector)
       const whole = wholes.of(workspace, '')
-      // There may be room for those who wait when settings have changed; nobody overtakes them.
-      if (part.waiting.length > 0) admitWaiting(whole, clock.monotonic())
+      // Nobody overtakes those who wait, though operations with larger settings may find room.
       if (part.waiting.length > 0 || !fits(whole, part, settings)) {
         if (settings.mode === 'enforce') {
           const waitMs = Math.min(
@@ -172,6 +171,8 @@ async function waitForPlace(
   signal.removeEventListener('abort', giveUp)
   if (waiter.admitted) return
   dequeue(whole, part, waiter)
+  // It may have stood before somebody whose settings leave more room.
+  admitWaiting(whole, clock.monotonic())
   throw signal.aborted
     ? new CallFailure({
         class: 'never_sent',

@@ -241,14 +241,15 @@ describe('modes', () => {
   })
 })
 
-test('settings that grow let those who wait in before a newcomer', async () => {
-  const { call, begun } = setUp({ maxInFlight: 1 })
+test('who gives up does not leave those behind it waiting for a place that is free for them', async () => {
+  const { call, cancel, clock, begun } = setUp({ maxInFlight: 1 })
   void call('a')
-  void call('b', { maxInFlight: 2 })
-  void call('c', { maxInFlight: 1 })
-  void call('d', { maxInFlight: 3 })
-  // `c` would fit only alone, and `d` waits behind it.
-  expect(begun).toEqual(['a', 'b'])
+  void call('narrow', { maxInFlight: 1 })
+  void call('wide', { maxInFlight: 2 })
+  expect(begun).toEqual(['a'])
+  cancel('narrow')
+  await clock.advance(0)
+  expect(begun).toEqual(['a', 'wide'])
 })
 
 test('connectors without calls are dropped', async () => {
