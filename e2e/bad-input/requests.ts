@@ -6,7 +6,6 @@ import type { ServerName } from './hub.ts'
 import type { Schema } from './wire.ts'
 import {
   configDocument,
-  fullPolicy,
   httpConnector,
   INPUT,
   REASON,
@@ -14,6 +13,7 @@ import {
   stripe,
   tabledPolicy,
   type World,
+  workspacePolicy,
 } from './world.ts'
 
 export interface GoodRequest {
@@ -126,7 +126,15 @@ export function goodRequests(
           connector: names.connector,
           operation: 'echo',
           input: INPUT,
-          options: { timeout_ms: 2_000, dry_run: false, metadata: { order: '17' } },
+          options: {
+            timeout_ms: 2_000,
+            max_attempts: 2,
+            priority: 'default',
+            cost: 1,
+            rate_limit_key: 'somebody',
+            dry_run: false,
+            metadata: { order: '17' },
+          },
         },
         refine: { '/input': input },
       },
@@ -183,7 +191,7 @@ export function goodRequests(
     diffConfigs: { query: { from: version, to: version } },
     getConfig: { params: { version } },
     listPolicies: NOTHING,
-    getEffectivePolicy: { query: { connector: names.connector } },
+    getEffectivePolicy: { query: { connector: names.connector, operation: 'echo' } },
     getPolicy: { params: { name: names.policy } },
     listConnectors: NOTHING,
     listConnectorKinds: NOTHING,
@@ -220,6 +228,13 @@ export function goodRequests(
     resumeConnector: { params: { name: names.connector }, body: reason },
     pauseQueues: { body: reason },
     resumeQueues: { body: reason },
+    listBreakers: PAGE,
+    getBreaker: { params: { connector: names.connector } },
+    forceBreaker: {
+      params: { connector: names.connector },
+      body: { state: 'closed', for_ms: 60_000, ...reason },
+    },
+    releaseBreaker: { params: { connector: names.connector }, body: reason },
     listEvents: { query: { ...PAGE.query, order: 'desc', ...eventFilters(world) } },
     streamEvents: { query: eventFilters(world) },
     listAudit: { query: { ...PAGE.query, actor: 'operator', action: 'a.b', object: 'a:b' } },
@@ -238,9 +253,9 @@ export function goodRequests(
       },
     },
     putPolicy: {
-      params: { name: names.policy },
+      params: { name: 'default' },
       headers: ifMatch,
-      body: { policy: { ...fullPolicy, timeouts: { ...fullPolicy.timeouts, connect_ms: 900 } }, ...reason },
+      body: { policy: { ...workspacePolicy, cache: { ttl_ms: 0 } }, ...reason },
       otherBody: { policy: tabledPolicy, ...reason },
     },
     // From here on the active version is another one: no If-Match.

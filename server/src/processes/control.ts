@@ -1,5 +1,6 @@
 /** The control process: everything operators and automation may see and change. Needs Postgres only. Wiring only. */
 import { auditControl } from '../features/audit/audit.control.ts'
+import { breakersControl } from '../features/breakers/breakers.control.ts'
 import { configsControl } from '../features/configs/configs.control.ts'
 import { activeDocument, createActiveConfigs } from '../features/configs/configs.ts'
 import { connectorsControl } from '../features/connectors/connectors.control.ts'
@@ -61,6 +62,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
         'webhook inbox',
         'jobs',
         'queues',
+        'breakers',
         'dead letters',
         'events',
         'identities',
@@ -97,6 +99,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
   jobsControl(app, { db, clock, activeConfigs, wakeUp })
   deadLettersControl(app, { db })
   queuesControl(app, { db, wakeUp })
+  breakersControl(app, { db, wakeUp })
   eventsControl(app, platform, directory)
   auditControl(app, { db })
 

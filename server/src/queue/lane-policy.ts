@@ -15,7 +15,12 @@ export interface BlockedBy {
 }
 
 /** What holds a lane back. As in the table `lane_policy`. */
-export type BlockReason = 'retry_after' | 'workspace_suspended' | 'connector_unusable'
+export type BlockReason =
+  | 'retry_after'
+  | 'workspace_suspended'
+  | 'connector_unusable'
+  | 'circuit_open'
+  | 'rate_limited'
 
 /**
  * Stops claims from a lane for a time (429 with Retry-After, a suspension): its jobs wait and spend no attempt.
@@ -62,6 +67,14 @@ export const blockLane = run<
     by.traceId,
     reason,
   ],
+)
+
+/** Ends the block of a lane if it has this reason; 0 when it has not. */
+export const freeLane = run<LaneRef & { readonly reason: BlockReason }>(
+  'queue.free_lane',
+  `update lane_policy set blocked_until = null, blocked_why = null
+   where tenant_id = $1 and lane = $2 and blocked_reason = $3 and blocked_until > clock_timestamp()`,
+  ({ tenantId, lane, reason }) => [tenantId, lane, reason],
 )
 
 /** Sets the caps of lanes: jobs running at once, over all nodes and queues; null takes a cap away. What pauses or blocks a lane stays. */

@@ -9,6 +9,8 @@ export const OBSTACLES = [
   'retry_after',
   'workspace_suspended',
   'connector_unusable',
+  'circuit_open',
+  'rate_limited',
   'connector_cap',
   'workspace_cap',
 ] as const

@@ -1,0 +1,49 @@
+import type { RateRule } from '../../resilience/rate-limit.ts'
+import type { Policy, RateLimitRule, RateLimitScope } from '../policies/policies.ts'
+
+/** What a call is counted by. */
+export interface Counted {
+  readonly connector: string
+  readonly operation: string
+  /** As the caller sent it: limits per end user, per account, … of the product. */
+  readonly callerKey?: string | undefined
+}
+
+/** Rules of calls without a caller key, by operation: the policy is shared by all of them and frozen. */
+const made = new WeakMap<Policy, Map<string, readonly RateRule[]>>()
+
+/** All rate limits of a policy that match a call; those that are off are not among them. */
+export function rateRules(policy: Policy, call: Counted): readonly RateRule[] {
+  if (call.callerKey !== undefined) return makeRules(policy, call)
+  const ofPolicy = made.get(policy) ?? new Map<string, readonly RateRule[]>()
+  made.set(policy, ofPolicy)
+  // The connector is a part of the key: connectors may share one policy.
+  const key = `${call.connector} ${call.operation}`
+  const rules = ofPolicy.get(key) ?? makeRules(policy, call)
+  ofPolicy.set(key, rules)
+  return rules
+}
+
+function makeRules({ rate_limits: limits }: Policy, call: Counted): readonly RateRule[] {
+  const { connector, operation, callerKey } = call
+  const keys: Record<RateLimitScope, string | undefined> = {
+    workspace: 'workspace',
+    connector: `connector/${connector}`,
+    operation: `operation/${connector}/${operation}`,
+    caller: callerKey === undefined ? undefined : `caller/${connector}/${callerKey}`,
+  }
+  return (Object.keys(keys) as RateLimitScope[]).flatMap((name) => {
+    const rule: RateLimitRule | null = limits[name]
+    const key = keys[name]
+    if (rule === null || rule.mode === 'off' || key === undefined) return []
+    return [
+      {
+        name,
+        key,
+        limit: { permits: rule.permits, periodMs: rule.period_ms, burst: rule.burst },
+        cost: limits.cost,
+        enforced: rule.mode === 'enforce',
+      },
+    ]
+  })
+}
