@@ -3,13 +3,18 @@ import { CallFailure } from './failure.ts'
 import { keyedStates } from './keyed-states.ts'
 import type { CallScope } from './pipeline.ts'
 
+type Mode = 'enforce' | 'shadow' | 'off'
+
 export interface BulkheadSettings {
-  readonly mode: 'enforce' | 'shadow' | 'off'
+  /** Of `maxInFlight`. */
+  readonly mode: Mode
   /** Calls of one connector that may be in flight in this process. */
   readonly maxInFlight: number
   /** Calls of one connector that may wait for a place. */
   readonly maxWaiting: number
   readonly waitMs: number
+  /** Of `workspaceMaxInFlight`. */
+  readonly workspaceMode: Mode
   /** Calls of all connectors of one workspace that may be in flight in this process. */
   readonly workspaceMaxInFlight: number
 }
@@ -93,22 +98,19 @@ export function createBulkheads(options: { readonly clock: Clock }): Bulkheads {
       wholes.tidy()
       const part = parts.of(workspace, connector)
       const whole = wholes.of(workspace, '')
+      if (settings.mode === 'shadow' && part.inFlight >= settings.maxInFlight)
+        onWouldHave?.('bulkhead.max_in_flight')
+      if (settings.workspaceMode === 'shadow' && whole.inFlight >= settings.workspaceMaxInFlight)
+        onWouldHave?.('bulkhead.workspace_max_in_flight')
+      const enforced = settings.mode === 'enforce' || settings.workspaceMode === 'enforce'
       // Nobody overtakes those who wait, though operations with larger settings may find room.
-      if (part.waiting.length > 0 || !fits(whole, part, settings)) {
-        if (settings.mode === 'enforce') {
-          const waitMs = Math.min(
-            settings.waitMs,
-            (scope.deadlineAt - clock.monotonic()) * SHARE_OF_TIME_LEFT,
-          )
-          if (waitMs < 1 || part.waiting.length >= settings.maxWaiting)
-            return Promise.reject(refusal(whole, settings, 0))
-          return waitForPlace(whole, part, settings, waitMs, scope.signal, clock).then(() =>
-            placeIn(whole, part),
-          )
-        }
-        onWouldHave?.(
-          isWholeFull(whole, settings) ? 'bulkhead.workspace_max_in_flight' : 'bulkhead.max_in_flight',
-        )
+      if (enforced && (part.waiting.length > 0 || !fits(whole, part, settings))) {
+        const leftMs = scope.deadlineAt - clock.monotonic()
+        const waitMs = Math.min(settings.waitMs, leftMs * SHARE_OF_TIME_LEFT)
+        if (waitMs < 1 || part.waiting.length >= settings.maxWaiting)
+          return Promise.reject(refusal(whole, settings, 0))
+        const admitted = waitForPlace(whole, part, settings, waitMs, scope.signal, clock)
+        return admitted.then(() => placeIn(whole, part))
       }
       part.inFlight += 1
       whole.inFlight += 1
@@ -121,10 +123,10 @@ export function createBulkheads(options: { readonly clock: Clock }): Bulkheads {
 }
 
 const isWholeFull = (whole: Whole, settings: BulkheadSettings): boolean =>
-  whole.inFlight >= settings.workspaceMaxInFlight
+  settings.workspaceMode === 'enforce' && whole.inFlight >= settings.workspaceMaxInFlight
 
 const fits = (whole: Whole, part: Part, settings: BulkheadSettings): boolean =>
-  part.inFlight < settings.maxInFlight && !isWholeFull(whole, settings)
+  (settings.mode !== 'enforce' || part.inFlight < settings.maxInFlight) && !isWholeFull(whole, settings)
 
 /** Gives free places to those who wait, one connector after the other: a busy one does not starve a quiet one. */
 function admitWaiting(whole: Whole, now: number): void {

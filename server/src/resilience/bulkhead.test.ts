@@ -11,6 +11,7 @@ const SETTINGS: BulkheadSettings = {
   maxInFlight: 2,
   maxWaiting: 2,
   waitMs: 1_000,
+  workspaceMode: 'enforce',
   workspaceMaxInFlight: 100,
 }
 
@@ -222,19 +223,41 @@ describe('a workspace', () => {
 })
 
 describe('modes', () => {
-  test('a shadow rule counts, never waits or refuses, and says which rule it would have been', async () => {
-    const { call, begun, wouldHave } = setUp({ mode: 'shadow', maxInFlight: 1, workspaceMaxInFlight: 3 })
-    for (const name of ['a', 'b', 'c', 'd']) void call(name)
+  test('a shadow rule counts, makes nobody wait, and is named when it would have', async () => {
+    const shadow = { mode: 'shadow', workspaceMode: 'shadow' } as const
+    const { call, begun, wouldHave } = setUp({ ...shadow, maxInFlight: 1, workspaceMaxInFlight: 3 })
+    for (const name of ['a', 'b', 'c']) void call(name)
+    expect(wouldHave).toEqual(['bulkhead.max_in_flight', 'bulkhead.max_in_flight'])
+    void call('d', { connector: 'smtp' })
+    expect(wouldHave.slice(2)).toEqual(['bulkhead.workspace_max_in_flight'])
     expect(begun).toEqual(['a', 'b', 'c', 'd'])
-    expect(wouldHave).toEqual([
-      'bulkhead.max_in_flight',
-      'bulkhead.max_in_flight',
-      'bulkhead.workspace_max_in_flight',
-    ])
   })
 
-  test('a rule that is off counts nothing', async () => {
-    const { call, bulkheads } = setUp({ mode: 'off', maxInFlight: 1 })
+  test('of the two rules one may be enforced while the other one only watches', async () => {
+    const connectorOnly = setUp({
+      maxInFlight: 1,
+      workspaceMaxInFlight: 1,
+      workspaceMode: 'shadow',
+      waitMs: 0,
+    })
+    void connectorOnly.call('a')
+    void connectorOnly.call('b', { connector: 'smtp' })
+    expect(await connectorOnly.call('c')).toMatchObject({
+      message: 'All 1 places for calls of the connector are taken.',
+    })
+    expect(connectorOnly.begun).toEqual(['a', 'b'])
+
+    const workspaceOnly = setUp({ maxInFlight: 1, workspaceMaxInFlight: 2, mode: 'off', waitMs: 0 })
+    void workspaceOnly.call('a')
+    void workspaceOnly.call('b')
+    expect(await workspaceOnly.call('c')).toMatchObject({
+      message: 'All 2 places for calls of the workspace are taken.',
+    })
+    expect([workspaceOnly.begun, workspaceOnly.wouldHave]).toEqual([['a', 'b'], []])
+  })
+
+  test('rules that are both off count nothing', async () => {
+    const { call, bulkheads } = setUp({ mode: 'off', workspaceMode: 'off', maxInFlight: 1 })
     void call('a')
     void call('b')
     expect(bulkheads.size).toBe(0)

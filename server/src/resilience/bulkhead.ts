@@ -17,12 +17,12 @@ export interface BulkheadOptions {
 
 /**
  * Keeps one slow upstream from taking all places: so many calls at a time per connector and per workspace, a few
- * more wait shortly, the rest is refused (`concurrency_limited`, nothing sent). Shadow mode counts, and never
- * waits or refuses. A call with a free place costs no turn of the event loop.
+ * more wait shortly, the rest is refused (`concurrency_limited`, nothing sent). A shadow rule counts, and
+ * makes nobody wait. A call with a free place costs no turn of the event loop.
  */
 export function bulkhead(options: BulkheadOptions): Stage {
   const { bulkheads, group, key, settings, onWouldHave } = options
-  if (settings.mode === 'off') return (scope, next) => next(scope)
+  if (settings.mode === 'off' && settings.workspaceMode === 'off') return (scope, next) => next(scope)
   return (scope, next) => {
     const place = bulkheads.enter(group, key, settings, scope, onWouldHave)
     return place instanceof Promise
