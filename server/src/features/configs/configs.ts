@@ -22,6 +22,7 @@ import { checkDocument, type Delivery } from './check-document.ts'
 import { addLanes, insertVersion, movePointer } from './configs.sql.ts'
 import { type ConfigDocument, EMPTY_DOCUMENT } from './document.ts'
 import { differences } from './document-diff.ts'
+import { type ActiveConfig, loadActiveConfig } from './load-config.ts'
 import { activeVersion, configVersion, type StoredVersion } from './versions.ts'
 
 export { type ActiveConfigs, createActiveConfigs } from './active-configs.ts'
@@ -146,10 +147,30 @@ async function lock(tx: Tx, { tenantId, ifMatch }: Target): Promise<StoredVersio
   return active
 }
 
-async function check(deps: ConfigDeps, tx: Tx, tenantId: string, document: ConfigDocument): Promise<void> {
+/**
+ * The config that an edit of the active one would give, callable but not stored: for questions like "what if".
+ * Errors: `config_invalid`, and what `edit` throws.
+ */
+export const draftConfig = (
+  deps: ConfigDeps,
+  tenantId: string,
+  edit: (document: ConfigDocument) => ConfigDocument,
+): Promise<ActiveConfig> =>
+  loadActiveConfig(deps.db, tenantId, async (active) => {
+    const document = edit(active)
+    await check(deps, deps.db, tenantId, document)
+    return document
+  })
+
+async function check(
+  deps: ConfigDeps,
+  on: Queryable,
+  tenantId: string,
+  document: ConfigDocument,
+): Promise<void> {
   const details = checkDocument(document, {
-    secretNames: await deps.secretNames(tx, tenantId),
-    deliveries: await deps.deliveries(tx, tenantId),
+    secretNames: await deps.secretNames(on, tenantId),
+    deliveries: await deps.deliveries(on, tenantId),
     refusal: deps.refusal,
   })
   const first = details[0]

@@ -31,12 +31,19 @@ export interface ActiveConfig {
   connector(name: string, path?: string): ActiveConnector
 }
 
-/** Reads the active config of a workspace and makes its connectors callable. */
-export async function loadActiveConfig(on: Queryable, tenantId: string): Promise<ActiveConfig> {
+/**
+ * Reads the active config of a workspace and makes its connectors callable. `edit` makes it the config that would
+ * come of a change; nothing is stored.
+ */
+export async function loadActiveConfig(
+  on: Queryable,
+  tenantId: string,
+  edit: (document: ConfigDocument) => ConfigDocument | Promise<ConfigDocument> = (document) => document,
+): Promise<ActiveConfig> {
   const row = await findActive(on, { tenantId })
   const version = row?.version ?? 0
   // Checked against the schema before it was stored, and immutable since.
-  const document = (row?.document as ConfigDocument | undefined) ?? EMPTY_DOCUMENT
+  const document = await edit((row?.document as ConfigDocument | undefined) ?? EMPTY_DOCUMENT)
   const lanes = new Map((await listLanes(on, { tenantId })).map(({ connector, lane }) => [connector, lane]))
   const connectors = new Map<string, ActiveConnector>()
   const unusable = new Map<string, unknown>()

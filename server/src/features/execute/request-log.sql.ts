@@ -1,4 +1,4 @@
-import { run } from '../../platform/db/statement.ts'
+import { many, run } from '../../platform/db/statement.ts'
 import type { EventRecord } from '../../platform/event-log.ts'
 
 /** A row of the request log in the shape of its table. */
@@ -50,4 +50,34 @@ export const insertRequestLog = run<{
    )
    select append_events(json_agg(event order by id)) from entry where id in (select id from logged)`,
   ({ entries }) => [JSON.stringify(entries)],
+)
+
+export interface LoggedCallRow {
+  readonly request_id: string
+  readonly at: Date
+  readonly connector: string
+  readonly operation: string
+  readonly outcome: string
+  readonly http_status: number | null
+  readonly attempts: number
+  readonly latency_ms: number
+}
+
+/** The newest calls, newest first. Looks at `depth` rows of the workspace at most: no index knows the connector. */
+export const listLoggedCalls = many<
+  {
+    tenantId: string
+    connector: string | null
+    operation: string | null
+    limit: number
+    depth: number
+  },
+  LoggedCallRow
+>(
+  'execute.list_logged_calls',
+  `select request_id, at, connector, operation, outcome, http_status, attempts, latency_ms
+   from (select * from request_log where tenant_id = $1 order by id desc limit $5) as newest
+   where not dry_run and ($2::text is null or connector = $2) and ($3::text is null or operation = $3)
+   order by id desc limit $4`,
+  ({ tenantId, connector, operation, limit, depth }) => [tenantId, connector, operation, limit, depth],
 )

@@ -62,8 +62,8 @@ export const RateLimits = Type.Object(
     connector: rateLimit('All calls through one connector.'),
     operation: rateLimit('All calls of one operation of a connector, each operation by itself.'),
     caller: rateLimit(
-      'The calls of one caller through one connector. The caller is `options.rate_limit_key` of the request, or ' +
-        'else the identity of its token.',
+      'The calls of one caller through one connector. The caller is `options.rate_limit_key` of the request; ' +
+        'calls without it are not counted by this limit.',
     ),
     cost: count(
       1,

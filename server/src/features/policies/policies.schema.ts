@@ -49,8 +49,8 @@ export const RequestLimitFields = {
       minLength: 1,
       maxLength: 200,
       description:
-        'On whose behalf the call is made: what the policy’s rate limit `caller` counts by. Absent = the ' +
-        'identity of the token.',
+        'On whose behalf the call is made, e.g. your user’s id: what the policy’s rate limit `caller` counts by. ' +
+        'Absent = that limit does not count the call.',
     }),
   ),
 }
