@@ -8,8 +8,22 @@ const TRANSIENT = new Set([408, 425, 429])
 /** Among them those that say the request was not carried out. */
 const NOT_DONE = new Set([425, 429])
 
+/** What an upstream means by statuses of its own. */
+export interface StatusMeaning {
+  /** The request was not carried out, so that even one that is not repeatable may be sent again. */
+  readonly notDone?: readonly number[] | undefined
+  /** A passing trouble. */
+  readonly retryable?: readonly number[] | undefined
+}
+
 /** What a failed answer means for an operation of which repeating does no harm (`repeatable`), or may. */
-export function classOfStatus(status: number, repeatable: boolean): FailureClass {
+export function classOfStatus(
+  status: number,
+  repeatable: boolean,
+  { notDone, retryable }: StatusMeaning = {},
+): FailureClass {
+  if (notDone?.includes(status)) return 'safe_to_repeat'
+  if (retryable?.includes(status)) return repeatable ? 'safe_to_repeat' : 'outcome_unknown'
   if (!TRANSIENT.has(status) && status < 500) return 'permanent'
   if (repeatable) return 'safe_to_repeat'
   return NOT_DONE.has(status) ? 'permanent' : 'outcome_unknown'

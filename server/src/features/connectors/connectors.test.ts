@@ -360,6 +360,7 @@ describe('one attempt', () => {
           authorization: 'Bearer sk_test_0123456789',
           'idempotency-key': 'key-1',
           'x-orchestrator-attempt': 'attempt-1',
+          'x-orchestrator-deadline-ms': '10000',
         },
         body: '{"amount":5,"for":"customer cus/1"}',
         signal: expect.any(AbortSignal),

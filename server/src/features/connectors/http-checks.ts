@@ -1,8 +1,12 @@
-import { isHeaderName, isHeaderValue, RESERVED_HEADERS } from '../../platform/dial/request-headers.ts'
 import { pointerPart } from '../../platform/json-pointer.ts'
 import type { ProblemDetail } from '../../problems.ts'
+import { authFaults, authHeadersOf } from './http-auth-checks.ts'
+import { headerFaults, headerNameFault } from './http-header-checks.ts'
+import { DEADLINE_HEADER } from './http-operation.ts'
+import { answerFaults } from './http-response-checks.ts'
 import type { HttpOperation, HttpSettings } from './http-settings.ts'
 import { schemaFaults } from './json-schema.ts'
+import { isObject } from './schema-rules.ts'
 import {
   factsOf,
   fieldsOf,
@@ -16,8 +20,6 @@ import {
 /** Names of operations; the same characters as in `POST /execute`. */
 const OPERATION_NAME = /^[a-z0-9]+([._-][a-z0-9]+)*$/
 const PATH = /^(\/([A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2}|\{[^{}/]*\})*)+$/
-/** Set by the hub itself, or credentials, which never stand in a config. */
-const HUB_HEADERS = new Set(['authorization', 'cookie', 'traceparent', 'tracestate', 'user-agent'])
 const MAX_SCHEMA_BYTES = 256 * 1024
 
 type Fault = ProblemDetail
@@ -30,6 +32,8 @@ export function httpFaults(settings: HttpSettings, secretNames: readonly string[
     ...baseUrlFaults(settings.base_url),
     ...authFaults(settings.auth, secretNames),
     ...headerFaults('/settings/headers', settings.headers, ownHeaders(settings)),
+    ...deadlineFaults(settings),
+    ...healthFaults(settings),
     ...(schemaBytes > MAX_SCHEMA_BYTES
       ? [
           {
@@ -55,53 +59,28 @@ function baseUrlFaults(text: string): Fault[] {
   return faults
 }
 
-function authFaults(auth: HttpSettings['auth'], secretNames: readonly string[]): Fault[] {
-  const type = auth?.type ?? 'none'
-  const faults: Fault[] = []
-  if (type !== 'none' && !secretNames.includes('token'))
-    faults.push({ path: '/secrets/token', message: 'is missing: `auth` needs it' })
-  if (type === 'none' && secretNames.includes('token'))
-    faults.push({ path: '/secrets/token', message: 'is not used: `auth` sends no secret' })
-  const header = auth?.header
-  if (type === 'header' && header === undefined)
-    faults.push({ path: '/settings/auth/header', message: 'is missing' })
-  if (type !== 'header' && header !== undefined)
-    faults.push({ path: '/settings/auth/header', message: 'belongs to the type `header` only' })
-  if (header !== undefined) {
-    const reserved =
-      RESERVED_HEADERS.has(header.toLowerCase()) || header.toLowerCase().startsWith('x-orchestrator-')
-    if (!isHeaderName(header) || reserved)
-      faults.push({ path: '/settings/auth/header', message: 'is not a usable header name' })
-  }
-  return faults
-}
-
 /** Headers that the settings give a meaning, so that no operation may set them as well. */
-const ownHeaders = ({ auth }: HttpSettings, operation?: HttpOperation): string[] =>
-  [auth?.header, operation?.idempotency_key_header].flatMap((name) =>
+const ownHeaders = (settings: HttpSettings, operation?: HttpOperation): string[] => [
+  ...authHeadersOf(settings.auth),
+  ...[settings.deadline_header, operation?.idempotency_key_header].flatMap((name) =>
     name === undefined ? [] : [name.toLowerCase()],
-  )
+  ),
+]
 
-function headerNameFault(path: string, name: string, taken: readonly string[]): Fault[] {
-  const lower = name.toLowerCase()
-  if (!isHeaderName(name)) return [{ path, message: 'is not a header name' }]
-  const owned = RESERVED_HEADERS.has(lower) || HUB_HEADERS.has(lower) || lower.startsWith('x-orchestrator-')
-  return owned || taken.includes(lower)
-    ? [{ path, message: 'is set by the hub: it may not be set here' }]
-    : []
+function deadlineFaults({ auth, deadline_header: name }: HttpSettings): Fault[] {
+  if (name === undefined || name.toLowerCase() === DEADLINE_HEADER) return []
+  return headerNameFault('/settings/deadline_header', name, authHeadersOf(auth))
 }
 
-const headerFaults = (
-  path: string,
-  headers: Readonly<Record<string, string>> = {},
-  taken: readonly string[],
-): Fault[] =>
-  Object.entries(headers).flatMap(([name, value]) => [
-    ...headerNameFault(`${path}/${pointerPart(name)}`, name, taken),
-    ...(isHeaderValue(value)
-      ? []
-      : [{ path: `${path}/${pointerPart(name)}`, message: 'has characters that cannot stand in a header' }]),
-  ])
+function healthFaults({ health }: HttpSettings): Fault[] {
+  if (health === undefined || (isPath(health.path) && !health.path.includes('{'))) return []
+  return [
+    {
+      path: '/settings/health/path',
+      message: 'is not a usable path: no query, no fields, no empty, "." or ".." segment',
+    },
+  ]
+}
 
 function operationFaults(
   at: string,
@@ -116,10 +95,8 @@ function operationFaults(
       message: 'is not a usable name: lower case, digits and . _ - between them, at most 63',
     })
   const inputFaults = schemaFaults(operation.input ?? {})
-  faults.push(
-    ...under(`${at}/input`, inputFaults),
-    ...under(`${at}/output`, schemaFaults(operation.output ?? {})),
-  )
+  const outputFaults = schemaFaults(operation.output ?? {})
+  faults.push(...under(`${at}/input`, inputFaults), ...under(`${at}/output`, outputFaults))
   if (!isPath(operation.path))
     faults.push({
       path: `${at}/path`,
@@ -130,11 +107,24 @@ function operationFaults(
   const keyHeader = operation.idempotency_key_header
   if (keyHeader !== undefined)
     faults.push(...headerNameFault(`${at}/idempotency_key_header`, keyHeader, ownHeaders(settings)))
-  if (operation.body !== undefined && (operation.method === 'GET' || operation.method === 'HEAD'))
-    faults.push({ path: `${at}/body`, message: `${operation.method} takes no body` })
+  faults.push(...under(at, bodyFaults(operation)))
+  const safe = operation.safe ?? (operation.method === 'GET' || operation.method === 'HEAD')
+  const output = outputFaults.length === 0 ? (operation.output ?? {}) : undefined
+  faults.push(...under(at, answerFaults(operation, safe, output)))
   // Fields can only be looked up in a schema that is in order.
   const schema = inputFaults.length === 0 ? (operation.input ?? {}) : undefined
   return [...faults, ...usesOf(operation).flatMap((use) => under(at, useFaults(use, schema)))]
+}
+
+function bodyFaults({ method, body, body_type: type }: HttpOperation): Fault[] {
+  if (body === undefined) return type === undefined ? [] : [{ path: '/body_type', message: 'needs a body' }]
+  if (method === 'GET' || method === 'HEAD') return [{ path: '/body', message: `${method} takes no body` }]
+  if (type === 'text' && typeof body !== 'string')
+    return [{ path: '/body', message: 'must be a text: `body_type` is text' }]
+  const form = typeof body === 'string' ? body.includes('{{') : isObject(body)
+  if (type === 'form' && !form)
+    return [{ path: '/body', message: 'must be an object, or the field of one: `body_type` is form' }]
+  return []
 }
 
 const under = (prefix: string, faults: readonly Fault[]): Fault[] =>
@@ -157,10 +147,10 @@ function isPath(path: string): boolean {
 interface Use {
   readonly path: string
   readonly template: Template | string
-  readonly place: 'path' | 'query' | 'header' | 'body'
+  readonly place: 'path' | 'query' | 'header' | 'body' | 'text'
 }
 
-function usesOf({ path, query = {}, headers = {}, body }: HttpOperation): Use[] {
+function usesOf({ path, query = {}, headers = {}, body, body_type: type }: HttpOperation): Use[] {
   return [
     { path: '/path', template: parsePathTemplate(path), place: 'path' },
     ...Object.entries(query).map(
@@ -177,7 +167,9 @@ function usesOf({ path, query = {}, headers = {}, body }: HttpOperation): Use[] 
         place: 'header',
       }),
     ),
-    ...bodyUses(body, '/body'),
+    ...(type === 'text' && typeof body === 'string'
+      ? [{ path: '/body', template: parseTemplate(body), place: 'text' } as const]
+      : bodyUses(body, '/body')),
   ]
 }
 
@@ -190,7 +182,7 @@ function bodyUses(body: unknown, path: string): Use[] {
 function useFaults({ path, template, place }: Use, schema: unknown): Fault[] {
   if (typeof template === 'string') return [{ path, message: template }]
   if (schema === undefined) return []
-  const alone = soleField(template) !== undefined && place !== 'path'
+  const alone = soleField(template) !== undefined && place !== 'path' && place !== 'text'
   return fieldsOf(template).flatMap((field): Fault[] => {
     const name = nameOf(field)
     const facts = factsOf(field, schema)

@@ -1,5 +1,7 @@
 import { isHeaderValue } from '../../platform/dial/request-headers.ts'
 import type { ProblemDetail } from '../../problems.ts'
+import { fill, read, scalar, Unusable } from './fill-template.ts'
+import { compileBodyWriter } from './http-body.ts'
 import type { HttpOperation } from './http-settings.ts'
 import {
   type Field,
@@ -17,23 +19,13 @@ const MAX_HEADER = 8_192
 
 export interface HttpRequest {
   readonly url: string
+  /** Those of the config, and the content type of a body that no header of the config names. */
   readonly headers: Readonly<Record<string, string>>
-  /** JSON. */
   readonly body?: string
 }
 
 /** The request that an input makes, or why it makes none; paths are relative to the input. */
 export type Rendered = { readonly request: HttpRequest } | { readonly faults: readonly ProblemDetail[] }
-
-/** Thrown inside a rendering only: the first value that cannot be sent ends it. */
-class Unusable extends Error {
-  readonly detail: ProblemDetail
-
-  constructor(field: Field | undefined, message: string) {
-    super(message)
-    this.detail = { path: (field?.path ?? []).map((member) => `/${member}`).join(''), message }
-  }
-}
 
 /** Makes the function that renders inputs. The operation has been checked, so its templates can be read. */
 export function compileRequest(baseUrl: string, operation: HttpOperation): (input: unknown) => Rendered {
@@ -45,7 +37,10 @@ export function compileRequest(baseUrl: string, operation: HttpOperation): (inpu
     .map((segment) => read(parsePathTemplate(segment)))
   const query = templatesOf(operation.query)
   const headers = templatesOf(operation.headers)
-  const body = operation.body === undefined ? undefined : compileBody(operation.body)
+  const write =
+    operation.body === undefined
+      ? undefined
+      : compileBodyWriter(operation.body_type ?? 'json', operation.body)
 
   return (input) => {
     try {
@@ -58,8 +53,11 @@ export function compileRequest(baseUrl: string, operation: HttpOperation): (inpu
       return {
         request: {
           url,
-          headers: Object.fromEntries(fields),
-          ...(body && { body: JSON.stringify(body(input) ?? null) }),
+          headers: {
+            ...(write && { 'content-type': write.contentType }),
+            ...Object.fromEntries(fields),
+          },
+          ...(write && { body: write.body(input) }),
         },
       }
     } catch (error) {
@@ -69,28 +67,8 @@ export function compileRequest(baseUrl: string, operation: HttpOperation): (inpu
   }
 }
 
-function read(template: Template | string): Template {
-  if (typeof template === 'string') throw new Error(`a template ${template}`)
-  return template
-}
-
 const templatesOf = (texts: Readonly<Record<string, string>> = {}): [string, Template][] =>
   Object.entries(texts).map(([name, text]) => [name, read(parseTemplate(text))])
-
-/** A value as text; only text, numbers and booleans have one. */
-function scalar(field: Field, value: unknown): string {
-  if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean')
-    return String(value)
-  throw new Unusable(
-    field,
-    value === undefined || value === null ? 'is missing' : 'must be text, a number or a boolean',
-  )
-}
-
-const fill = (template: Template, input: unknown, encode: (text: string) => string): string =>
-  template.parts
-    .map((part) => (typeof part === 'string' ? part : encode(scalar(part, valueAt(part, input)))))
-    .join('')
 
 /** One segment of the path. A value cannot add segments, and cannot make one that a URL parser takes away. */
 function pathSegment(template: Template, input: unknown): string {
@@ -131,22 +109,4 @@ function headerField(name: string, template: Template, input: unknown): [string,
   if (text.length > MAX_HEADER)
     throw new Unusable(field, `is too long for a header (${MAX_HEADER} characters)`)
   return [[name.toLowerCase(), text]]
-}
-
-/** Makes the function that fills a body: strings become values or texts, missing values leave no trace. */
-function compileBody(body: unknown): (input: unknown) => unknown {
-  if (typeof body === 'string') {
-    const template = read(parseTemplate(body))
-    const field = soleField(template)
-    return field ? (input) => valueAt(field, input) : (input) => fill(template, input, (text) => text)
-  }
-  if (Array.isArray(body)) {
-    const items = body.map(compileBody)
-    return (input) => items.map((item) => item(input)).filter((item) => item !== undefined)
-  }
-  if (typeof body === 'object' && body !== null) {
-    const members = Object.entries(body).map(([name, value]) => [name, compileBody(value)] as const)
-    return (input) => Object.fromEntries(members.map(([name, value]) => [name, value(input)]))
-  }
-  return () => body
 }

@@ -2,8 +2,9 @@ import { definitionOf, isObject } from './schema-rules.ts'
 
 /**
  * Texts of a config that take values from an operation's input: `{{input.customer.id}}`, `{{input}}` for all of
- * it, and `{id}` in paths. No logic and no functions: a template is checked against the input schema when it is
- * saved, so that a call cannot fail because of a name that was never there.
+ * it, and `{id}` in paths; in a response mapping from an answer: `{{response.body.id}}`. No logic and no
+ * functions: a template is checked against the schema when it is saved, so that a call cannot fail because of
+ * a name that was never there.
  */
 export interface Template {
   /** Literal texts and the fields between them, in order. */
@@ -11,18 +12,22 @@ export interface Template {
 }
 
 export interface Field {
-  /** Members from the input downwards; empty = the whole input. */
+  /** Members from the root (input or response) downwards; empty = all of it. */
   readonly path: readonly string[]
 }
 
 const MEMBER = '[A-Za-z0-9_$-]+'
-const IN_TEXT = new RegExp(`^\\s*input((?:\\.${MEMBER})*)\\s*$`)
+const ROOTS = {
+  input: new RegExp(`^\\s*input((?:\\.${MEMBER})*)\\s*$`),
+  response: new RegExp(`^\\s*response((?:\\.${MEMBER})*)\\s*$`),
+}
+type Root = keyof typeof ROOTS
 const IN_PATH = new RegExp(`^${MEMBER}(?:\\.${MEMBER})*$`)
 
-/** Reads a template with `{{input…}}`; a string instead of a template says what is wrong. */
-export const parseTemplate = (text: string): Template | string =>
+/** Reads a template with `{{input…}}`, or another root; a string instead of a template says what is wrong. */
+export const parseTemplate = (text: string, root: Root = 'input'): Template | string =>
   parse(text, /\{\{(.*?)\}\}/s, /\{\{|\}\}/, (expression) => {
-    const members = IN_TEXT.exec(expression)?.[1]
+    const members = ROOTS[root].exec(expression)?.[1]
     return members === undefined ? undefined : members.split('.').slice(1)
   })
 
@@ -60,14 +65,15 @@ export function soleField({ parts }: Template): Field | undefined {
 
 export const fieldsOf = ({ parts }: Template): Field[] => parts.filter((part) => typeof part === 'object')
 
-export const nameOf = ({ path }: Field): string => ['input', ...path].join('.')
+export const nameOf = ({ path }: Field, root: Root = 'input'): string => [root, ...path].join('.')
 
-/** The value of a field in an input; undefined when a member on the way is missing. */
+/** The value of a field in an input; undefined when a member on the way is missing. Lists count from 0. */
 export function valueAt({ path }: Field, input: unknown): unknown {
   let value = input
   for (const member of path) {
-    if (!isObject(value) || !Object.hasOwn(value, member)) return undefined
-    value = value[member]
+    if (Array.isArray(value) && /^(0|[1-9]\d{0,5})$/.test(member)) value = value[Number(member)]
+    else if (!isObject(value) || !Object.hasOwn(value, member)) return undefined
+    else value = value[member]
   }
   return value
 }
@@ -101,7 +107,7 @@ export function factsOf({ path }: Field, schema: unknown): FieldFacts | undefine
  * A schema with everything that applies at the same place: its `$ref`, and the branches of `allOf`, `anyOf` and
  * `oneOf`. Safe to follow: `schema-rules.ts` refuses references that lead back to themselves.
  */
-function variantsOf(node: unknown, root: unknown): Readonly<Record<string, unknown>>[] {
+export function variantsOf(node: unknown, root: unknown): Readonly<Record<string, unknown>>[] {
   if (!isObject(node)) return []
   const branches = ['allOf', 'anyOf', 'oneOf'].flatMap((keyword) => node[keyword] ?? [])
   return [
