@@ -39,7 +39,8 @@ const tokens = { exec: '', control: '' }
 
 beforeAll(async () => {
   database = await emptyDatabase()
-  home = await hubHome({ DATABASE_URL: database.url })
+  // Exec and worker are two Node processes without a Redis.
+  home = await hubHome({ DATABASE_URL: database.url, LIMITS: 'per-node' })
   sink = await startSink()
   otherSink = await startSink()
   product = await startDemoProduct({ port: 0, signingSecret: SIGNING_SECRET })
@@ -55,8 +56,8 @@ const start = async (role: Role): Promise<void> => {
 }
 const control = <Body>(path: string, options: Parameters<typeof call>[1] = {}) =>
   call<Body>(`${home.urls.control}${path}`, { token: tokens.control, ...options })
-const exec = <Body>(path: string, body?: unknown) =>
-  call<Body>(`${home.urls.exec}${path}`, { token: tokens.exec, body })
+const exec = <Body>(path: string, body?: unknown, headers: Record<string, string> = {}) =>
+  call<Body>(`${home.urls.exec}${path}`, { token: tokens.exec, body, headers })
 
 /** A change on control, which must be taken. */
 async function change(method: 'POST' | 'PUT', path: string, body: Record<string, unknown>): Promise<Answer> {
@@ -162,7 +163,9 @@ describe('five processes', () => {
 
   test('an execute, a job and a Stripe webhook pass through them', async () => {
     const answer = await vi.waitFor(async () => {
-      const execution = await exec<{ trace_id: string }>('/execute', taking('now'))
+      const execution = await exec<{ trace_id: string }>('/execute', taking('now'), {
+        'idempotency-key': 'now',
+      })
       expect(execution).toMatchObject({ status: 200, body: { output: { taken: 'now' } } })
       return execution
     }, WITHIN)

@@ -57,6 +57,8 @@ export const hubEnvironment = (home: string, databaseUrl: string): Record<string
   STOP_GRACE_MS: '3000',
   WORKER_CONCURRENCY: '20',
   SLOW_QUERY_MS: '60000',
+  // Several execs and workers, and no Redis: a choice that has to be said.
+  LIMITS: 'per-node',
 })
 
 /** Makes workspaces with their connectors, caps and secrets through the control API. */

@@ -40,6 +40,18 @@ export const ConfigSchema = Type.Object({
         'Postgres 15 or newer. Absent: `start all` runs its own embedded Postgres in `DATA_DIR`; every other start needs it.',
     }),
   ),
+  REDIS_URL: Type.Optional(
+    Type.String({
+      pattern: '^rediss?://',
+      description:
+        'Redis 6.2 or newer, single or Redis Cluster, in which exec and worker processes share rate limits and breakers: `redis[s]://[[user]:password@]host[:port][/database]`; several nodes of one cluster are separated by commas, and one of them is enough. Nothing in it must survive: while it is gone, each process holds its part of every limit. Absent: limits are kept in memory, for one process.',
+    }),
+  ),
+  LIMITS: Type.Enum(['shared', 'per-node'], {
+    default: 'shared',
+    description:
+      '`shared`: rate limits and breakers hold over all exec and worker processes; a second one needs REDIS_URL, and is refused without it. `per-node`: each process counts alone, so that n processes let up to n times as many calls pass.',
+  }),
   HOST: Type.String({
     minLength: 1,
     default: '127.0.0.1',

@@ -46,6 +46,27 @@ describe('loadConfig', () => {
     expect(load).not.toThrow(/heim/)
   })
 
+  test('Redis is checked here, too, and its password is not repeated', () => {
+    expect(loadConfig({}).redisUrl).toBeUndefined()
+    const url = 'rediss://:hunter2@cache-0:6379,rediss://:hunter2@cache-1:6379'
+    expect(loadConfig({ REDIS_URL: url }).redisUrl).toBe(url)
+    for (const [wrong, said] of [
+      ['redis://:hunter2#x@cache', /REDIS_URL must be redis:/],
+      ['redis://:hunter2@cache,redis://cache', /REDIS_URL names servers that differ/],
+    ] as const) {
+      expect(() => loadConfig({ REDIS_URL: wrong })).toThrow(said)
+      expect(() => loadConfig({ REDIS_URL: wrong })).not.toThrow(/hunter2/)
+    }
+  })
+
+  test('limits per node are a choice of their own: a Redis beside them would mislead', () => {
+    expect(loadConfig({}).limits).toBe('shared')
+    expect(loadConfig({ LIMITS: 'per-node' }).limits).toBe('per-node')
+    expect(() => loadConfig({ LIMITS: 'per-node', REDIS_URL: 'redis://cache' })).toThrow(
+      /take one of the two/,
+    )
+  })
+
   test.each([
     ['127.0.0.1', 'http://127.0.0.1:4000'],
     ['192.0.2.7', 'http://192.0.2.7:4000'],

@@ -7,6 +7,7 @@ import { Ajv } from 'ajv'
 import type { Static } from 'typebox'
 import { ConfigSchema } from './config-schema.ts'
 import { isAddressOrNetwork, isNetwork, splitList } from './platform/networks.ts'
+import { parseRedisUrls } from './platform/redis/redis-url.ts'
 
 export { ConfigSchema } from './config-schema.ts'
 
@@ -24,6 +25,8 @@ export interface Config {
   readonly keysDir: string
   readonly secretsDir: string
   readonly databaseUrl: string | undefined
+  readonly redisUrl: string | undefined
+  readonly limits: Settings['LIMITS']
   readonly host: string
   readonly ports: Readonly<Record<'control' | 'exec' | 'console' | 'ingress' | 'worker', number>>
   /** Where other processes of this hub are found; the console is nobody's dependency. */
@@ -70,6 +73,13 @@ function furtherFaults(settings: Readonly<Record<string, unknown>>): string[] {
   const text = (name: string): string => (typeof settings[name] === 'string' ? settings[name] : '')
   if (text('DATABASE_URL') !== '' && !URL.canParse(text('DATABASE_URL')))
     faults.push('DATABASE_URL must be a URL: special characters of the password are percent-encoded')
+  try {
+    if (text('REDIS_URL') !== '') parseRedisUrls(text('REDIS_URL'))
+  } catch (error) {
+    faults.push(`REDIS_URL ${(error as Error).message}`)
+  }
+  if (text('REDIS_URL') !== '' && text('LIMITS') === 'per-node')
+    faults.push('LIMITS=per-node makes no use of REDIS_URL: take one of the two away')
   for (const [name, fits] of [
     ['OUTBOUND_ALLOW_CIDRS', (network: string) => network === NO_NETWORK || isNetwork(network)],
     ['TRUSTED_PROXIES', isAddressOrNetwork],
@@ -126,6 +136,8 @@ function assemble(settings: Settings, env: Readonly<Record<string, string | unde
     keysDir: resolve(settings.KEYS_DIR ?? `${dataDir}/keys`),
     secretsDir: resolve(settings.SECRETS_DIR ?? `${dataDir}/secrets`),
     databaseUrl: settings.DATABASE_URL,
+    redisUrl: settings.REDIS_URL,
+    limits: settings.LIMITS,
     host: settings.HOST,
     ports: {
       control: settings.CONTROL_PORT,

@@ -16,6 +16,7 @@ import {
   type RunningProcess,
   stopInOrder,
 } from './runtime.ts'
+import { openSharedStore } from './shared-store.ts'
 
 export interface Hub {
   readonly urls: Readonly<Record<ProcessName, string>>
@@ -49,12 +50,12 @@ export async function startAll(config: Config, log: Log): Promise<Hub> {
       ? await startEmbeddedPostgres({ dataDir: join(config.dataDir, 'postgres'), log })
       : undefined
   const running: RunningProcess[] = []
-  let closeWakeUp = async (): Promise<void> => undefined
+  let closeShared = async (): Promise<void> => undefined
   const stop = async (): Promise<void> => {
     // Together, but for the worker: what the others accepted while they ended is still claimed or handed back.
     await Promise.all(running.filter(({ name }) => name !== 'worker').map((one) => one.stop()))
     await running.find(({ name }) => name === 'worker')?.stop()
-    await closeWakeUp()
+    await closeShared()
     await stopInOrder(log, config.stopGraceMs, [
       ['database', () => postgres?.stop()],
       ['tracing', stopTracing],
@@ -62,14 +63,17 @@ export async function startAll(config: Config, log: Log): Promise<Hub> {
   }
   try {
     const environment = await prepare(config, log, postgres)
+    const sharedStore = await openSharedStore(environment, 'all')
+    closeShared = sharedStore.close
     const shared = createPlatform('wake-up', environment)
     const wakeUp = createWakeUp(shared)
-    closeWakeUp = async () => {
+    closeShared = async () => {
       await wakeUp.close()
       await shared.close()
+      await sharedStore.close()
     }
     for (const name of START_ORDER) {
-      const own = { ...environment, wakeUp }
+      const own = { ...environment, wakeUp, sharedStore }
       running.push(await launch(await BUILDERS[name](own), own))
     }
   } catch (error) {

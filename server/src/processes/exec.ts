@@ -16,6 +16,7 @@ import {
   createProcessServer,
   databaseCheck,
   type Environment,
+  takeSharedStore,
 } from './runtime.ts'
 import { VERSION } from './version.ts'
 
@@ -28,13 +29,14 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
   const dial = openDial(config, platform)
   const resolveSecret = openSecrets(config, platform, access.directory)
   const wakeUp = environment.wakeUp ?? createWakeUp(platform)
+  const sharedStore = takeSharedStore(environment, metrics)
   const enqueuer = createEnqueuer(db, { wakeUp })
   const requestLog = createRequestLog({ db, clock, log, metrics, onWritten: createEventHints(db, log) })
   const keys = createExecutionKeys(platform)
   const executor = createExecutor({ platform, activeConfigs, dial, resolveSecret, requestLog, keys })
 
   const app = await createProcessServer(environment, platform, {
-    checks: [databaseCheck(db)],
+    checks: [databaseCheck(db), ...sharedStore.checks],
     authenticate: access.authenticate,
     openApi: {
       title: 'Orchestrator: exec plane',

@@ -17,6 +17,7 @@ import {
   type ProcessName,
   type RunningProcess,
 } from './runtime.ts'
+import { openSharedStore } from './shared-store.ts'
 import { buildWorker } from './worker.ts'
 
 export const BUILDERS: Readonly<Record<ProcessName, (environment: Environment) => Promise<BuiltProcess>>> = {
@@ -43,15 +44,25 @@ export async function startOne(name: ProcessName, config: Config, log: Log): Pro
       )
     await requireSchema(environment)
   }
-  const running = await launch(await BUILDERS[name](environment), environment)
-  return {
-    ...running,
-    stop: async () => {
-      await running.stop()
-      await stopTracing()
-    },
+  const sharedStore = makesCalls(name) ? await openSharedStore(environment, name) : undefined
+  try {
+    const own = { ...environment, ...(sharedStore && { sharedStore }) }
+    const running = await launch(await BUILDERS[name](own), own)
+    return {
+      ...running,
+      stop: async () => {
+        await running.stop()
+        await sharedStore?.close()
+        await stopTracing()
+      },
+    }
+  } catch (error) {
+    await sharedStore?.close()
+    throw error
   }
 }
+
+const makesCalls = (name: ProcessName): boolean => name === 'exec' || name === 'worker'
 
 async function requireSchema(environment: Environment): Promise<void> {
   const platform = createPlatform('start', environment)

@@ -6,6 +6,7 @@ import { loadConfig } from '../config.ts'
 import { createLog } from '../platform/log.ts'
 import { BUILDERS } from './one.ts'
 import { stopInOrder } from './runtime.ts'
+import { memoryNodeStore } from './shared-store.ts'
 
 /** Nothing answers there: a built server connects to nothing until it is asked something. */
 const NO_DATABASE = 'postgres://nobody@127.0.0.1:1/none'
@@ -18,6 +19,7 @@ export async function openApiDocuments(): Promise<Readonly<Record<'exec' | 'cont
     config: loadConfig({ DATA_DIR: folder, DATABASE_URL: NO_DATABASE }),
     databaseUrl: NO_DATABASE,
     log: createLog('open-api', 'silent'),
+    sharedStore: memoryNodeStore(),
   }
   const documentOf = async (name: 'exec' | 'control' | 'ingress'): Promise<object> => {
     const { app, stopSteps } = await BUILDERS[name](environment)

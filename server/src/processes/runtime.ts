@@ -6,13 +6,15 @@ import { systemClock, systemRandom } from '../platform/clock.ts'
 import { createDb, type Db } from '../platform/db/db.ts'
 import { createNotifications } from '../platform/db/notifications.ts'
 import { one } from '../platform/db/statement.ts'
+import type { ReadinessCheck } from '../platform/http/probes.ts'
 import type { HttpServer, HttpServerOptions } from '../platform/http/server.ts'
 import { createHttpServer } from '../platform/http/server.ts'
 import type { Log } from '../platform/log.ts'
-import { createMetrics } from '../platform/metrics.ts'
+import { createMetrics, type Metrics } from '../platform/metrics.ts'
 import type { Platform } from '../platform/platform.ts'
 import { StartRefused } from '../platform/start-refused.ts'
 import type { WakeUp } from '../queue/wake-up.ts'
+import type { SharedStore } from '../resilience/stores/store.ts'
 
 export type ProcessName = 'control' | 'exec' | 'ingress' | 'worker' | 'console'
 
@@ -30,6 +32,26 @@ export interface Environment {
   readonly log: Log
   /** Shared by the processes of one Node process: a job accepted by one is heard at once by the other. */
   readonly wakeUp?: WakeUp
+  /** Shared by them, too, so that a limit holds over exec and worker; given to every exec and worker. */
+  readonly sharedStore?: NodeStore
+}
+
+/** The shared store of one Node process, with what its processes tell of it. */
+export interface NodeStore {
+  readonly store: SharedStore
+  /** For `/ready`. */
+  readonly checks: readonly ReadinessCheck[]
+  /** Adds its metrics to those of a process. */
+  exposeOn(metrics: Metrics): void
+  close(): Promise<void>
+}
+
+/** The shared store of a process that makes calls; who starts one gives it. */
+export function takeSharedStore({ sharedStore }: Environment, metrics: Metrics): NodeStore {
+  // One of its own would count limits apart from the processes beside it.
+  if (!sharedStore) throw new Error('this process is started without a shared store')
+  sharedStore.exposeOn(metrics)
+  return sharedStore
 }
 
 /** A process with its routes and parts, not listening yet. */

@@ -16,6 +16,7 @@ import {
   createProcessServer,
   databaseCheck,
   type Environment,
+  takeSharedStore,
 } from './runtime.ts'
 
 export async function buildWorker(environment: Environment): Promise<BuiltProcess> {
@@ -36,6 +37,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
   const dial = openDial(config, platform)
   const resolveSecret = openSecrets(config, platform, directory)
   const wakeUp = environment.wakeUp ?? createWakeUp(platform)
+  const sharedStore = takeSharedStore(environment, metrics)
   const runner = createRunner({
     platform,
     claimDb,
@@ -56,7 +58,11 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
   const inboxCare = createInboxCare(platform)
 
   const app = await createProcessServer(environment, platform, {
-    checks: [databaseCheck(platform.db), { name: 'queue', check: () => databaseCheck(claimDb).check() }],
+    checks: [
+      databaseCheck(platform.db),
+      { name: 'queue', check: () => databaseCheck(claimDb).check() },
+      ...sharedStore.checks,
+    ],
   })
 
   return {

@@ -5,6 +5,8 @@ import type { HttpServer } from './http-server.ts'
 export interface ReadinessCheck {
   readonly name: string
   readonly check: () => Promise<unknown>
+  /** What is worse without it, for operators. Given: the process is ready without it, too. */
+  readonly without?: string
 }
 
 const CHECK_TIMEOUT_MS = 1_000
@@ -19,7 +21,9 @@ export const ReadinessChecks = Type.Array(
 )
 
 const Readiness = Type.Object({
-  ready: Type.Boolean({ description: 'Whether every check is good.' }),
+  ready: Type.Boolean({
+    description: 'Whether every check is good that the process cannot work without.',
+  }),
   checks: ReadinessChecks,
 })
 
@@ -27,6 +31,7 @@ const Readiness = Type.Object({
 async function outcome({
   name,
   check,
+  without,
 }: ReadinessCheck): Promise<{ name: string; ok: boolean; detail?: string }> {
   let timer: NodeJS.Timeout | undefined
   const timeout = new Promise<never>((_, reject) => {
@@ -37,7 +42,8 @@ async function outcome({
     return { name, ok: true }
   } catch (error) {
     const late = error instanceof Error && error.message === 'timeout'
-    return { name, ok: false, detail: late ? `no answer within ${CHECK_TIMEOUT_MS} ms` : 'not usable' }
+    const why = late ? `no answer within ${CHECK_TIMEOUT_MS} ms` : 'not usable'
+    return { name, ok: false, detail: without === undefined ? why : `${why}; without it, ${without}` }
   } finally {
     clearTimeout(timer)
   }
@@ -84,9 +90,10 @@ export function addProbes(
     },
     async (_request, reply) => {
       const checks = await Promise.all(options.checks.map(outcome))
-      if (options.isStopping()) checks.push({ name: 'running', ok: false, detail: 'the process is stopping' })
-      const ready = checks.every((check) => check.ok)
-      return reply.code(ready ? 200 : 503).send({ ready, checks })
+      const ready = checks.every(({ ok }, at) => ok || options.checks[at]?.without !== undefined)
+      if (!options.isStopping()) return reply.code(ready ? 200 : 503).send({ ready, checks })
+      checks.push({ name: 'running', ok: false, detail: 'the process is stopping' })
+      return reply.code(503).send({ ready: false, checks })
     },
   )
 

@@ -20,11 +20,13 @@ export function createRedisStore(options: {
   readonly redis: Redis
   readonly nodeId: string
   readonly hub: string
+  /** What is believed until the first nodes were heard of. */
+  readonly nodesAtStart?: number
 }): RemoteStore {
   const { redis, nodeId } = options
   const nodesKey = `{orchestrator:${options.hub}}:nodes`
   const listeners = new Set<(opening: SharedOpening) => void>()
-  let nodes = 1
+  let nodes = Math.max(1, options.nodesAtStart ?? 1)
   let readyAt = 0
 
   const beat = (): void => {
