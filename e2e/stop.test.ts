@@ -45,7 +45,11 @@ async function latecomers(): Promise<string[]> {
 test('Ctrl-C lets a running job and a running execution end, stores and answers them, and takes no more', async () => {
   for (const marker of ['job', 'execution']) sink.hold(marker)
   const jobId = await submit('job')
-  const execution = call(`${hub.urls.exec}/execute`, { token: hub.tokens.exec, body: taking('execution') })
+  const execution = call(`${hub.urls.exec}/execute`, {
+    token: hub.tokens.exec,
+    headers: { 'idempotency-key': 'execution' },
+    body: taking('execution'),
+  })
   for (const marker of ['job', 'execution']) await arrived(marker)
 
   hub.signal('SIGINT')

@@ -82,6 +82,17 @@ test('execute: method, path below the base, token, headers, body and answer', as
   })
 })
 
+test('execute: a key of its own for every call, and a wait for one that runs', async () => {
+  const client = createClient({ baseUrl, token: 't' })
+  const request = { connector: 'a', operation: 'b', input: 1 }
+  await client.execute(request)
+  await client.execute(request, { waitSeconds: 5 })
+  const keys = seen.map(({ headers }) => headers['idempotency-key'])
+  expect(keys).toEqual([expect.stringMatching(/^[0-9a-f-]{36}$/), expect.stringMatching(/^[0-9a-f-]{36}$/)])
+  expect(keys[0]).not.toBe(keys[1])
+  expect(seen.map(({ headers }) => headers.prefer)).toEqual([undefined, 'wait=5'])
+})
+
 test('jobs and events', async () => {
   const client = createClient({ baseUrl: `${baseUrl}/`, token: 't' })
   await client.createJob({ connector: 'a', operation: 'b', input: 1, queue: 'low' })

@@ -1,6 +1,6 @@
 /**
- * A typed client of the execution plane. No dependencies and no retries: the hub retries, and a call that is
- * repeated by its caller must carry the same idempotency key.
+ * A typed client of the execution plane. No dependencies and no retries: the hub retries. Every execution carries an
+ * idempotency key, by default a random one; a caller who repeats a call must give it the key of the first one.
  */
 
 export interface ClientOptions {
@@ -16,8 +16,14 @@ export interface ClientOptions {
 }
 
 export interface CallOptions {
-  /** Sent as `Idempotency-Key`: give it to everything that must not happen twice. */
+  /**
+   * Sent as `Idempotency-Key`: give it to everything that must not happen twice. Made from what the call is about
+   * (`order-17/charge`) it also survives a restart of the caller. Absent: `execute` makes a random one for this one
+   * call (`result.idempotency.key`), `createJob` sends none.
+   */
   readonly idempotencyKey?: string
+  /** `execute` only: when the same call is running already, wait so many seconds for its answer, at most 10. */
+  readonly waitSeconds?: number
   readonly correlationId?: string
   /** W3C Trace Context, to continue the caller's trace. */
   readonly traceparent?: string
@@ -39,11 +45,20 @@ export interface ExecuteRequest {
 
 export interface ExecuteResult<Output = unknown> {
   readonly status: 'ok'
+  readonly execution_id: string
   readonly output: Output
   readonly upstream: { readonly http_status: number | null }
   readonly attempts: number
   readonly latency_ms: number
-  readonly idempotency: { readonly key: string; readonly replayed: boolean }
+  readonly idempotency: {
+    readonly key: string
+    /** True: the stored answer of an earlier call. */
+    readonly replayed: boolean
+    /** Until then the key gives this answer; null when nothing is remembered. */
+    readonly expires_at: string | null
+  }
+  /** The operator who found out what came of an unknown outcome. */
+  readonly settled_by?: string
   readonly request_id: string
   readonly trace_id: string
 }
@@ -153,6 +168,15 @@ export interface ProblemDocument {
   readonly trace_id: string
   /** For executions: `unknown` = it may have had its effect; `not_sent` = it has not. */
   readonly outcome?: string
+  readonly execution_id?: string
+  /** For executions: the key to repeat the call with. */
+  readonly idempotency?: {
+    readonly key: string
+    readonly replayed: boolean
+    readonly expires_at: string | null
+  }
+  /** On the control plane: where an operator enters what came of an unknown outcome. */
+  readonly settle?: string
   readonly upstream?: { readonly http_status: number; readonly body_excerpt: string }
 }
 
@@ -180,7 +204,7 @@ export class OrchestratorError extends Error {
 }
 
 export interface Client {
-  /** Runs an operation now. */
+  /** Runs an operation now; the same idempotency key gives the first answer instead of a second effect. */
   execute<Output = unknown>(request: ExecuteRequest, options?: CallOptions): Promise<ExecuteResult<Output>>
   /** Hands an operation over to run later; the same idempotency key gives the same job. */
   createJob(request: JobRequest, options?: CallOptions): Promise<JobAccepted>
@@ -207,6 +231,7 @@ export function createClient(options: ClientOptions): Client {
         authorization: `Bearer ${await getToken(refresh)}`,
         ...(body !== undefined && { 'content-type': 'application/json' }),
         ...(call.idempotencyKey !== undefined && { 'idempotency-key': call.idempotencyKey }),
+        ...(call.waitSeconds !== undefined && { prefer: `wait=${call.waitSeconds}` }),
         ...(call.correlationId !== undefined && { 'x-correlation-id': call.correlationId }),
         ...(call.traceparent !== undefined && { traceparent: call.traceparent }),
       },
@@ -228,7 +253,11 @@ export function createClient(options: ClientOptions): Client {
   }
 
   return {
-    execute: (body, call) => request('POST', 'execute', body, call),
+    execute: (body, call) =>
+      request('POST', 'execute', body, {
+        ...call,
+        idempotencyKey: call?.idempotencyKey ?? crypto.randomUUID(),
+      }),
     createJob: (body, call) => request('POST', 'jobs', body, call),
     getJob: (id, call) => request('GET', `jobs/${encodeURIComponent(id)}`, undefined, call),
     listEvents: (filter = {}, call) => {
