@@ -103,9 +103,10 @@ test('waits come back one permit at a time: 3 per second are 334, 667 and 1000 m
 })
 
 test('a clock that goes back gives nothing and takes nothing', () => {
-  const limit = { permits: 1, periodMs: 1_000, burst: 1 }
+  const limit = { permits: 1, periodMs: 1_000, burst: 2 }
   const debt = noDebt()
   call(debt, limit, 1, 5_000_000)
+  expect(call(debt, limit, 1, 1_000_000)).toMatchObject({ allowed: true, remaining: 0 })
   expect(call(debt, limit, 1, 1_000_000)).toMatchObject({ allowed: false, retryAfterMs: 1_000 })
   expect(call(debt, limit, 1, 6_000_000).allowed).toBe(true)
 })

@@ -55,11 +55,11 @@ describe('of several limits', () => {
 
   test('the one that refuses goes before one that has fewer permits left', () => {
     const rules = [
-      rule('workspace', { permits: 1, periodMs: 1_000, burst: 4 }, { cost: 3 }),
-      rule('connector', { permits: 1, periodMs: 1_000, burst: 3 }),
+      rule('connector', { permits: 1, periodMs: 1_000, burst: 2 }),
+      rule('workspace', { permits: 1, periodMs: 1_000, burst: 5 }, { cost: 3 }),
     ]
-    // The first call leaves 1 and 2; the second one, which costs 3, finds no room in the first limit only.
-    expect(after(2, rules)?.rateLimit).toBe('"workspace";r=1;t=2, "connector";r=2;t=1')
+    // The first call leaves 1 and 2. The second one finds room for one permit, and none for three.
+    expect(after(2, rules)?.rateLimit).toBe('"workspace";r=2;t=1, "connector";r=1;t=1')
   })
 
   test('a shadow limit is not told: nobody has to keep to it', () => {

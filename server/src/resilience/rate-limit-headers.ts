@@ -59,10 +59,10 @@ const waitOf = (state: ChargeState): number => Math.min(state.retryAfterMs, Numb
 const perMs = ({ permits, periodMs }: RateLimit): number => permits / periodMs
 
 const windowOf = ({ permits, periodMs, burst }: RateLimit): number =>
-  Math.max(1, Math.ceil((burst * periodMs) / permits / 1_000))
+  Math.max(1, Math.ceil((burst * periodMs) / (permits * 1_000)))
 
-const quotaOf = ({ permits, periodMs, burst }: RateLimit, windowS: number): number =>
-  Math.max(burst, Math.floor((windowS * 1_000 * permits) / periodMs))
+const quotaOf = ({ permits, periodMs }: RateLimit, windowS: number): number =>
+  Math.floor((windowS * 1_000 * permits) / periodMs)
 
 function growsInS(limit: RateLimit, state: ChargeState): number {
   const { remaining, resetMs, retryAfterMs, allowed } = state

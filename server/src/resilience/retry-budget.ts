@@ -76,7 +76,7 @@ export function createRetryBudgets(options: { readonly clock: Clock }): RetryBud
       budgets.tidy()
       const budget = budgets.of(group, key)
       const now = clock.monotonic()
-      if (budget.inFlight === 0 && now - budget.usedAt > FORGET_AFTER_MS) budget.spent = 0
+      if (now - budget.usedAt > FORGET_AFTER_MS) budget.spent = 0
       budget.usedAt = now
       return allowance(budget, settings, onWouldHave)
     },

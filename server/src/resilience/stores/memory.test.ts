@@ -46,6 +46,18 @@ test('does not forget a limit that is in use, while it drops those around it', a
   }
 })
 
+test('a listener hears nothing after it has stopped, not even what was on its way', async () => {
+  const store = createMemoryStore({ clock: manualClock() })
+  const heard: string[] = []
+  const stop = store.onOpening(({ why }) => heard.push(why))
+  store.shareOpening({ group: 'w', key: 'a', forMs: 1_000, why: 'first' })
+  await Promise.resolve()
+  store.shareOpening({ group: 'w', key: 'a', forMs: 1_000, why: 'second' })
+  stop()
+  await Promise.resolve()
+  expect(heard).toEqual(['first'])
+})
+
 test('is full at its greatest number of limits, even when all of them are in use', () => {
   const store = createMemoryStore({ clock: manualClock(), maxLimits: 100 })
   for (let caller = 0; caller < 1_000; caller += 1) store.charge('w', [charge(`caller/${caller}`)])
