@@ -116,6 +116,16 @@ describe.skipIf(!HAS_REDIS)('with Redis', () => {
     await stopAll()
   })
 
+  test('doctor finds it, and says what is wrong with one that is away', async () => {
+    const home = await place({ REDIS_URL: redis.url })
+    expect((await runCli(home, 'doctor')).stdout).toMatch(/^ok {4}redis +127\.0\.0\.1:\d+ \(single\)$/m)
+    await redis.kill()
+    const { code, stdout } = await runCli(home, 'doctor')
+    expect(stdout).toMatch(/^FAIL {2}redis .*ECONNREFUSED.*\n +→ Is REDIS_URL right/m)
+    expect(code).toBe(1)
+    await redis.restart()
+  })
+
   test('a process starts although Redis is away', async () => {
     await redis.kill()
     const home = await place({ REDIS_URL: redis.url })

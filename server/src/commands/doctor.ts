@@ -4,6 +4,7 @@ import { checkClockAndDatabase } from './doctor/database.ts'
 import type { Finding } from './doctor/finding.ts'
 import { checkDisk, checkEmbeddedBinaries, checkKeys, checkRuntime } from './doctor/machine.ts'
 import { checkPorts } from './doctor/ports.ts'
+import { checkRedis } from './doctor/redis.ts'
 
 const CHECKS: readonly ((config: Config) => Promise<readonly Finding[]>)[] = [
   checkRuntime,
@@ -12,6 +13,7 @@ const CHECKS: readonly ((config: Config) => Promise<readonly Finding[]>)[] = [
   checkKeys,
   checkEmbeddedBinaries,
   checkClockAndDatabase,
+  checkRedis,
 ]
 
 function show({ name, ok, detail, mend }: Finding): void {
@@ -23,7 +25,7 @@ function show({ name, ok, detail, mend }: Finding): void {
 export const doctor: Command = {
   name: 'doctor',
   usage: 'doctor',
-  summary: 'Check ports, disk, clock, database and keys, and say how to mend what is wrong',
+  summary: 'Check ports, disk, clock, database, Redis and keys, and say how to mend what is wrong',
   run: async () => {
     let config: Config
     try {

@@ -1,4 +1,7 @@
+import { once } from 'node:events'
+import { type AddressInfo, connect, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
+import { createServer as createTlsServer, getCACertificates, setDefaultCACertificates } from 'node:tls'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { capturedLog } from '../../../testing/captured-log.ts'
 import {
@@ -8,6 +11,7 @@ import {
   startRedis,
   startRedisCluster,
 } from '../../../testing/redis.ts'
+import { selfSigned } from '../../../testing/self-signed.ts'
 import { createMetrics } from '../metrics.ts'
 import { createRedis, type Redis, RedisGone, redisScript } from './redis.ts'
 
@@ -185,6 +189,43 @@ test.skipIf(!HAS_REDIS)('a password is used and never logged, whether it is righ
   expect(right.text() + wrong.text()).not.toContain('hunter2')
   await server.stop()
 })
+
+test.skipIf(!HAS_REDIS)(
+  'TLS: a certificate of its name is taken, one that nobody has vouched for is not',
+  async () => {
+    const server = await startRedis()
+    const { key, cert } = selfSigned('localhost')
+    const sockets = new Set<Socket>()
+    // The TLS ends in front of the server, as at most providers.
+    const front = createTlsServer({ key, cert }, (secure) => {
+      const plain = connect(server.port, '127.0.0.1')
+      for (const socket of [secure, plain]) socket.on('error', () => undefined)
+      sockets.add(secure).add(plain)
+      secure.pipe(plain).pipe(secure)
+    }).listen(0, '127.0.0.1')
+    await once(front, 'listening')
+    const url = `rediss://localhost:${(front.address() as AddressInfo).port}`
+    const before = getCACertificates('default')
+    try {
+      const stranger = redisAt(url)
+      await vi.waitFor(
+        () => expect(stranger.changes()).toEqual([['Redis is gone', expect.stringContaining('self-signed')]]),
+        WITHIN,
+      )
+      setDefaultCACertificates([...before, cert])
+      const { redis } = redisAt(url)
+      await isReady(redis)
+      expect(await redis.send('k', ['SET', 'k', 'v'])).toBe('OK')
+      await isReady(stranger.redis)
+    } finally {
+      setDefaultCACertificates(before)
+      for (const redis of opened.splice(0)) redis.close()
+      for (const socket of sockets) socket.destroy()
+      front.close()
+      await server.stop()
+    }
+  },
+)
 
 describe.skipIf(!HAS_REDIS)('a Redis Cluster', () => {
   let cluster: RedisCluster
