@@ -86,7 +86,7 @@ export interface Refinements {
   readonly settings: Readonly<Record<string, Schema>>
 }
 
-const FREE_IN_OPERATION = ['input', 'output', 'query', 'headers', 'body']
+const FREE_IN_OPERATION = ['input', 'output', 'query', 'headers', 'body', 'response']
 const openParts = (connector: string): string[] => [
   `${connector}/settings/headers`,
   ...FREE_IN_OPERATION.map((part) => `${connector}/settings/operations/echo/${part}`),
@@ -196,6 +196,12 @@ export function goodRequests(
     listConnectors: NOTHING,
     listConnectorKinds: NOTHING,
     getConnector: { params: { name: names.connector } },
+    testConnector: { params: { name: names.connector }, body: reason },
+    testConnectorDraft: {
+      body: { connector, ...reason },
+      refine: { '/connector/settings': settings.http ?? {} },
+      open: openParts('/connector'),
+    },
     listSecretRefs: PAGE,
     checkSecretRefs: PAGE,
     getSecretRef: { params: { name: names.secret } },

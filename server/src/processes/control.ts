@@ -4,6 +4,7 @@ import { breakersControl } from '../features/breakers/breakers.control.ts'
 import { configsControl } from '../features/configs/configs.control.ts'
 import { activeDocument, createActiveConfigs } from '../features/configs/configs.ts'
 import { connectorsControl } from '../features/connectors/connectors.control.ts'
+import { testConnectorControl } from '../features/connectors/test-connector.control.ts'
 import { deadLettersControl } from '../features/dead-letters/dead-letters.control.ts'
 import { eventsControl } from '../features/events/events.control.ts'
 import { identitiesControl } from '../features/identities/identities.control.ts'
@@ -20,7 +21,7 @@ import { isWebhookProvider } from '../features/webhooks/webhooks.ts'
 import { workspacesControl } from '../features/workspaces/workspaces.control.ts'
 import { jobStates } from '../queue/read.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
-import { openDial } from './outbound.ts'
+import { openDial, openSecrets } from './outbound.ts'
 import { openPlaneAccess } from './plane.ts'
 import {
   type BuiltProcess,
@@ -41,7 +42,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
   const { directory } = access
   const activeConfigs = createActiveConfigs(platform)
   const wakeUp = environment.wakeUp ?? createWakeUp(platform)
-  // Asked for its rules only: control itself calls nobody.
+  // Calls nobody but the upstreams of connectors that somebody tests.
   const dial = openDial(config, platform)
 
   const app = await createProcessServer(environment, platform, {
@@ -79,6 +80,8 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
   configsControl(app, configDeps)
   policiesControl(app, configDeps)
   connectorsControl(app, configDeps)
+  const resolveSecret = openSecrets(config, platform, directory)
+  testConnectorControl(app, { ...configDeps, clock, dial, resolveSecret })
   secretsControl(app, {
     db,
     directory,
