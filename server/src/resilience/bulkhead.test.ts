@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { manualClock } from '../../testing/manual-clock.ts'
@@ -175,6 +176,30 @@ describe('a wait', () => {
     expect(clock.sleeping).toBe(0)
   })
 
+  test('is not begun for a caller that has given up already', async () => {
+    const { call, begun, bulkheads, clock } = setUp({ maxInFlight: 1 })
+    void call('a')
+    const gone = bulkheads.enter(
+      'w',
+      'stripe',
+      { ...SETTINGS, maxInFlight: 1 },
+      outermost(AbortSignal.abort(new Error('gone'))),
+    )
+    await expect(gone).rejects.toMatchObject({ class: 'never_sent', kind: 'aborted' })
+    expect([begun, clock.sleeping]).toEqual([['a'], 0])
+  })
+
+  test('leaves nothing behind on a signal that lives longer than the call', async () => {
+    const { call, bulkheads, end } = setUp({ maxInFlight: 1 })
+    const { signal } = new AbortController()
+    void call('a')
+    const place = bulkheads.enter('w', 'stripe', { ...SETTINGS, maxInFlight: 1 }, outermost(signal))
+    expect(getEventListeners(signal, 'abort')).toHaveLength(1)
+    await end('a')
+    ;(await place).leave()
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0)
+  })
+
   test('of no length and a queue of no places refuse at once', async () => {
     const { call, refused, clock } = setUp({ maxInFlight: 1 })
     void call('a')
@@ -254,6 +279,13 @@ describe('modes', () => {
       message: 'All 2 places for calls of the workspace are taken.',
     })
     expect([workspaceOnly.begun, workspaceOnly.wouldHave]).toEqual([['a', 'b'], []])
+  })
+
+  test('a call that no rule holds does not stand behind those that wait', async () => {
+    const { call, begun } = setUp({ maxInFlight: 1 })
+    for (const name of ['a', 'b']) void call(name)
+    void call('shadow', { mode: 'shadow', workspaceMode: 'off' })
+    expect(begun).toEqual(['a', 'shadow'])
   })
 
   test('rules that are both off count nothing', async () => {

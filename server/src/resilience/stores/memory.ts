@@ -12,7 +12,7 @@ export interface MemoryStore extends SharedStore {
 }
 
 /**
- * Limits that are in use at the same time. Beyond it the oldest are forgotten: some calls too many pass, but
+ * Limits that are in use at the same time. Beyond it some are forgotten: a few calls too many pass, but
  * callers who invent keys cannot fill the memory.
  */
 const MAX_LIMITS = 250_000
