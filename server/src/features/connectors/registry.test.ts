@@ -9,7 +9,15 @@ import { createDial, type Dial } from '../../platform/dial/dial.ts'
 import { createMetrics } from '../../platform/metrics.ts'
 import { Secret } from '../../platform/secret.ts'
 import { CallFailure, FAILURE_CLASSES } from '../../resilience/failure.ts'
-import { checkConnector, compileConnector, invokeOperation, listKinds } from './connectors.ts'
+import {
+  type Connector,
+  checkConnector,
+  checkConnectorHealth,
+  compileConnector,
+  dryRunOperation,
+  invokeOperation,
+  listKinds,
+} from './connectors.ts'
 import { schemaFaults } from './json-schema.ts'
 import { KINDS } from './registry.ts'
 import { BILLING } from './stripe-billing.ts'
@@ -94,11 +102,11 @@ const SECRETS: Record<string, string> = {
 }
 
 let answer = { status: 200, body: '{}' }
-let requests: { headers: Record<string, unknown>; body: string }[] = []
+let requests: { method: string | undefined; headers: Record<string, unknown>; body: string }[] = []
 const server = createServer(async (request, response) => {
   const chunks: Buffer[] = []
   for await (const chunk of request) chunks.push(chunk as Buffer)
-  requests.push({ headers: request.headers, body: Buffer.concat(chunks).toString() })
+  requests.push({ method: request.method, headers: request.headers, body: Buffer.concat(chunks).toString() })
   response
     .writeHead(answer.status, { 'content-type': 'application/json', 'retry-after': '3' })
     .end(answer.body)
@@ -120,6 +128,31 @@ afterAll(async () => {
   server.close()
 })
 
+/** Fields of a form that have no title or no description for people, by their paths. */
+function namelessFields(schema: unknown, path: string): string[] {
+  if (typeof schema !== 'object' || schema === null) return []
+  const {
+    properties = {},
+    patternProperties = {},
+    items,
+    anyOf = [],
+  } = schema as Record<string, object | undefined>
+  const nameless = Object.entries(properties as Record<string, { title?: string; description?: string }>)
+    .filter(([, field]) => !/\w/.test(field.title ?? '') || !/\w/.test(field.description ?? ''))
+    .map(([name]) => `${path}/${name}`)
+  const inside = [
+    ...Object.entries(properties),
+    ...Object.entries(patternProperties),
+    ['items', items],
+  ] as const
+  return [
+    ...nameless,
+    ...[...inside, ...Object.entries(anyOf)].flatMap(([name, field]) =>
+      namelessFields(field, `${path}/${String(name)}`),
+    ),
+  ]
+}
+
 test('every file in kinds/ is registered under its own name, and nothing else is', () => {
   const files = readdirSync(new URL('kinds/', import.meta.url)).filter((name) => !name.endsWith('.test.ts'))
   expect(KINDS.map(({ kind }) => `${kind}.ts`).sort()).toEqual(files.sort())
@@ -140,25 +173,24 @@ describe.each(KINDS)('kind $kind', (kind) => {
     const { config } = sample(url)
     return compileConnector({ name: 'sample', lane: 1, config: { kind: kind.kind, ...config } })
   }
+  const deps = {
+    clock: manualClock(),
+    resolveSecret: async (name: string) => new Secret(SECRETS[name] ?? ''),
+  }
+  const healthOf = (of: Connector) =>
+    checkConnectorHealth({ dial, ...deps }, of, {
+      signal: AbortSignal.timeout(5_000),
+      connectTimeoutMs: 5_000,
+    })
   const call = (operation: string, idempotencyKey = 'key-1', signal = new AbortController().signal) =>
-    invokeOperation(
-      {
-        dial,
-        clock: manualClock(),
-        resolveSecret: async (name) => new Secret(SECRETS[name] ?? ''),
-      },
-      connector(),
-      operation,
-      inputs[operation],
-      {
-        signal,
-        connectTimeoutMs: 5_000,
-        remainingMs: 5_000,
-        idempotencyKey,
-        attemptToken: 'attempt-1',
-        traceparent: '00-1-2-01',
-      },
-    )
+    invokeOperation({ dial, ...deps }, connector(), operation, inputs[operation], {
+      signal,
+      connectTimeoutMs: 5_000,
+      remainingMs: 5_000,
+      idempotencyKey,
+      attemptToken: 'attempt-1',
+      traceparent: '00-1-2-01',
+    })
   const secretValues = () => Object.values(connector().secretRefs).map((name) => SECRETS[name] ?? '')
   const failureOf = (result: Promise<unknown>) =>
     result.then(
@@ -170,8 +202,7 @@ describe.each(KINDS)('kind $kind', (kind) => {
     expect(kind.title).not.toBe('')
     expect(kind.description).not.toBe('')
     expect(kind.settings).toMatchObject({ additionalProperties: false })
-    for (const [name, field] of Object.entries(kind.settings.properties))
-      expect((field as { description?: string }).description, name).toMatch(/\w/)
+    expect(namelessFields(kind.settings, '/settings')).toEqual([])
     for (const [name, secret] of Object.entries(kind.secrets)) {
       expect(name).toMatch(/^[a-z]+(_[a-z]+)*$/)
       expect([secret.title, secret.description].every((text) => text !== '')).toBe(true)
@@ -205,9 +236,43 @@ describe.each(KINDS)('kind $kind', (kind) => {
     for (const [name, operation] of operations) {
       expect(name).toMatch(/^[a-z0-9]+([._-][a-z0-9]+)*$/)
       expect(operation.title).not.toBe('')
+      expect(namelessFields(operation.input, '/input')).toEqual([])
       expect(schemaFaults(operation.input)).toEqual([])
       expect(schemaFaults(operation.output)).toEqual([])
       operation.validateInput(inputs[name])
+    }
+  })
+
+  test.each(Object.keys(inputs))(
+    '%s: a dry run is plain JSON that shows the input, and holds no secret; nobody is called',
+    async (name) => {
+      requests = []
+      const preview = await dryRunOperation(deps, connector(), name, inputs[name], 'stable-key')
+      expect(JSON.parse(JSON.stringify(preview))).toEqual(preview)
+      expect(Object.keys(preview as object)).not.toEqual([])
+      for (const value of secretValues())
+        for (const spelling of [value, Buffer.from(value).toString('base64').replace(/=+$/, '')])
+          expect(JSON.stringify(preview)).not.toContain(spelling)
+      expect(requests).toEqual([])
+    },
+  )
+
+  test('a health check of a place where nobody is says so and does not throw', async () => {
+    const { config } = sample('http://127.0.0.1:1')
+    const health = await healthOf(
+      compileConnector({ name: 'sample', lane: 1, config: { kind: kind.kind, ...config } }),
+    )
+    expect(health).toMatchObject({ healthy: false, message: expect.stringMatching(/\w.*\.$/) })
+  })
+
+  test.runIf(overHttp)('a health check asks once, has no effect there, and holds no secret', async () => {
+    for (const status of [200, 401, 404, 503]) {
+      requests = []
+      answer = { status, body: JSON.stringify({ echo: secretValues() }) }
+      const health = await healthOf(connector())
+      expect(health).toMatchObject({ healthy: expect.any(Boolean), message: expect.stringMatching(/\w/) })
+      for (const value of secretValues()) expect(JSON.stringify(health)).not.toContain(value)
+      expect(requests.map(({ method }) => method)).toEqual([expect.stringMatching(/^(GET|HEAD)$/)])
     }
   })
 
