@@ -7,6 +7,7 @@ import { connectorsControl } from '../features/connectors/connectors.control.ts'
 import { testConnectorControl } from '../features/connectors/test-connector.control.ts'
 import { deadLettersControl } from '../features/dead-letters/dead-letters.control.ts'
 import { eventsControl } from '../features/events/events.control.ts'
+import { executeControl } from '../features/execute/execute.control.ts'
 import { identitiesControl } from '../features/identities/identities.control.ts'
 import { oauthControl } from '../features/identities/oauth.control.ts'
 import { jobsControl } from '../features/jobs/jobs.control.ts'
@@ -61,6 +62,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
         'secret refs',
         'webhook routes',
         'webhook inbox',
+        'executions',
         'jobs',
         'queues',
         'breakers',
@@ -101,6 +103,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
   webhooksControl(app, { db, jobStates: (tenantId, ids) => jobStates(db, tenantId, ids) })
   jobsControl(app, { db, clock, activeConfigs, wakeUp })
   deadLettersControl(app, { db })
+  executeControl(app, { db })
   queuesControl(app, { db, wakeUp })
   breakersControl(app, { db, wakeUp })
   eventsControl(app, platform, directory)

@@ -28,6 +28,8 @@ export interface Succeeded {
   readonly latencyMs: number
   readonly key: string
   readonly expiresAt: Date | null
+  /** An operator who has entered it. */
+  readonly settledBy?: string
 }
 
 /**
@@ -36,7 +38,7 @@ export interface Succeeded {
  */
 export function successTexts(
   { call }: Pick<Execution, 'call'>,
-  { executionId, output, httpStatus, attempts, latencyMs, key, expiresAt }: Succeeded,
+  { executionId, output, httpStatus, attempts, latencyMs, key, expiresAt, settledBy }: Succeeded,
 ): { readonly first: string; readonly again: string } {
   const document = JSON.stringify({
     status: 'ok',
@@ -47,6 +49,7 @@ export function successTexts(
     latency_ms: latencyMs,
     request_id: call.requestId,
     trace_id: call.traceId,
+    settled_by: settledBy,
   })
   const withKey = (replayed: boolean) =>
     `${document.slice(0, -1)},"idempotency":${JSON.stringify(keyMember(key, expiresAt, replayed))}}`

@@ -110,14 +110,14 @@ export const findKey = maybeOne<
   ({ tenantId, key, fingerprint }) => [tenantId, key, fingerprint],
 )
 
-/** See the SQL function `lose_executions`. `since` null = from the beginning. */
+/** See the SQL function `lose_executions`. Without `since` from the beginning. */
 export const loseExecutions = one<
-  { readonly since: string | null },
-  { readonly looked_until: string; readonly lost: number; readonly freed: number }
+  { readonly since: Date | undefined },
+  { readonly looked_until: Date; readonly lost: number; readonly freed: number }
 >(
   'execute.lose_executions',
-  `select looked_until::text, lost, freed from lose_executions(coalesce($1::timestamptz, '-infinity'))`,
-  ({ since }) => [since],
+  `select * from lose_executions(coalesce($1::timestamptz, '-infinity'))`,
+  ({ since }) => [since ?? null],
 )
 
 /** An execution that the worker has taken to run it again. */
