@@ -157,6 +157,63 @@ describe('the policy in force for a connector', () => {
     })
   })
 
+  test('of an operation is its own where it has one', async () => {
+    const twice = { retry: { max_attempts: 2 } }
+    const operation_policies = { call: 'once' }
+    await hub.configure({
+      policies: { once: { retry: { max_attempts: 1 } }, twice },
+      connectors: { api: { ...api('twice'), operation_policies } },
+    })
+    expect((await effective('api')).body).toMatchObject({
+      operation: null,
+      policy: twice,
+      sources: { 'retry.max_attempts': 'connector' },
+    })
+    expect((await effective('api&operation=call')).body).toMatchObject({
+      operation: 'call',
+      policy: { retry: { max_attempts: 1 } },
+      sources: { 'retry.max_attempts': 'operation', 'retry.base_ms': 'system' },
+    })
+    expect(await effective('api&operation=constructor')).toMatchObject({
+      status: 404,
+      body: { code: 'operation_not_found', details: [{ path: '/query/operation' }] },
+    })
+    expect(await remove('once')).toMatchObject({
+      status: 422,
+      body: { details: [{ path: '/document/connectors/api/operation_policies/call' }] },
+    })
+  })
+
+  test.each([
+    ['an operation that is not there', 'toString', 'once', 'is not an operation of the connector'],
+    ['a policy that is not there', 'call', 'constructor', 'there is no policy constructor'],
+    [
+      'what its operations share',
+      'call',
+      'shared',
+      'the policy shared does not fit: /bulkhead is of the whole connector, not of one operation',
+    ],
+    [
+      'more than its connector grants',
+      'call',
+      'long',
+      'the policy long does not fit: /timeouts/attempt_ms must not be above total_ms (4000)',
+    ],
+  ])('is refused for an operation: %s', async (_what, operation, policy, message) => {
+    const policies = {
+      quick: { timeouts: { attempt_ms: 2_000, total_ms: 4_000 } },
+      once: { retry: { max_attempts: 1 } },
+      shared: { bulkhead: { max_in_flight: 1 } },
+      long: { timeouts: { attempt_ms: 8_000 } },
+    }
+    const operation_policies = { [operation]: policy }
+    await expect(
+      hub.configure({ policies, connectors: { api: { ...api('quick'), operation_policies } } }),
+    ).rejects.toMatchObject({
+      extra: { details: [{ path: `/connectors/api/operation_policies/${operation}`, message }] },
+    })
+  })
+
   test('of a connector that does not exist is not found', async () => {
     expect(await effective('constructor')).toMatchObject({
       status: 404,

@@ -18,7 +18,9 @@ import {
   withMember,
   withoutMember,
 } from '../configs/configs.ts'
+import { findOperation } from '../connectors/connectors.ts'
 import { effectivePolicy, PolicyDocument } from './policies.ts'
+import { simulateRoute } from './simulate-route.ts'
 
 const read = { access: { scope: 'orchestrator.control.read' } } as const
 const write = { access: { scope: 'orchestrator.control.write' } } as const
@@ -43,15 +45,25 @@ const PolicyPage = Type.Object({
   system: Type.Unknown({ description: 'What applies where no policy says otherwise.' }),
 })
 const EffectiveQuery = Type.Object(
-  { connector: Type.String({ maxLength: 63, description: 'Connector of the active config.' }) },
+  {
+    connector: Type.String({ maxLength: 63, description: 'Connector of the active config.' }),
+    operation: Type.Optional(
+      Type.String({
+        maxLength: 200,
+        description: 'Operation of the connector; absent = those without a policy of their own.',
+      }),
+    ),
+  },
   { additionalProperties: false },
 )
 const Effective = Type.Object({
   connector: Type.String({ description: 'The connector that was asked about.' }),
+  operation: Type.Union([Type.String(), Type.Null()], { description: 'The operation that was asked about.' }),
   config_version: Type.Integer({ description: 'The active config version.' }),
   policy: Type.Unknown({ description: 'The policy with every value decided.' }),
   sources: Type.Record(Type.String(), Type.String(), {
-    description: 'Where each value came from: system, kind, workspace, connector.',
+    description:
+      'Where each value came from, by its dotted name: system, kind, workspace, connector, operation.',
   }),
 })
 
@@ -59,6 +71,8 @@ const absent = () => new Problem('not_found', 'The active config has no such pol
 
 /** Policies of the active config. Every write makes a new config version and activates it. */
 export function policiesControl(app: HttpServer, deps: ConfigDeps): void {
+  simulateRoute(app, deps)
+
   app.get(
     '/policies',
     {
@@ -87,7 +101,7 @@ export function policiesControl(app: HttpServer, deps: ConfigDeps): void {
       schema: {
         operationId: 'getEffectivePolicy',
         tags,
-        summary: 'The policy in force for a connector, and where each value came from',
+        summary: 'The policy in force for a connector or an operation, and where each value came from',
         querystring: EffectiveQuery,
         response: { 200: Effective },
       },
@@ -95,7 +109,14 @@ export function policiesControl(app: HttpServer, deps: ConfigDeps): void {
     async ({ principal, query }) => {
       const config = await loadActiveConfig(deps.db, principal.tenantId)
       const active = config.connector(query.connector, '/query/connector')
-      return { connector: query.connector, config_version: active.configVersion, ...active.policy() }
+      const { operation } = query
+      if (operation !== undefined) findOperation(active.connector, operation, '/query/operation')
+      return {
+        connector: query.connector,
+        operation: operation ?? null,
+        config_version: active.configVersion,
+        ...active.policy(operation),
+      }
     },
   )
 

@@ -23,5 +23,6 @@ export {
   type RuleMode,
   slowCallMs,
 } from './policy.ts'
+export { breakerSettings, retryBudgetSettings } from './stage-settings.ts'
 export { STANDARD_WEBHOOKS_SCHEDULE_MS, SYSTEM_POLICY } from './system-policy.ts'
 export { tightened } from './tightened.ts'

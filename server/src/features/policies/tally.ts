@@ -33,7 +33,7 @@ export interface Simulated {
   readonly limited: number
   readonly by_limit: ByLimit
   readonly refused_by_breaker: number
-  readonly openings: readonly Opening[]
+  readonly openings: Opening[]
   /** All of them; `openings` has the first. */
   readonly openings_total: number
   readonly retried: number
@@ -44,7 +44,7 @@ export interface Simulated {
   /** What rules in shadow mode would have done besides. */
   readonly shadow: Readonly<Record<ShadowedKind, number>> & { readonly by_limit: ByLimit }
   /** The first request ids of each kind. */
-  readonly examples: Readonly<Record<CountedKind, readonly string[]>>
+  readonly examples: Readonly<Record<CountedKind, string[]>>
 }
 
 const MAX_EXAMPLES = 20
