@@ -6,6 +6,7 @@ import {
   createActiveConfigs,
   editConfig,
 } from '../src/features/configs/configs.ts'
+import { createGuards, type Guards } from '../src/features/guards/guards.ts'
 import {
   createSecretResolver,
   openSecretStores,
@@ -16,6 +17,8 @@ import {
 import type { WorkspaceDirectory } from '../src/features/workspaces/workspaces.ts'
 import { createDial, type Dial } from '../src/platform/dial/dial.ts'
 import type { HttpServer } from '../src/platform/http/server.ts'
+import { createLoadShed } from '../src/resilience/load-shed.ts'
+import { createMemoryStore } from '../src/resilience/stores/memory.ts'
 import { type CallServer, checkedAnswers } from './checked-answers.ts'
 import { type QueueFixture, queueFixture } from './queue-fixture.ts'
 import { CHANGE, type TenantAccess, tenantAccess } from './tenant-access.ts'
@@ -37,6 +40,11 @@ export interface CallingHub {
   readonly directory: WorkspaceDirectory
   readonly activeConfigs: ActiveConfigs
   readonly resolveSecret: ResolveSecret
+  /** The rules of one process, with their memory. */
+  readonly guards: Guards
+  /** Shadow rules that would have done something, in their order. */
+  readonly wouldHave: string[]
+  readonly onWouldHave: (rule: string) => void
   readonly configDeps: ConfigDeps
   /** The workspace of the tests. It has the secret refs `key`, `signing`, and `nowhere`, which has no value. */
   readonly tenantId: string
@@ -71,6 +79,13 @@ export async function callingHub(audience: string): Promise<CallingHub> {
     log: platform.log,
   })
   const activeConfigs = createActiveConfigs(platform)
+  const { clock } = platform
+  const wouldHave: string[] = []
+  const guards = createGuards({
+    clock,
+    store: createMemoryStore({ clock }),
+    loadShed: createLoadShed({ clock }),
+  })
   const configDeps = { db, secretNames, deliveries: async () => [], refusal: dial.refusal }
   return {
     database,
@@ -79,6 +94,9 @@ export async function callingHub(audience: string): Promise<CallingHub> {
     upstream,
     dial,
     activeConfigs,
+    guards,
+    wouldHave,
+    onWouldHave: (rule) => wouldHave.push(rule),
     configDeps,
     tenantId,
     otherId,

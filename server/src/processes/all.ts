@@ -7,6 +7,7 @@ import type { Log } from '../platform/log.ts'
 import { startTracing } from '../platform/telemetry/tracing.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
 import { requireFreePorts } from './free-ports.ts'
+import { openGuards } from './guards.ts'
 import { BUILDERS } from './one.ts'
 import {
   createPlatform,
@@ -67,13 +68,15 @@ export async function startAll(config: Config, log: Log): Promise<Hub> {
     closeShared = sharedStore.close
     const shared = createPlatform('wake-up', environment)
     const wakeUp = createWakeUp(shared)
+    const guards = openGuards(shared, sharedStore.store)
     closeShared = async () => {
       await wakeUp.close()
+      await guards.close()
       await shared.close()
       await sharedStore.close()
     }
     for (const name of START_ORDER) {
-      const own = { ...environment, wakeUp, sharedStore }
+      const own = { ...environment, wakeUp, sharedStore, guards }
       running.push(await launch(await BUILDERS[name](own), own))
     }
   } catch (error) {

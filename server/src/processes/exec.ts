@@ -4,10 +4,13 @@ import { eventsExec } from '../features/events/events.exec.ts'
 import { createEventHints } from '../features/events/events.ts'
 import { executeExec } from '../features/execute/execute.exec.ts'
 import { createExecutionKeys, createExecutor, createRequestLog } from '../features/execute/execute.ts'
+import { createWouldHave } from '../features/guards/guards.ts'
 import { oauthExec } from '../features/identities/oauth.exec.ts'
 import { jobsExec } from '../features/jobs/jobs.exec.ts'
+import { armFailPoints } from '../platform/fail-points.ts'
 import { createEnqueuer } from '../queue/enqueuer.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
+import { openGuards } from './guards.ts'
 import { openDial, openSecrets } from './outbound.ts'
 import { openPlaneAccess } from './plane.ts'
 import {
@@ -22,6 +25,7 @@ import { VERSION } from './version.ts'
 
 export async function buildExec(environment: Environment): Promise<BuiltProcess> {
   const { config } = environment
+  armFailPoints(config.failPoints)
   const platform = createPlatform('exec', environment)
   const { db, clock, log, metrics } = platform
   const access = await openPlaneAccess(config, 'exec', platform)
@@ -30,10 +34,21 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
   const resolveSecret = openSecrets(config, platform, access.directory)
   const wakeUp = environment.wakeUp ?? createWakeUp(platform)
   const sharedStore = takeSharedStore(environment, metrics)
+  const nodeGuards = environment.guards ?? openGuards(platform, sharedStore.store)
+  const { guards } = nodeGuards
   const enqueuer = createEnqueuer(db, { wakeUp })
   const requestLog = createRequestLog({ db, clock, log, metrics, onWritten: createEventHints(db, log) })
   const keys = createExecutionKeys(platform)
-  const executor = createExecutor({ platform, activeConfigs, dial, resolveSecret, requestLog, keys })
+  const executor = createExecutor({
+    platform,
+    activeConfigs,
+    dial,
+    resolveSecret,
+    requestLog,
+    keys,
+    guards,
+    onWouldHave: createWouldHave(metrics),
+  })
 
   const app = await createProcessServer(environment, platform, {
     checks: [databaseCheck(db), ...sharedStore.checks],
@@ -65,6 +80,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
       ['enqueuer', () => enqueuer.close()],
       ['request log', () => requestLog.close()],
       ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
+      ['guards', () => (environment.guards ? undefined : nodeGuards.close())],
       ['connections', () => dial.close()],
       ['memory', () => [activeConfigs.close(), access.close()]],
       ['platform', () => platform.close()],

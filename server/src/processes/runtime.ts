@@ -15,6 +15,7 @@ import type { Platform } from '../platform/platform.ts'
 import { StartRefused } from '../platform/start-refused.ts'
 import type { WakeUp } from '../queue/wake-up.ts'
 import type { SharedStore } from '../resilience/stores/store.ts'
+import type { NodeGuards } from './guards.ts'
 
 export type ProcessName = 'control' | 'exec' | 'ingress' | 'worker' | 'console'
 
@@ -34,6 +35,8 @@ export interface Environment {
   readonly wakeUp?: WakeUp
   /** Shared by them, too, so that a limit holds over exec and worker; given to every exec and worker. */
   readonly sharedStore?: NodeStore
+  /** Shared by them, too: a breaker that opened for exec is open for worker, and one thread has one load. */
+  readonly guards?: NodeGuards
 }
 
 /** The shared store of one Node process, with what its processes tell of it. */

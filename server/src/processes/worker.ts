@@ -1,6 +1,10 @@
 /** The worker process: claims and runs jobs, promotes, rescues, keeps partitions ahead, drops old ones. Wiring only. */
 import { createActiveConfigs } from '../features/configs/configs.ts'
 import { createDeadLetterWork } from '../features/dead-letters/dead-letters.worker.ts'
+import { createEventHints } from '../features/events/events.ts'
+import { createExecutionKeys, createExecutor, createRequestLog } from '../features/execute/execute.ts'
+import { createExecutionCare } from '../features/execute/execute.worker.ts'
+import { createWouldHave } from '../features/guards/guards.ts'
 import { createFollowUps } from '../features/jobs/jobs.ts'
 import { createJobHandler } from '../features/jobs/jobs.worker.ts'
 import { createRetentionWork } from '../features/retention/retention.worker.ts'
@@ -8,6 +12,7 @@ import { createInboxCare } from '../features/webhooks/webhooks.worker.ts'
 import { createDb } from '../platform/db/db.ts'
 import { createRunner, QUEUE_CONNECTIONS, QUEUE_SESSION } from '../queue/queue.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
+import { openGuards } from './guards.ts'
 import { openDial, openSecrets } from './outbound.ts'
 import { createDirectory } from './plane.ts'
 import {
@@ -22,7 +27,7 @@ import {
 export async function buildWorker(environment: Environment): Promise<BuiltProcess> {
   const { config, databaseUrl } = environment
   const platform = createPlatform('worker', environment)
-  const { log, metrics } = platform
+  const { db, clock, log, metrics } = platform
   const claimDb = createDb({
     url: databaseUrl,
     applicationName: 'orchestrator worker queue',
@@ -38,12 +43,23 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
   const resolveSecret = openSecrets(config, platform, directory)
   const wakeUp = environment.wakeUp ?? createWakeUp(platform)
   const sharedStore = takeSharedStore(environment, metrics)
+  const nodeGuards = environment.guards ?? openGuards(platform, sharedStore.store)
+  const { guards } = nodeGuards
+  const onWouldHave = createWouldHave(metrics)
   const runner = createRunner({
     platform,
     claimDb,
     wakeUp,
     concurrency: config.workerConcurrency,
-    handler: createJobHandler({ platform, activeConfigs, directory, dial, resolveSecret }),
+    handler: createJobHandler({
+      platform,
+      activeConfigs,
+      directory,
+      dial,
+      resolveSecret,
+      guards,
+      onWouldHave,
+    }),
     followUps: createFollowUps({ activeConfigs, clock: platform.clock }),
   })
 
@@ -56,6 +72,19 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
   })
   const retention = createRetentionWork(platform, config.keepDays)
   const inboxCare = createInboxCare(platform)
+  const requestLog = createRequestLog({ db, clock, log, metrics, onWritten: createEventHints(db, log) })
+  const keys = createExecutionKeys(platform)
+  const executor = createExecutor({
+    platform,
+    activeConfigs,
+    dial,
+    resolveSecret,
+    requestLog,
+    keys,
+    guards,
+    onWouldHave,
+  })
+  const executionCare = createExecutionCare({ platform, directory, executor, keys })
 
   const app = await createProcessServer(environment, platform, {
     checks: [
@@ -73,13 +102,18 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
       inboxCare.start()
       deadLetterWork.start()
       retention.start()
+      executionCare.start()
     },
     stopSteps: [
+      ['unknown executions', () => executionCare.stop()],
+      ['idempotency keys', () => keys.close()],
+      ['request log', () => requestLog.close()],
       ['retention', () => retention.stop()],
       ['inbox care', () => inboxCare.stop()],
       ['dead letters', () => deadLetterWork.stop()],
       ['running jobs', () => runner.stop(config.stopGraceMs)],
       ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
+      ['guards', () => (environment.guards ? undefined : nodeGuards.close())],
       ['connections', () => dial.close()],
       ['memory', () => [activeConfigs.close(), directory.close()]],
       ['queue connections', () => claimDb.close()],

@@ -9,6 +9,7 @@ import { outermost, runPipeline } from '../../resilience/pipeline.ts'
 import { type FailedAttempt, retry } from '../../resilience/retry.ts'
 import type { ActiveConnector } from '../configs/configs.ts'
 import { invokeOperation } from '../connectors/connectors.ts'
+import { type GuardedCall, type Guards, limitStage, placeStage, type WouldHave } from '../guards/guards.ts'
 import { callSchedule, type Policy } from '../policies/policies.ts'
 import type { Execution } from './execution.ts'
 
@@ -17,12 +18,16 @@ export interface CallDeps {
   readonly platform: Pick<Platform, 'clock' | 'random'>
   readonly dial: Dial
   readonly resolveSecret: (tenantId: string, refName: string) => Promise<Secret>
+  readonly guards: Guards
+  readonly onWouldHave: WouldHave
 }
 
 /** What an execution has done so far. */
 export interface Progress {
   attempts: number
   readonly failures: FailedAttempt[]
+  /** Rules in shadow mode that would have refused the call. */
+  readonly wouldHave: string[]
 }
 
 export interface Started {
@@ -47,9 +52,22 @@ export async function callUpstream(
     return { output: null, httpStatus: null }
   }
 
+  const guarded: GuardedCall = {
+    tenantId,
+    connector: connector.name,
+    operation: execution.operation,
+    callerKey: execution.limits?.rate_limit_key,
+    policy,
+    onWouldHave: (rule) => {
+      progress.wouldHave.push(rule)
+      deps.onWouldHave(rule)
+    },
+  }
   // DESIGN §8, outer to inner; the stages that are not here yet have their place between these.
   const stages = [
     totalDeadline({ totalMs: policy.timeouts.total_ms, clock }),
+    limitStage(deps.guards, guarded, execution.onCharged),
+    placeStage(deps.guards, guarded),
     retry({
       schedule: callSchedule(policy),
       clock,

@@ -3,6 +3,7 @@ import type { HttpServer } from '../../platform/http/http-server.ts'
 import { fingerprintOf, idempotencyKeyOf } from '../../platform/http/idempotency-key.ts'
 import { preferredWaitSeconds } from '../../platform/http/prefer.ts'
 import { Problem } from '../../problems.ts'
+import { type RateLimitHeaders, rateLimitHeaders } from '../../resilience/rate-limit-headers.ts'
 import { ExecuteBody, ExecuteHeaders, ExecuteResult, MAX_WAIT_SECONDS } from './execute.schema.ts'
 import type { Answer, Execution, Executor } from './execute.ts'
 
@@ -34,6 +35,7 @@ export function executeExec(app: HttpServer, executor: Pick<Executor, 'execute'>
         dryRun: body.options?.dry_run,
         metadata: body.options?.metadata,
         idempotency: requestKeyOf(request, waitSeconds ?? 0),
+        onCharged: (rules, states) => addLimits(reply, rateLimitHeaders(rules, states)),
       }
       let answer: Answer
       try {
@@ -62,6 +64,12 @@ function requestKeyOf(request: FastifyRequest, waitSeconds: number): Execution['
   return key === undefined
     ? undefined
     : { key, fingerprint: fingerprintOf(request), waitMs: waitSeconds * 1_000 }
+}
+
+function addLimits(reply: FastifyReply, limits: RateLimitHeaders | undefined): void {
+  if (!limits) return
+  reply.header('ratelimit', limits.rateLimit)
+  reply.header('ratelimit-policy', limits.rateLimitPolicy)
 }
 
 function addHeaders(reply: FastifyReply, { code }: Problem, waitSeconds: number | undefined): void {

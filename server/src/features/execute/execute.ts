@@ -10,6 +10,7 @@ import { newId } from '../../platform/ids.ts'
 import { Problem } from '../../problems.ts'
 import type { ActiveConfigs } from '../configs/configs.ts'
 import { findOperation } from '../connectors/connectors.ts'
+import type { Policy } from '../policies/policies.ts'
 import { type Answer, answerOf, keyMember, successTexts } from './answer.ts'
 import type { Execution } from './execution.ts'
 import type { ExecutionKeys } from './execution-keys.ts'
@@ -63,7 +64,7 @@ export function createExecutor(options: ExecuteDeps): Executor {
  * Runs one execution, or gives the answer of the one that had its key. Errors: `connector_not_found`,
  * `operation_not_found`, `input_invalid`, `policy_violation`, `idempotency_key_missing`, `idempotency_key_reused`,
  * `idempotency_in_flight`, `secret_unresolved`, `target_forbidden`, `rate_limited`, `concurrency_limited`,
- * `circuit_open`, `upstream_error`, `upstream_rejected`, `upstream_timeout`, `shutting_down`, `database_unavailable`.
+ * `circuit_open`, `overloaded`, `upstream_error`, `upstream_rejected`, `upstream_timeout`, `shutting_down`, `database_unavailable`.
  */
 async function execute(
   deps: KeyedDeps & ExecuteDeps,
@@ -89,12 +90,13 @@ async function execute(
 }
 
 /** Errors: `operation_not_found`, `input_invalid`, `policy_violation`, `idempotency_key_missing`. */
-async function check({ activeConfigs }: ExecuteDeps, execution: Execution) {
+async function check(deps: ExecuteDeps, execution: Execution) {
   const { principal, limits } = execution
-  const active = await activeConfigs.connector(principal.tenantId, execution.connector)
+  const active = await deps.activeConfigs.connector(principal.tenantId, execution.connector)
   const operation = findOperation(active.connector, execution.operation)
   operation.validateInput(execution.input)
   const { policy } = active.policy(execution.operation, limits)
+  shed(deps, policy)
   if (operation.safe || execution.idempotency || execution.dryRun) return { active, operation, policy }
   if (policy.idempotency.required)
     throw new Problem(
@@ -104,6 +106,15 @@ async function check({ activeConfigs }: ExecuteDeps, execution: Execution) {
     )
   // Nobody can recognise a repetition, so there is none.
   return { active, operation, policy: { ...policy, retry: { ...policy.retry, max_attempts: 1 } } }
+}
+
+/** Errors: `overloaded`. */
+function shed({ guards: { loadShed }, onWouldHave }: ExecuteDeps, { load_shedding }: Policy): void {
+  const { priority, mode } = load_shedding
+  if (loadShed.takes(priority, mode, onWouldHave)) return
+  throw new Problem('overloaded', `The hub has too much to do; calls of priority ${priority} are refused.`, {
+    retryAfterSeconds: loadShed.retryAfterMs / 1_000,
+  })
 }
 
 /** An execution that nobody can ask for again. */

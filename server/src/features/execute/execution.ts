@@ -1,5 +1,6 @@
 import type { Principal } from '../../platform/auth/principal.ts'
 import type { CallContext } from '../../platform/call-context.ts'
+import type { RateLimitOptions } from '../../resilience/rate-limit.ts'
 import type { FailedAttempt } from '../../resilience/retry.ts'
 import type { RequestLimits } from '../policies/policies.ts'
 
@@ -14,6 +15,8 @@ export interface Execution {
   readonly dryRun?: boolean | undefined
   readonly metadata?: Readonly<Record<string, string>> | undefined
   readonly idempotency?: RequestKey | undefined
+  /** Told how the rate limits stand, also when one of them refuses the call. */
+  readonly onCharged?: RateLimitOptions['onCharged']
 }
 
 /** The Idempotency-Key of a request, and what the key stands for. */
@@ -38,4 +41,5 @@ export interface Ended {
   readonly latencyMs: number
   readonly attempts: number
   readonly failures: readonly FailedAttempt[]
+  readonly wouldHave: readonly string[]
 }

@@ -44,7 +44,7 @@ export type Ran =
 export async function runExecution(deps: RunDeps, run: Run): Promise<Ran> {
   const { clock } = deps.platform
   const { execution, active, id, idempotencyKey } = run
-  const progress: Progress = { attempts: 0, failures: [] }
+  const progress: Progress = { attempts: 0, failures: [], wouldHave: [] }
   const finish = (outcome: string, httpStatus: number | null, message: string): number => {
     const latencyMs = Math.round(clock.monotonic() - run.startedAt)
     const at = new Date(clock.now())

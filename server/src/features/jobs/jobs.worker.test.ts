@@ -82,6 +82,8 @@ const attempt = (change: Partial<ClaimedJob> = {}, deps: Partial<JobHandlerDeps>
     directory: hub.directory,
     dial: hub.dial,
     resolveSecret: hub.resolveSecret,
+    guards: hub.guards,
+    onWouldHave: hub.onWouldHave,
     ...deps,
   })(claimed(change), new AbortController().signal)
 

@@ -12,10 +12,12 @@ import { outermost, runPipeline } from '../../resilience/pipeline.ts'
 import { decideRetry } from '../../resilience/retry.ts'
 import type { ActiveConfigs, ActiveConnector } from '../configs/configs.ts'
 import { findOperation, invokeOperation } from '../connectors/connectors.ts'
+import { type Guards, limitStage, type WouldHave } from '../guards/guards.ts'
 import { jobSchedule } from '../policies/policies.ts'
 import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
 import { askedToWait, busyLane, waitsForUpstream } from './busy-upstream.ts'
 import { holdLaneBack } from './hold-lane-back.ts'
+import { waitsForRule } from './refused-by-hub.ts'
 
 export interface JobHandlerDeps {
   readonly platform: Pick<Platform, 'clock' | 'random' | 'log' | 'db'>
@@ -23,6 +25,8 @@ export interface JobHandlerDeps {
   readonly directory: Pick<WorkspaceDirectory, 'find'>
   readonly dial: Dial
   readonly resolveSecret: (tenantId: string, refName: string) => Promise<Secret>
+  readonly guards: Guards
+  readonly onWouldHave: WouldHave
 }
 
 /** How long a job waits for the hub's own troubles; they spend no attempt. */
@@ -106,7 +110,12 @@ async function refused(deps: JobHandlerDeps, job: ClaimedJob, error: unknown): P
 function call(deps: JobHandlerDeps, job: ClaimedJob, active: ActiveConnector, signal: AbortSignal) {
   const { clock } = deps.platform
   const { policy } = active.policy(job.operation)
-  const stages = [attemptTimeout({ attemptMs: policy.timeouts.attempt_ms, clock })]
+  const { tenantId, connector, operation } = job
+  const { onWouldHave } = deps
+  const stages = [
+    limitStage(deps.guards, { tenantId, connector, operation, policy, onWouldHave }),
+    attemptTimeout({ attemptMs: policy.timeouts.attempt_ms, clock }),
+  ]
   return runPipeline(stages, outermost(signal), (scope) =>
     invokeOperation(
       { dial: deps.dial, clock, resolveSecret: (name) => deps.resolveSecret(job.tenantId, name) },
@@ -133,6 +142,7 @@ async function failed(
 ): Promise<Outcome> {
   const failure = asCallFailure(error)
   if (!failure) return refused(deps, job, error)
+  if (failure.refusedBy && failure.class === 'never_sent') return waitsForRule(deps.platform, job, failure)
   const waitMs = askedToWait(failure)
   if (waitMs !== undefined) {
     const why = busyLane(failure, job, waitMs)

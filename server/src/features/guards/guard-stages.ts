@@ -1,0 +1,72 @@
+import { bulkhead } from '../../resilience/bulkhead.ts'
+import type { Stage } from '../../resilience/pipeline.ts'
+import { type RateLimitOptions, rateLimit } from '../../resilience/rate-limit.ts'
+import type { RetryAllowance } from '../../resilience/retry-budget.ts'
+import type { Policy } from '../policies/policies.ts'
+import type { Guards } from './guards.ts'
+import { rateRules } from './rate-rules.ts'
+
+/** A call as the rules know it. */
+export interface GuardedCall {
+  readonly tenantId: string
+  readonly connector: string
+  readonly operation: string
+  /** What limits per caller are counted by. */
+  readonly callerKey?: string | undefined
+  readonly policy: Policy
+  /** Told the name of each shadow rule that would have refused the call. */
+  readonly onWouldHave: (rule: string) => void
+}
+
+/** All rate limits that match the call, charged in one step. */
+export const limitStage = (
+  { store }: Guards,
+  call: GuardedCall,
+  onCharged?: RateLimitOptions['onCharged'],
+): Stage =>
+  rateLimit({
+    store,
+    group: call.tenantId,
+    rules: rateRules(call.policy, call),
+    onWouldHave: call.onWouldHave,
+    ...(onCharged && { onCharged }),
+  })
+
+/** Places of this process for the connector and its workspace. */
+export function placeStage(
+  { bulkheads }: Guards,
+  { tenantId, connector, policy, onWouldHave }: GuardedCall,
+): Stage {
+  const { bulkhead: rule } = policy
+  return bulkhead({
+    bulkheads,
+    group: tenantId,
+    key: connector,
+    settings: {
+      mode: rule.mode,
+      maxInFlight: rule.max_in_flight,
+      maxWaiting: rule.max_waiting,
+      waitMs: rule.wait_ms,
+      workspaceMode: rule.workspace_mode,
+      workspaceMaxInFlight: rule.workspace_max_in_flight,
+    },
+    onWouldHave,
+  })
+}
+
+/** What the call and its repetitions may take from the budget of its upstream. */
+export const allowanceOf = (
+  { budgets }: Guards,
+  { tenantId, connector, policy: { retry_budget: rule }, onWouldHave }: GuardedCall,
+): RetryAllowance =>
+  budgets.begin(
+    tenantId,
+    connector,
+    {
+      mode: rule.mode,
+      tokens: rule.tokens,
+      maxRatio: rule.max_ratio,
+      minConcurrent: rule.min_concurrent,
+    },
+    onWouldHave,
+  )
