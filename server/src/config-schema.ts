@@ -152,6 +152,11 @@ export const ConfigSchema = Type.Object({
       description: 'OTLP/HTTP collector for traces. Absent: traces are not recorded, trace ids still work.',
     }),
   ),
+  FAIL_POINTS: Type.String({
+    default: '',
+    description:
+      'For tests of crashes, never in prod: names of places, separated by commas, at which the process kills itself.',
+  }),
   DEMO_WORKSPACES: Type.Optional(
     Type.Boolean({
       description:

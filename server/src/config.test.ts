@@ -87,6 +87,12 @@ describe('loadConfig', () => {
     expect(config.demoWorkspaces).toBe(false)
   })
 
+  test('places to die at are for tests and refused in prod', () => {
+    expect(loadConfig({ FAIL_POINTS: 'a.b, c' }).failPoints).toEqual(['a.b', 'c'])
+    const prod = { ORCHESTRATOR_ENV: 'prod', DATABASE_URL: 'postgres://db/x', FAIL_POINTS: 'a.b' }
+    expect(() => loadConfig(prod)).toThrow(/FAIL_POINTS/)
+  })
+
   test('only variables with the secret prefix become secrets', () => {
     const config = loadConfig({ ORCH_SECRET__BUILDOS_DEV__KEY: 'v', PATH: '/bin' })
     expect([...config.secretVariables]).toEqual([['ORCH_SECRET__BUILDOS_DEV__KEY', 'v']])

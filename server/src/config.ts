@@ -51,6 +51,8 @@ export interface Config {
   readonly logFile: string | undefined
   readonly otlpEndpoint: string | undefined
   readonly demoWorkspaces: boolean
+  /** Places at which the process kills itself; for tests. */
+  readonly failPoints: readonly string[]
   readonly demoProductPort: number
   /** Secret variables by their full name. */
   readonly secretVariables: ReadonlyMap<string, string>
@@ -88,6 +90,8 @@ function furtherFaults(settings: Readonly<Record<string, unknown>>): string[] {
       faults.push(
         `${name} holds something that is not a network, e.g. 10.1.0.0/16; several are separated by commas`,
       )
+  if (text('ORCHESTRATOR_ENV') === 'prod' && text('FAIL_POINTS') !== '')
+    faults.push('FAIL_POINTS is for tests of crashes and refused in prod')
   const ports = Object.keys(ConfigSchema.properties)
     .filter((name) => name.endsWith('_PORT'))
     .map((name) => [name, settings[name]] as const)
@@ -176,6 +180,7 @@ function assemble(settings: Settings, env: Readonly<Record<string, string | unde
     logFile: settings.LOG_FILE,
     otlpEndpoint: settings.OTEL_EXPORTER_OTLP_ENDPOINT,
     demoProductPort: settings.DEMO_PRODUCT_PORT,
+    failPoints: splitList(settings.FAIL_POINTS),
     demoWorkspaces: settings.DEMO_WORKSPACES ?? (environment === 'dev' && embedded),
     secretVariables: new Map(
       Object.entries(env).flatMap(([name, value]) =>
