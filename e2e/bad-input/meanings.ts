@@ -49,6 +49,16 @@ function onExec({ names }: World): Case[] {
       unfit(path, 'an input of the wrong type', { ...job, input: { note: 1 } }),
     ]),
     ['more time than the policy has', 'POST', '/execute', { ...job, options: slow }, 'policy_violation', at],
+    ...Object.entries({ max_attempts: 3, priority: 'critical' }).map(
+      ([field, value]): Case => [
+        `more ${field} than the policy grants`,
+        'POST',
+        '/execute',
+        { ...job, options: { [field]: value } },
+        'policy_violation',
+        `/body/options/${field}`,
+      ],
+    ),
     invalid('/jobs', 'a time too far away', { ...job, run_at: far }, '/body/run_at'),
     invalid('/jobs', 'a moment that was never', { ...job, run_at: never }, '/body/run_at'),
     invalid('/jobs', 'a callback to an API', { ...job, callback }, '/body/callback/connector'),
@@ -94,6 +104,62 @@ function onConfigs(world: World, hubUrl: string): Case[] {
       'config_invalid',
       '/body/policy/timeouts/attempt_ms',
     ],
+    ...(
+      [
+        [
+          'a limit of the workspace elsewhere',
+          { rate_limits: { workspace: { permits: 1 } } },
+          'rate_limits/workspace',
+        ],
+        [
+          'a cost that no burst holds',
+          { rate_limits: { connector: { permits: 1 }, cost: 2 } },
+          'rate_limits/connector/burst',
+        ],
+        ['a wait beyond the total', { bulkhead: { wait_ms: 9_000 } }, 'bulkhead/wait_ms'],
+        ['a static answer that is missing', { fallback: { type: 'static' } }, 'fallback/output'],
+        ['a breaker beyond its cap', { breaker: { open_ms: 900_000 } }, 'breaker/open_ms'],
+      ] as const
+    ).map(
+      ([name, contradiction, where]): Case => [
+        name,
+        'PUT',
+        `/policies/${names.policy}`,
+        { policy: contradiction, reason },
+        'config_invalid',
+        `/body/policy/${where}`,
+      ],
+    ),
+    put(
+      'a policy for an operation that is not there',
+      { ...good, operation_policies: { constructor: names.policy } },
+      `${at}/operation_policies/constructor`,
+    ),
+    put(
+      'a policy of the connector for an operation',
+      { ...good, operation_policies: { echo: names.policy } },
+      `${at}/operation_policies/echo`,
+    ),
+    [
+      'a draft against itself',
+      'POST',
+      '/policies/simulate',
+      { policy, as: 'connector', connector: names.connector },
+      'config_invalid',
+      '/body/policy/timeouts/attempt_ms',
+    ],
+    invalid(
+      '/policies/simulate',
+      'a draft that stands nowhere',
+      { policy: {}, as: 'operation' },
+      '/body/connector',
+    ),
+    absent(
+      '/policies/simulate',
+      'a draft for nobody',
+      { policy: {}, as: 'connector', connector: 'nobody' },
+      'connector',
+    ),
     [
       'a policy that is in use',
       'DELETE',

@@ -6,6 +6,7 @@ import type { ServerName } from './hub.ts'
 import type { Schema } from './wire.ts'
 import {
   configDocument,
+  fullPolicy,
   httpConnector,
   INPUT,
   REASON,
@@ -192,6 +193,10 @@ export function goodRequests(
     getConfig: { params: { version } },
     listPolicies: NOTHING,
     getEffectivePolicy: { query: { connector: names.connector, operation: 'echo' } },
+    simulatePolicy: {
+      body: { policy: fullPolicy, as: 'connector', connector: names.connector, operation: 'echo', last: 10 },
+      otherBody: { policy: tabledPolicy, as: 'policy', name: names.policy },
+    },
     getPolicy: { params: { name: names.policy } },
     listConnectors: NOTHING,
     listConnectorKinds: NOTHING,

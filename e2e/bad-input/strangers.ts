@@ -105,6 +105,18 @@ export function referencePairs(
         stranger.names.connector,
         (said) => get(`/policies/effective?connector=${said}`),
       ],
+      'the policy of an operation of a connector': [
+        stranger.names.connector,
+        (said) => get(`/policies/effective?connector=${said}&operation=echo`),
+      ],
+      'a draft for a connector': [
+        stranger.names.connector,
+        (said) => post('/policies/simulate', { policy: {}, as: 'connector', connector: said }),
+      ],
+      'a draft for a policy': [
+        stranger.names.policy,
+        (said) => post('/policies/simulate', { policy: {}, as: 'policy', name: said }),
+      ],
       'a version to activate': [
         String(stranger.configVersion),
         (said) => post('/configs/activate', { version: Number(said), reason }),

@@ -57,12 +57,15 @@ const everyOperationField = {
   idempotency_key_header: 'Idempotency-Key',
 }
 
+const OPERATION_POLICY = 'of-an-operation'
+
 /** A connector with a value in every field. */
 export const httpConnector = (url: string, policy: string, secret: string) => ({
   kind: 'http',
   title: 'The hub itself',
   description: 'A connector that calls the hub.',
   policy,
+  operation_policies: { echo: OPERATION_POLICY },
   settings: {
     base_url: url,
     auth: { type: 'header', header: 'x-api-key' },
@@ -74,19 +77,57 @@ export const httpConnector = (url: string, policy: string, secret: string) => ({
 
 export const INPUT = { note: 'hello', amount: 3, flags: [true] }
 
+/** The matrix is about requests, not about how many of them. */
+const ample = { mode: 'enforce', permits: 100_000, period_ms: 1_000, burst: 100_000 }
+
 export const fullPolicy = {
   timeouts: { connect_ms: 1_000, attempt_ms: 2_000, total_ms: 4_000 },
   retry: { max_attempts: 2, base_ms: 10, factor: 2, cap_ms: 100 },
+  retry_budget: { mode: 'shadow', tokens: 500, max_ratio: 0.5, min_concurrent: 3 },
+  breaker: {
+    mode: 'shadow',
+    consecutive_failures: 5,
+    failure_rate: 0.5,
+    slow_rate: 0.5,
+    slow_call_ms: 1_500,
+    min_calls: 20,
+    window_ms: 30_000,
+    open_ms: 1_000,
+    open_cap_ms: 10_000,
+    probes: 5,
+    close_rate: 0.5,
+  },
+  rate_limits: { connector: ample, operation: ample, caller: ample, cost: 1 },
+  bulkhead: { mode: 'enforce', max_in_flight: 1_000, max_waiting: 1_000, wait_ms: 1_000 },
+  load_shedding: { mode: 'shadow', priority: 'default' },
+  fallback: { type: 'none', max_stale_ms: 60_000, output: null },
+  cache: { ttl_ms: 0 },
+  coalesce: { enabled: false },
+  hedge: { enabled: false, delay_ms: 200 },
+  idempotency: { required: false, keep_ms: 3_600_000 },
   job_retry: { max_attempts: 3, base_ms: 1_000, factor: 2, cap_ms: 10_000 },
   job_wait: { upstream_ms: 3_600_000 },
-  concurrency: { max_running: 10, workspace_max_running: null, workspace_weight: null },
+  concurrency: { max_running: 10 },
+}
+
+/** A policy `default` with a value in every field: what is of the workspace can only stand there. */
+export const workspacePolicy = {
+  ...fullPolicy,
+  rate_limits: { ...fullPolicy.rate_limits, workspace: ample },
+  bulkhead: { ...fullPolicy.bulkhead, workspace_mode: 'enforce', workspace_max_in_flight: 10_000 },
+  concurrency: { ...fullPolicy.concurrency, workspace_max_running: null, workspace_weight: null },
 }
 
 /** The other way to say when a job is tried again; it excludes the fields of the first. */
 export const tabledPolicy = { job_retry: { schedule_ms: [0, 1_000] } }
 
 export const configDocument = (world: Pick<World, 'names'>, url: string) => ({
-  policies: { [world.names.policy]: fullPolicy, [world.names.spare]: tabledPolicy },
+  policies: {
+    default: workspacePolicy,
+    [world.names.policy]: fullPolicy,
+    [world.names.spare]: tabledPolicy,
+    [OPERATION_POLICY]: { retry: { max_attempts: 2 } },
+  },
   connectors: {
     [world.names.connector]: httpConnector(url, world.names.policy, world.names.secret),
     [world.names.callback]: {
