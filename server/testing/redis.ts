@@ -103,19 +103,20 @@ export async function startRedis(settings: Readonly<Record<string, string>> = {}
   }
 }
 
-/** A Redis Cluster of three masters without replicas. */
-export async function startRedisCluster(): Promise<RedisCluster> {
+/** A Redis Cluster of three masters; with `spare`, the fourth node follows the first and takes its place. */
+export async function startRedisCluster({ spare = false } = {}): Promise<RedisCluster> {
   const nodes: RedisServer[] = []
   const stop = async (): Promise<void> => {
     await Promise.all(nodes.map((node) => node.stop()))
   }
   try {
-    for (let at = 0; at < 3; at += 1)
+    for (let at = 0; at < (spare ? 4 : 3); at += 1)
       nodes.push(
         await startRedis({
           'cluster-enabled': 'yes',
           'cluster-config-file': 'nodes.conf',
-          'cluster-node-timeout': '2000',
+          'cluster-node-timeout': '1000',
+          'repl-diskless-sync-delay': '0',
           'cluster-port': String(await freePort()),
         }),
       )
@@ -129,22 +130,38 @@ export async function startRedisCluster(): Promise<RedisCluster> {
 
 const SLOTS = 16_384
 
+const MASTERS = 3
+
 async function joinThem(nodes: readonly RedisServer[]): Promise<void> {
   for (const [at, node] of nodes.entries()) {
-    const from = Math.floor((SLOTS * at) / nodes.length)
-    const to = Math.floor((SLOTS * (at + 1)) / nodes.length) - 1
     await node.ask('CLUSTER', 'SET-CONFIG-EPOCH', String(at + 1))
-    await node.ask('CLUSTER', 'ADDSLOTSRANGE', String(from), String(to))
+    if (at < MASTERS) {
+      const [from, next] = [at, at + 1].map((share) => Math.floor((SLOTS * share) / MASTERS)) as [
+        number,
+        number,
+      ]
+      await node.ask('CLUSTER', 'ADDSLOTSRANGE', String(from), String(next - 1))
+    }
     const bus = String(await node.ask('CONFIG', 'GET', 'cluster-port').then(firstValue))
     for (const other of nodes.slice(0, at))
       await other.ask('CLUSTER', 'MEET', '127.0.0.1', String(node.port), bus)
   }
-  for (const until = performance.now() + START_MS; ; ) {
+  const together = new RegExp(`cluster_state:ok[\\s\\S]*cluster_known_nodes:${nodes.length}\\b`)
+  await until('the Redis Cluster does not come together', async () => {
     const infos = await Promise.all(nodes.map((node) => node.ask('CLUSTER', 'INFO')))
-    if (infos.every((info) => /cluster_state:ok[\s\S]*cluster_known_nodes:3/.test(String(info)))) return
-    if (performance.now() > until) throw new Error('the Redis Cluster does not come together')
-    await delay(50)
-  }
+    return infos.every((info) => together.test(String(info)))
+  })
+  const spare = nodes[MASTERS]
+  if (!spare) return
+  await spare.ask('CLUSTER', 'REPLICATE', String(await nodes[0]?.ask('CLUSTER', 'MYID')))
+  await until('the spare node does not follow', async () =>
+    String(await spare.ask('INFO', 'replication')).includes('master_link_status:up'),
+  )
+}
+
+async function until(failure: string, holds: () => Promise<boolean>): Promise<void> {
+  for (const end = performance.now() + START_MS; !(await holds()); await delay(50))
+    if (performance.now() > end) throw new Error(failure)
 }
 
 /** RESP3 answers CONFIG GET with a map. */
@@ -170,12 +187,10 @@ async function freePort(): Promise<number> {
 }
 
 async function untilItAnswers(port: number, password: string | undefined): Promise<void> {
-  for (const until = performance.now() + START_MS; ; ) {
+  await until('redis-server does not start', async () => {
     const answer = await askOnce(port, ['PING'], password).catch(() => undefined)
-    if (answer === 'PONG') return
-    if (performance.now() > until) throw new Error('redis-server does not start')
-    await delay(20)
-  }
+    return answer === 'PONG'
+  })
 }
 
 async function askOnce(port: number, command: string[], password: string | undefined): Promise<unknown> {

@@ -44,7 +44,7 @@ const accessOf = ({ username, password }: RedisEndpoint, clientName: string) => 
   commandOptions: { timeout: 0 },
 })
 
-const newClient = (endpoint: RedisEndpoint, clientName: string, onError: (error: unknown) => void) =>
+const newClient = (endpoint: RedisEndpoint, clientName: string, onError: (error: unknown) => unknown) =>
   createClient({
     ...accessOf(endpoint, clientName),
     database: endpoint.database,
@@ -66,19 +66,25 @@ export async function openConnection(options: ConnectionOptions): Promise<RedisC
     told = true
     options.onLost(reasonOf(error))
   }
+  /** Faults count from the moment it is connected: before, one of several nodes may be away. */
   const connect = async (endpoint: RedisEndpoint): Promise<Client> => {
-    const client = newClient(endpoint, options.clientName, lose)
+    let connected = false
+    const client = newClient(endpoint, options.clientName, (error) => connected && lose(error))
     open.push(client)
-    return await client.connect()
+    await client.connect()
+    connected = true
+    return client
   }
   try {
     const { client, endpoint } = await firstThatAnswers(options.endpoints, connect)
     const mode = modeOf(await client.sendCommand(['HELLO']))
     if (mode === 'cluster') {
-      const cluster = newCluster(options, endpoint, lose)
+      let connected = false
+      const cluster = newCluster(options, endpoint, (error) => connected && lose(error))
       open.push(cluster)
       // Given up while it still looked for nodes: what it finds afterwards must not live on.
       await cluster.connect().finally(() => ended && cluster.destroy())
+      connected = true
       return { ...overCluster(cluster, client), destroy: end }
     }
     refuseWhatIsNoStore(mode, options.endpoints.length)
@@ -106,7 +112,7 @@ async function firstThatAnswers(
 function newCluster(
   options: ConnectionOptions,
   { tls, ...endpoint }: RedisEndpoint,
-  lose: (e: unknown) => void,
+  lose: (error: unknown) => unknown,
 ) {
   const { connectTimeout, socketTimeout, reconnectStrategy } = socketOf({ tls, ...endpoint })
   const limits = { connectTimeout, socketTimeout, reconnectStrategy }

@@ -257,6 +257,17 @@ describe.skipIf(!HAS_REDIS)('a Redis Cluster', () => {
     }, WITHIN)
   })
 
+  test('is found although the first of its URLs names a node that is away, and its loss is still noticed', async () => {
+    const away = await startRedis()
+    await away.stop()
+    const { redis } = redisAt(`${away.url},${cluster.url}`)
+    await isReady(redis)
+    cluster.nodes[0]?.freeze()
+    await vi.waitFor(() => expect(redis.ready).toBe(false), WITHIN)
+    cluster.nodes[0]?.thaw()
+    await isReady(redis)
+  })
+
   test('with one master frozen it is gone as a whole, and back when it is back', async () => {
     const { redis } = redisAt(cluster.url)
     await isReady(redis)
@@ -270,7 +281,7 @@ describe.skipIf(!HAS_REDIS)('a Redis Cluster', () => {
     )
   })
 
-  test('with one master killed it is gone as a whole', async () => {
+  test('with one master killed and nobody in its place it is gone as a whole', async () => {
     const { redis } = redisAt(cluster.url)
     await isReady(redis)
     await cluster.nodes[2]?.kill()
@@ -278,3 +289,21 @@ describe.skipIf(!HAS_REDIS)('a Redis Cluster', () => {
     expect(await settles(redis.send('k', ['GET', 'k']))).toBeInstanceOf(RedisGone)
   })
 })
+
+test.skipIf(!HAS_REDIS)(
+  'a Redis Cluster whose master dies is back when the spare node has taken its place',
+  async () => {
+    const cluster = await startRedisCluster({ spare: true })
+    const { redis } = redisAt(cluster.url)
+    await isReady(redis)
+    const keys = Array.from({ length: 30 }, (_, at) => `{group-${at}}:n`)
+    const setAll = () => Promise.all(keys.map((key) => redis.send(key, ['SET', key, 'v', 'PX', '60000'])))
+    expect(new Set(await setAll())).toEqual(new Set(['OK']))
+    await cluster.nodes[0]?.kill()
+    await vi.waitFor(() => expect(redis.ready).toBe(false), WITHIN)
+    await isReady(redis)
+    expect(new Set(await setAll())).toEqual(new Set(['OK']))
+    redis.close()
+    await cluster.stop()
+  },
+)
