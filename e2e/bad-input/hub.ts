@@ -17,7 +17,9 @@ import {
 } from '../../server/src/processes/operator-token.ts'
 import { tokenRules } from '../../server/src/processes/plane.ts'
 import { type BuiltProcess, stopInOrder } from '../../server/src/processes/runtime.ts'
+import { memoryNodeStore } from '../../server/src/processes/shared-store.ts'
 import { deadJob } from '../../server/testing/dead-letters.ts'
+import { unknownExecution } from '../../server/testing/execution-keys.ts'
 import { type QueueFixture, queueFixture } from '../../server/testing/queue-fixture.ts'
 import { type Answer, type OpenApi, send, type Wire } from './wire.ts'
 
@@ -50,6 +52,8 @@ export interface BadInputHub {
   expiredToken(plane: Plane, tenantId: string, scopes: readonly string[]): Promise<string>
   /** Gives up a job as a worker does after its last attempt; its id. */
   deadJob(job: Parameters<typeof deadJob>[1]): Promise<string>
+  /** One whose outcome nobody knows. */
+  unknownExecution(tenantId: string): Promise<string>
   writeSecret(slug: string, name: string, value: string): Promise<void>
   /** Stops the servers as a graceful stop does: what they hold in memory is written. */
   stop(): Promise<void>
@@ -71,7 +75,7 @@ export async function startHub(): Promise<BadInputHub> {
     // Nobody listens there: the status page must not ask a hub that happens to run on this machine.
     ...Object.fromEntries(PORTS.map((name) => [`${name}_URL`, 'http://127.0.0.1:1'])),
   })
-  const environment = { config, databaseUrl: database.url, log }
+  const environment = { config, databaseUrl: database.url, log, sharedStore: memoryNodeStore() }
   const built = new Map<ServerName, BuiltProcess>()
   for (const name of SERVERS) built.set(name, await BUILDERS[name](environment))
 
@@ -114,6 +118,7 @@ export async function startHub(): Promise<BadInputHub> {
       return `Bearer ${token}`
     },
     deadJob: async (job) => (await deadJob(database, { lane: LANE_OF_THE_DEAD, ...job })).id,
+    unknownExecution: (tenantId) => unknownExecution(database.db, tenantId),
     writeSecret: async (slug, name, value) => {
       await mkdir(join(config.secretsDir, slug), { recursive: true })
       await writeFile(join(config.secretsDir, slug, name), value)

@@ -231,6 +231,13 @@ export function goodRequests(
     listJobs: { query: { ...PAGE.query, state: 'scheduled', queue: 'default', connector: names.connector } },
     getJob: { params: { id: secondJob } },
     cancelJob: { params: { id: secondJob }, body: reason },
+    listExecutions: { query: { ...PAGE.query, state: 'unknown', connector: names.connector } },
+    getExecution: { params: { id: world.unknownExecution } },
+    settleExecution: {
+      params: { id: world.unknownExecution },
+      body: { outcome: 'done', output: { id: 1 }, ...reason },
+      open: ['/output'],
+    },
     listQueues: NOTHING,
     listBlockedConnectors: PAGE,
     pauseQueue: { params: { queue: 'low' }, body: reason },

@@ -25,6 +25,7 @@ export interface World {
   readonly clientSecret: string
   readonly jobs: readonly string[]
   readonly deadJob: string
+  readonly unknownExecution: string
   /** Plans to replay it. */
   readonly plans: readonly string[]
   readonly stripeSecret: string
@@ -254,6 +255,7 @@ export async function makeWorld(hub: BadInputHub, name: string, configVersions: 
     clientSecret: identity.client_secret,
     jobs,
     deadJob,
+    unknownExecution: await hub.unknownExecution(tenantId),
     plans,
     stripeSecret,
     suspendedId,
