@@ -4,6 +4,8 @@ export interface KeyedStates<T> {
   of(group: string, key: string): T
   /** The state of a key, if there is one. */
   find(group: string, key: string): T | undefined
+  /** All states of a group by their keys. */
+  inGroup(group: string): ReadonlyMap<string, T>
   /**
    * Drops idle states, two looks for each new one since the last time. Call it once per operation, when no idle
    * state is in hand: `of` itself drops nothing, because it could drop what it gave a moment ago.
@@ -27,7 +29,7 @@ const LOOKS_PER_NEW = 2
  * only where the caller says `atMost` is it dropped when the table is full.
  */
 export function keyedStates<T>(options: {
-  readonly create: () => T
+  readonly create: (group: string, key: string) => T
   readonly idle: (state: T) => boolean
   readonly atMost?: number
 }): KeyedStates<T> {
@@ -54,7 +56,7 @@ export function keyedStates<T>(options: {
   }
 
   const add = (group: string, key: string): T => {
-    const state = create()
+    const state = create(group, key)
     let states = groups.get(group)
     if (states === undefined) {
       states = new Map()
@@ -69,6 +71,7 @@ export function keyedStates<T>(options: {
   return {
     of: (group, key) => groups.get(group)?.get(key) ?? add(group, key),
     find: (group, key) => groups.get(group)?.get(key),
+    inGroup: (group) => groups.get(group) ?? new Map<string, T>(),
     tidy: () => {
       for (; looksDue > 0; looksDue -= 1) look()
     },

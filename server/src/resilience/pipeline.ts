@@ -1,3 +1,5 @@
+import type { RetryAllowance } from './retry-budget.ts'
+
 /** What the stages around a call hand inwards. Each stage may narrow it for the stages inside. */
 export interface CallScope {
   /** Aborted when the work inside has to end; its reason says why. */
@@ -6,6 +8,8 @@ export interface CallScope {
   readonly deadlineAt: number
   /** 1 for the first attempt. A hedge has the number of the attempt that it helps. */
   readonly attempt: number
+  /** What the call may still repeat; `retry` hands it inwards to whoever else sends a second request. */
+  readonly allowance?: RetryAllowance
 }
 
 export type Next<T> = (scope: CallScope) => Promise<T>

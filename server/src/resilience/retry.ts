@@ -2,7 +2,8 @@ import type { Clock, Random } from '../platform/clock.ts'
 import { attemptsOf, type BackoffSchedule, backoffDelay } from './backoff.ts'
 import { MIN_LEFT_MS, remainingMs } from './deadline.ts'
 import { CallFailure } from './failure.ts'
-import type { Stage } from './pipeline.ts'
+import type { CallScope, Stage } from './pipeline.ts'
+import type { RetryBudgetSettings, RetryBudgets, RetryKind } from './retry-budget.ts'
 
 /** An upstream that asks for more than a day is believed a day. */
 const RETRY_AFTER_CAP_MS = 24 * 3_600_000
@@ -19,7 +20,7 @@ const REFUSALS = {
 
 /**
  * Whether and when to repeat, by the class of the failure alone: `never_sent` and `safe_to_repeat` are
- * repeated while the schedule has attempts. The wait is the longer one of the schedule's and of the upstream's
+ * repeated while the schedule has attempts, but never what a rule of the hub refused. The wait is the longer one of the schedule's and of the upstream's
  * Retry-After. For jobs this is the whole rule; an execution has a deadline on top (`retry`).
  */
 export function decideRetry(input: {
@@ -30,6 +31,8 @@ export function decideRetry(input: {
   readonly random: Random
 }): RetryDecision {
   const { failure, failedAttempts, schedule, random } = input
+  // Asking the same rule again at once would only cost more; the caller is told how long to wait.
+  if (failure.refusedBy) return { again: false, why: 'not repeated: refused by the hub' }
   if (failure.class === 'outcome_unknown' || failure.class === 'permanent')
     return { again: false, why: `not repeated: ${REFUSALS[failure.class]}` }
   const backoff = backoffDelay(schedule, failedAttempts, random)
@@ -53,6 +56,19 @@ export interface RetryOptions {
   readonly random: Random
   /** Told of every failed attempt, before the wait. */
   readonly onFailure?: (failed: FailedAttempt) => void
+  /** What all calls of the upstream together may repeat. */
+  readonly budget?: RetryBudgetOptions
+}
+
+export interface RetryBudgetOptions {
+  readonly budgets: RetryBudgets
+  /** The workspace. */
+  readonly group: string
+  /** The connector. */
+  readonly key: string
+  readonly settings: RetryBudgetSettings
+  /** Told `retry_budget` when a shadow budget would have said no. */
+  readonly onWouldHave?: (rule: string) => void
 }
 
 /**
@@ -60,32 +76,55 @@ export interface RetryOptions {
  * failure at once, with the upstream's Retry-After. Errors that are no `CallFailure` pass through.
  */
 export function retry(options: RetryOptions): Stage {
-  const { clock } = options
-  return async (scope, next) => {
+  const { clock, budget } = options
+  return async (outer, next) => {
+    const allowance = budget?.budgets.begin(budget.group, budget.key, budget.settings, budget.onWouldHave)
+    const scope = allowance === undefined ? outer : { ...outer, allowance }
     let maybeSent = false
-    for (let attempt = scope.attempt; ; attempt += 1) {
-      try {
-        return await next({ ...scope, attempt })
-      } catch (error) {
-        if (!(error instanceof CallFailure)) throw error
-        maybeSent ||= error.class !== 'never_sent'
-        const decision = scope.signal.aborted
-          ? ({ again: false, why: 'not repeated: the call was given up' } as const)
-          : withinTime(
-              decideRetry({ ...options, failure: error, failedAttempts: attempt }),
-              remainingMs(scope, clock),
-            )
-        options.onFailure?.({ attempt, failure: error, decision })
-        // "Never sent" would be a lie when an earlier attempt may have arrived.
-        const failure = maybeSent && error.class === 'never_sent' ? error.as('safe_to_repeat') : error
-        if (!decision.again) throw failure
-        await clock.sleep(decision.delayMs, scope.signal).catch(() => {
-          throw failure
-        })
+    let succeeded = false
+    try {
+      for (let attempt = scope.attempt; ; attempt += 1) {
+        try {
+          const result = await next(attempt === scope.attempt ? scope : { ...scope, attempt })
+          succeeded = true
+          return result
+        } catch (error) {
+          if (!(error instanceof CallFailure)) throw error
+          maybeSent ||= error.class !== 'never_sent'
+          const decision = decide(options, scope, error, attempt)
+          options.onFailure?.({ attempt, failure: error, decision })
+          // "Never sent" would be a lie when an earlier attempt may have arrived.
+          const failure = maybeSent && error.class === 'never_sent' ? error.as('safe_to_repeat') : error
+          if (!decision.again) throw failure
+          await clock.sleep(decision.delayMs, scope.signal).catch(() => {
+            throw failure
+          })
+        }
       }
+    } finally {
+      allowance?.end(succeeded)
     }
   }
 }
+
+/** The rule, then the time that is left; the budget last, because asking it spends it. */
+function decide(
+  options: RetryOptions,
+  scope: CallScope,
+  failure: CallFailure,
+  attempt: number,
+): RetryDecision {
+  if (scope.signal.aborted) return { again: false, why: 'not repeated: the call was given up' }
+  const decision = withinTime(
+    decideRetry({ ...options, failure, failedAttempts: attempt }),
+    remainingMs(scope, options.clock),
+  )
+  if (!decision.again || (scope.allowance?.tryTake(kindOf(failure)) ?? true)) return decision
+  return { again: false, why: 'not repeated: the retry budget of the upstream is spent' }
+}
+
+const kindOf = ({ httpStatus, retryAfterMs }: CallFailure): RetryKind =>
+  httpStatus === 429 || (httpStatus === 503 && retryAfterMs !== undefined) ? 'throttle' : 'transient'
 
 function withinTime(decision: RetryDecision, leftMs: number): RetryDecision {
   if (!decision.again || decision.delayMs + MIN_LEFT_MS <= leftMs) return decision
