@@ -10,7 +10,7 @@ import {
 } from '../src/features/workspaces/workspaces.ts'
 import { type Keys, openKeys } from '../src/platform/auth/keys.ts'
 import { createVerifier, issueToken, type TokenRules } from '../src/platform/auth/tokens.ts'
-import { createHttpServer, type HttpServer } from '../src/platform/http/server.ts'
+import { createHttpServer, type HttpServer, type HttpServerOptions } from '../src/platform/http/server.ts'
 import type { Log } from '../src/platform/log.ts'
 import type { TestDatabase } from './database.ts'
 
@@ -31,7 +31,7 @@ export interface TenantAccess {
   /** The value of an `Authorization` header: a real token, with both control scopes unless told otherwise. */
   bearer(tenantId: string, grant?: { scopes?: readonly string[]; roles?: readonly string[] }): Promise<string>
   /** A server of the plane with real authentication and no routes yet. */
-  server(): Promise<HttpServer>
+  server(options?: Pick<HttpServerOptions, 'admit'>): Promise<HttpServer>
   close(): Promise<void>
 }
 
@@ -61,8 +61,9 @@ export async function tenantAccess(
       const token = { subject: 'svc:test', tenantId, scopes, roles, lifetimeSeconds: 300 }
       return `Bearer ${(await issueToken({ keys, rules, clock }, token)).token}`
     },
-    server: async () => {
+    server: async (options = {}) => {
       const app = await createHttpServer({
+        ...options,
         log,
         metrics: platform.metrics,
         trustedProxies: [],

@@ -4,12 +4,13 @@ import { eventsExec } from '../features/events/events.exec.ts'
 import { createEventHints } from '../features/events/events.ts'
 import { executeExec } from '../features/execute/execute.exec.ts'
 import { createExecutionKeys, createExecutor, createRequestLog } from '../features/execute/execute.ts'
-import { createWouldHave } from '../features/guards/guards.ts'
+import { admit, createWouldHave } from '../features/guards/guards.ts'
 import { oauthExec } from '../features/identities/oauth.exec.ts'
 import { jobsExec } from '../features/jobs/jobs.exec.ts'
 import { armFailPoints } from '../platform/fail-points.ts'
 import { createEnqueuer } from '../queue/enqueuer.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
+import type { Work } from '../resilience/load-shed.ts'
 import { openGuards } from './guards.ts'
 import { openDial, openSecrets } from './outbound.ts'
 import { openPlaneAccess } from './plane.ts'
@@ -53,6 +54,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
   const app = await createProcessServer(environment, platform, {
     checks: [databaseCheck(db), ...sharedStore.checks],
     authenticate: access.authenticate,
+    admit: (work) => admit(guards.loadShed, work as Work),
     openApi: {
       title: 'Orchestrator: exec plane',
       description: 'What products call. Tokens of this plane have the audience `orchestrator-exec`.',
@@ -67,6 +69,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
     activeConfigs,
     enqueuer,
     wakeUp,
+    loadShed: guards.loadShed,
   })
   eventsExec(app, platform, access.directory)
   oauthExec(app, { ...access, db, clock, lifetimeSeconds: config.tokenTtlSeconds })

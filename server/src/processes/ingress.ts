@@ -1,9 +1,12 @@
 /** The ingress process: `/webhooks/:provider`. Needs Postgres only. Wiring only. */
 import { createActiveConfigs } from '../features/configs/configs.ts'
+import { admit } from '../features/guards/guards.ts'
 import { createRouteDirectory } from '../features/webhook-routes/webhook-routes.ts'
 import { webhooksIngress } from '../features/webhooks/webhooks.ingress.ts'
 import { createWebhookAcceptor } from '../features/webhooks/webhooks.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
+import type { Work } from '../resilience/load-shed.ts'
+import { openLoadShed } from './guards.ts'
 import { openSecrets } from './outbound.ts'
 import { createDirectory } from './plane.ts'
 import {
@@ -22,9 +25,12 @@ export async function buildIngress(environment: Environment): Promise<BuiltProce
   const activeConfigs = createActiveConfigs(platform)
   const routes = createRouteDirectory(platform)
   const wakeUp = environment.wakeUp ?? createWakeUp(platform)
+  const own = environment.guards ? undefined : openLoadShed(platform)
+  const loadShed = environment.guards?.guards.loadShed ?? own?.loadShed
 
   const app = await createProcessServer(environment, platform, {
     checks: [databaseCheck(platform.db)],
+    ...(loadShed && { admit: (work: string) => admit(loadShed, work as Work) }),
     openApi: {
       title: 'Orchestrator: webhook ingress',
       description: 'What webhook providers call. Authentication is the signature of the provider.',
@@ -50,6 +56,7 @@ export async function buildIngress(environment: Environment): Promise<BuiltProce
     app,
     stopSteps: [
       ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
+      ['load shedding', () => own?.close()],
       ['memory', () => [activeConfigs.close(), routes.close(), workspaces.close()]],
       ['platform', () => platform.close()],
     ],

@@ -10,7 +10,7 @@ import { newId } from '../../platform/ids.ts'
 import { Problem } from '../../problems.ts'
 import type { ActiveConfigs } from '../configs/configs.ts'
 import { findOperation } from '../connectors/connectors.ts'
-import type { Policy } from '../policies/policies.ts'
+import { admitCall } from '../guards/guards.ts'
 import { type Answer, answerOf, keyMember, successTexts } from './answer.ts'
 import type { Execution } from './execution.ts'
 import type { ExecutionKeys } from './execution-keys.ts'
@@ -96,7 +96,7 @@ async function check(deps: ExecuteDeps, execution: Execution) {
   const operation = findOperation(active.connector, execution.operation)
   operation.validateInput(execution.input)
   const { policy } = active.policy(execution.operation, limits)
-  shed(deps, policy)
+  admitCall(deps.guards.loadShed, policy, deps.onWouldHave)
   if (operation.safe || execution.idempotency || execution.dryRun) return { active, operation, policy }
   if (policy.idempotency.required)
     throw new Problem(
@@ -106,15 +106,6 @@ async function check(deps: ExecuteDeps, execution: Execution) {
     )
   // Nobody can recognise a repetition, so there is none.
   return { active, operation, policy: { ...policy, retry: { ...policy.retry, max_attempts: 1 } } }
-}
-
-/** Errors: `overloaded`. */
-function shed({ guards: { loadShed }, onWouldHave }: ExecuteDeps, { load_shedding }: Policy): void {
-  const { priority, mode } = load_shedding
-  if (loadShed.takes(priority, mode, onWouldHave)) return
-  throw new Problem('overloaded', `The hub has too much to do; calls of priority ${priority} are refused.`, {
-    retryAfterSeconds: loadShed.retryAfterMs / 1_000,
-  })
 }
 
 /** An execution that nobody can ask for again. */

@@ -3,7 +3,7 @@ import type { Stage } from '../../resilience/pipeline.ts'
 import { type RateLimitOptions, rateLimit } from '../../resilience/rate-limit.ts'
 import type { RetryAllowance } from '../../resilience/retry-budget.ts'
 import type { Policy } from '../policies/policies.ts'
-import type { Guards } from './guards.ts'
+import type { Guards } from './guard-memory.ts'
 import { rateRules } from './rate-rules.ts'
 
 /** A call as the rules know it. */

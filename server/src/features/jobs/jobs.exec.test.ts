@@ -33,8 +33,11 @@ beforeAll(async () => {
   wakeUp = createWakeUp(platform)
   wakeUp.subscribe((lanes) => woken.push(...(lanes ?? [])))
   const { activeConfigs } = hub
+  const { loadShed } = hub.guards
   const enqueuer = createEnqueuer(db, { wakeUp })
-  call = await hub.serve((app) => jobsExec(app, { db, clock: systemClock, activeConfigs, enqueuer, wakeUp }))
+  call = await hub.serve((app) =>
+    jobsExec(app, { db, clock: systemClock, activeConfigs, enqueuer, wakeUp, loadShed }),
+  )
   await hub.configure(DOCUMENT())
 })
 beforeEach(async () => {

@@ -4,6 +4,7 @@ import type { HttpServer } from '../../platform/http/http-server.ts'
 import { fingerprintOf, idempotencyKeyOf } from '../../platform/http/idempotency-key.ts'
 import { faultsOfItems } from '../../platform/http/validation.ts'
 import type { NewJob } from '../../queue/job.ts'
+import { admitJobs } from './admit-jobs.ts'
 import { addJobReadRoutes } from './job-routes.ts'
 import {
   AGAIN,
@@ -39,6 +40,7 @@ export function jobsExec(app: HttpServer, deps: JobDeps): void {
       },
     },
     async (request, reply) => {
+      admitJobs(deps.loadShed, [request.body])
       const { id, queuedAt, replayed } = await submitJob(deps, request, request.body, {
         dedupe: dedupeOf(request),
         bytes: request.rawBody.length,
@@ -74,6 +76,7 @@ export function jobsExec(app: HttpServer, deps: JobDeps): void {
     },
     async (request, reply) => {
       const malformed = malformedItems(request.validationError)
+      if (malformed === undefined) admitJobs(deps.loadShed, request.body.jobs)
       const batch = { items: request.body.jobs, dedupe: dedupeOf(request), malformed }
       const jobs = await submitBatch(deps, request, batch)
       if (jobs.every(({ replayed }) => replayed)) reply.header('idempotent-replayed', 'true')

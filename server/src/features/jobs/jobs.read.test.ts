@@ -42,7 +42,8 @@ beforeAll(async () => {
   const { activeConfigs } = hub
   wakeUp = createWakeUp(platform)
   const enqueuer = createEnqueuer(db, { wakeUp })
-  const deps = { db, clock: systemClock, activeConfigs, enqueuer, wakeUp }
+  const { loadShed } = hub.guards
+  const deps = { db, clock: systemClock, activeConfigs, enqueuer, wakeUp, loadShed }
   exec = await hub.serve((app) => jobsExec(app, deps))
   control = await hub.serve((app) => jobsControl(app, deps))
   const operations = { call: { method: 'POST', path: '/' } }

@@ -14,6 +14,7 @@ import type { Enqueuer } from '../../queue/enqueuer.ts'
 import type { EnqueuedJob, FollowUps, NewJob } from '../../queue/job.ts'
 import { jobsOfKeys } from '../../queue/job-of-key.ts'
 import type { WakeUp } from '../../queue/wake-up.ts'
+import type { LoadShed } from '../../resilience/load-shed.ts'
 import { type Change, recordAudit } from '../audit/audit.ts'
 import type { ActiveConfigs } from '../configs/configs.ts'
 import { createFollowUps } from './follow-ups.ts'
@@ -28,6 +29,8 @@ export interface JobDeps {
   readonly activeConfigs: ActiveConfigs
   readonly enqueuer: Enqueuer
   readonly wakeUp: Pick<WakeUp, 'hint'>
+  /** Refuses jobs when the process has too much to do. */
+  readonly loadShed: LoadShed
 }
 
 /**

@@ -27,7 +27,7 @@ export function webhooksIngress(
       providerOf((request.params as { provider: string }).provider)
     })
 
-    const options = { config: { access: 'public' }, bodyLimit: deps.bodyLimitBytes } as const
+    const options = { config: { access: 'public', work: 'ingress' }, bodyLimit: deps.bodyLimitBytes } as const
     const tags = ['webhooks']
     const response = { 200: WebhookAccepted }
 

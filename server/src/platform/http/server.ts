@@ -5,6 +5,7 @@ import { PROBLEMS, Problem } from '../../problems.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import { type Authenticate, addAccessControl } from './access.ts'
+import { type Admit, addAdmission } from './admission.ts'
 import { callLog } from './call-log.ts'
 import { addCallContext, requestIdOf, unboundCall } from './context.ts'
 import type { HttpServer } from './http-server.ts'
@@ -29,6 +30,8 @@ export interface HttpServerOptions {
   readonly checks: readonly ReadinessCheck[]
   /** Absent on servers that have public routes only. */
   readonly authenticate?: Authenticate
+  /** Refuses work when there is too much of it. Absent on servers that take everything. */
+  readonly admit?: Admit
   /** Absent on servers that publish no API. */
   readonly openApi?: OpenApiInfo
 }
@@ -100,6 +103,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     done()
   })
   addAccessControl(app, options.authenticate)
+  if (options.admit) addAdmission(app, options.admit)
   await addSecurityHeaders(app)
   if (options.openApi) await addOpenApi(app, options.openApi)
   addProbes(app, {

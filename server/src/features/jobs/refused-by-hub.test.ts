@@ -1,0 +1,67 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { type CallingHub, callingHub } from '../../../testing/calling-hub.ts'
+import { sampleClaimed } from '../../../testing/claimed-job.ts'
+import { json } from '../../../testing/upstream.ts'
+import { createJobHandler } from './jobs.worker.ts'
+
+let hub: CallingHub
+
+beforeAll(async () => {
+  hub = await callingHub('orchestrator-exec')
+  const operations = { get: { method: 'GET', path: '/' } }
+  const api = (policy: string) => ({
+    kind: 'http',
+    settings: { base_url: hub.upstream.url, operations },
+    policy,
+  })
+  const once = (more: object = {}) => ({
+    rate_limits: { workspace: null, connector: { permits: 1, period_ms: 60_000, burst: 1, ...more } },
+  })
+  await hub.configure({
+    policies: { hourly: once(), watched: once({ mode: 'shadow' }), brisk: once({ period_ms: 100 }) },
+    connectors: { hourly: api('hourly'), watched: api('watched'), brisk: api('brisk') },
+  })
+})
+afterEach(async () => {
+  hub.upstream.reset(json(200, {}))
+  hub.wouldHave.length = 0
+  await hub.query('truncate lane_policy, event')
+})
+afterAll(() => hub.close())
+
+const attempt = (connector: string) =>
+  createJobHandler({ ...hub, platform: hub.database.platform })(
+    sampleClaimed({ leaseId: 1, tenantId: hub.tenantId, connector, operation: 'get', input: {} }),
+    new AbortController().signal,
+  )
+const blocks = () =>
+  hub.query<{ reason: string; why: string; seconds: number }>(
+    `select blocked_reason as reason, blocked_why as why,
+            round(extract(epoch from blocked_until - clock_timestamp()))::int as seconds
+     from lane_policy where tenant_id = $1`,
+    [hub.tenantId],
+  )
+
+describe('an attempt that a rate limit has no room for', () => {
+  test('sends nothing and spends nothing, and its lane waits until there is room', async () => {
+    expect(await attempt('hourly')).toMatchObject({ kind: 'done' })
+    const refused = await attempt('hourly')
+    expect(refused).toMatchObject({ kind: 'snooze' })
+    expect(refused).toMatchObject({ delayMs: expect.any(Number), why: expect.stringMatching(/No attempt/) })
+    expect(hub.upstream.requests).toHaveLength(1)
+    const [block] = await blocks()
+    expect(block).toMatchObject({ reason: 'rate_limited', why: expect.stringContaining('connector') })
+    expect(block?.seconds).toBeGreaterThan(50)
+  })
+
+  test('waits for several permits when they come faster than a claim is worth', async () => {
+    await attempt('brisk')
+    expect(await attempt('brisk')).toMatchObject({ kind: 'snooze', delayMs: 1_000 })
+  })
+
+  test('goes on when the limit is only watched, and is counted', async () => {
+    for (const _ of [1, 2]) expect(await attempt('watched')).toMatchObject({ kind: 'done' })
+    expect(hub.wouldHave).toEqual(['rate_limits.connector'])
+    expect(await blocks()).toEqual([])
+  })
+})
