@@ -4,7 +4,7 @@ import { closed, DAY, HOUR, MINUTE, milliseconds, SAFE_ONLY, SECOND } from './sc
 export const Fallback = Type.Object(
   {
     type: Type.Optional(
-      Type.Union([Type.Literal('none'), Type.Literal('stale'), Type.Literal('static')], {
+      Type.Enum(['none', 'stale', 'static'], {
         description:
           'What is answered instead of a failure: nothing, the last good answer to the same input, or always `output`.',
       }),

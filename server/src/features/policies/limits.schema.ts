@@ -1,4 +1,5 @@
 import { Type } from 'typebox'
+import { PRIORITIES } from './policy.ts'
 import { closed, count, DAY, HOUR, MINUTE, milliseconds, mode, SECOND, share } from './schema-fields.ts'
 
 export const Breaker = Type.Object(
@@ -94,10 +95,7 @@ export const Bulkhead = Type.Object(
   { ...closed, title: 'Bulkhead', description: 'Caps on executions that are under way at once.' },
 )
 
-export const priority = (description: string) =>
-  Type.Optional(
-    Type.Union([Type.Literal('low'), Type.Literal('default'), Type.Literal('critical')], { description }),
-  )
+export const priority = (description: string) => Type.Optional(Type.Enum(PRIORITIES, { description }))
 
 export const LoadShedding = Type.Object(
   {

@@ -4,7 +4,8 @@ import type { BackoffSchedule } from '../../resilience/backoff.ts'
  * How a rule of the hub works. `shadow` looks and reports what it would have done and never changes an answer, so
  * that a rule can be tried out on real calls.
  */
-export type RuleMode = 'enforce' | 'shadow' | 'off'
+export const RULE_MODES = ['enforce', 'shadow', 'off'] as const
+export type RuleMode = (typeof RULE_MODES)[number]
 
 /** In the order in which an overloaded process gives calls up: `low` first. */
 export const PRIORITIES = ['low', 'default', 'critical'] as const

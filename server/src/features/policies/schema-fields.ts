@@ -1,4 +1,5 @@
 import { Type } from 'typebox'
+import { RULE_MODES } from './policy.ts'
 
 /** Everything of a policy is optional (what is absent is inherited) and nothing else may stand in it. */
 export const closed = { additionalProperties: false }
@@ -20,7 +21,7 @@ export const share = (minimum: number, description: string) =>
 
 export const mode = (what: string) =>
   Type.Optional(
-    Type.Union([Type.Literal('enforce'), Type.Literal('shadow'), Type.Literal('off')], {
+    Type.Enum(RULE_MODES, {
       description: `${what} \`enforce\` applies the rule; \`shadow\` only reports what it would have done; \`off\` does neither.`,
     }),
   )

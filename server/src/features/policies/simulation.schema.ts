@@ -8,19 +8,11 @@ const name = (description: string) => Type.String({ minLength: 1, maxLength: 200
 export const SimulateBody = Type.Object(
   {
     policy: PolicyDocument,
-    as: Type.Union(
-      [
-        Type.Literal('workspace'),
-        Type.Literal('connector'),
-        Type.Literal('operation'),
-        Type.Literal('policy'),
-      ],
-      {
-        description:
-          'Where the draft would stand: as the policy `default`, as the policy of `connector`, as that of its ' +
-          '`operation`, or in the place of the policy `name` wherever that is used.',
-      },
-    ),
+    as: Type.Enum(['workspace', 'connector', 'operation', 'policy'], {
+      description:
+        'Where the draft would stand: as the policy `default`, as the policy of `connector`, as that of its ' +
+        '`operation`, or in the place of the policy `name` wherever that is used.',
+    }),
     name: Type.Optional(name('The policy that the draft would replace; for `as: policy`.')),
     connector: Type.Optional(
       name('Only calls of this connector; needed for `as: connector` and `operation`.'),

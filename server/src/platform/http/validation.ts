@@ -51,6 +51,20 @@ function faultPath(error: SchemaFault): string {
   return error.instancePath + (last === undefined ? '' : `/${pointerPart(last)}`)
 }
 
+/** Who may write null and writes something else, whose faults are told, is not told to write null. */
+const isOtherBranch = (
+  { keyword, params, instancePath }: SchemaFault,
+  all: readonly SchemaFault[],
+): boolean =>
+  keyword === 'type' &&
+  params.type === 'null' &&
+  all.some(
+    (other) =>
+      other.keyword !== 'type' &&
+      other.keyword !== 'anyOf' &&
+      (other.instancePath === instancePath || other.instancePath.startsWith(`${instancePath}/`)),
+  )
+
 /** Faults of one schema as problem details; `prefix` says where the checked value stands, e.g. `/body/input`. */
 export function faultsOf(errors: readonly SchemaFault[] | null | undefined, prefix: string): ProblemDetail[] {
   const seen = new Set<string>()
@@ -58,6 +72,7 @@ export function faultsOf(errors: readonly SchemaFault[] | null | undefined, pref
   for (const error of errors ?? []) {
     // `anyOf` repeats what its branches already said.
     if (error.keyword === 'anyOf' && (errors?.length ?? 0) > 1) continue
+    if (isOtherBranch(error, errors ?? [])) continue
     const detail = { path: `${prefix}${faultPath(error)}`, message: faultMessage(error) }
     const key = `${detail.path} ${detail.message}`
     if (!seen.has(key)) details.push(detail)
