@@ -42,7 +42,7 @@ create table execution_key (
   primary key (tenant_id, key),
   constraint execution_key_finished_has_an_answer check (state <> 'finished' or (status is not null and answer is not null)),
   constraint execution_key_unknown_has_a_time check ((state = 'unknown') = (unknown_since is not null))
-) with (fillfactor = 40, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.05);
+) with (fillfactor = 30, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.05);
 
 -- By id, and newest first.
 create unique index execution_key_by_id on execution_key (tenant_id, execution_id);
