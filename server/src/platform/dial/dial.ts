@@ -63,10 +63,15 @@ export function createDial(options: DialOptions): Dial {
       log.warn({ hostname, address, reason }, 'refused to dial a forbidden address'),
   })
   const sockets = new Set<Socket>()
+  const remember = (socket: Socket) => {
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
+  }
   const agent = new Agent({
     connect: guardedConnector(
       guard,
       options.certificates && [...getCACertificates('default'), ...options.certificates],
+      remember,
     ),
     allowH2: false,
     // A longer hint of the other side is not believed: after a change of DNS old connections should end soon.
@@ -102,10 +107,7 @@ export function createDial(options: DialOptions): Dial {
   const open = async (request: ConnectRequest) => {
     const refused = refusalOfTarget(request)
     if (refused) throw new DialFailure('address_forbidden', 'never', refused)
-    return connectSocket(guard, normalHost(request.host) ?? '', request, (socket) => {
-      sockets.add(socket)
-      socket.once('close', () => sockets.delete(socket))
-    })
+    return connectSocket(guard, normalHost(request.host) ?? '', request, remember)
   }
 
   const send: Dial['request'] = async (request) => {
@@ -127,10 +129,10 @@ export function createDial(options: DialOptions): Dial {
         () => 'connected',
       ),
     close: async () => {
+      await agent.destroy()
       const closed = new DialFailure('aborted', 'never', 'The request was given up.')
       // A connected socket is its caller's: it hears of the end by `close` and not by an error.
       for (const socket of sockets) socket.destroy(socket.connecting ? closed : undefined)
-      await agent.destroy()
     },
   }
 }

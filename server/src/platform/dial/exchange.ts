@@ -3,6 +3,9 @@ import { DialFailure, type Sent } from './dial-failure.ts'
 import type { DialRequest, DialResponse, ResponseHeaders } from './dial-request.ts'
 import { failureOf } from './failure-of.ts'
 
+/** Informational answers (1xx) before the answer; nobody honest sends as many. */
+const MAX_HINTS = 50
+
 /**
  * Sends one request and collects the answer. undici's dispatch interface and not its `request`, because only
  * here is it known whether a byte was sent: `onRequestStart` is called right before the request is written.
@@ -14,6 +17,7 @@ export function exchange(dispatcher: Dispatcher, request: DialRequest, url: URL)
     let controller: Dispatcher.DispatchController | undefined
     let failure: DialFailure | undefined
     let timer: NodeJS.Timeout | undefined
+    let hints = 0
     let status = 0
     let headers: ResponseHeaders = {}
     let size = 0
@@ -54,7 +58,12 @@ export function exchange(dispatcher: Dispatcher, request: DialRequest, url: URL)
           )
       },
       onResponseStart(_controller, statusCode, fields) {
-        if (statusCode < 200) return
+        if (statusCode < 200) {
+          hints += 1
+          if (hints > MAX_HINTS)
+            fail(new DialFailure('protocol', 'maybe', 'The upstream sends hints without an answer.'))
+          return
+        }
         clearTimeout(timer)
         status = statusCode
         headers = flatten(fields)

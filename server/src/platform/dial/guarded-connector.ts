@@ -1,3 +1,4 @@
+import { Socket } from 'node:net'
 import { buildConnector } from 'undici'
 import type { Guard } from './guard.ts'
 
@@ -8,11 +9,13 @@ export const NEXT_ADDRESS_MS = 500
 
 /**
  * Opens the connections of undici, only to addresses that the guard lets pass. `certificates` are PEM, trusted in
- * addition to the well-known ones.
+ * addition to the well-known ones. `onOpening` sees a socket before it is connected: undici itself forgets those
+ * that nobody waits for any more, and does not end them when it is closed.
  */
 export function guardedConnector(
   guard: Guard,
   certificates: readonly string[] | undefined,
+  onOpening: (socket: Socket) => void,
 ): buildConnector.connector {
   const connect = buildConnector({
     timeout: CONNECT_LIMIT_MS,
@@ -30,12 +33,13 @@ export function guardedConnector(
       queueMicrotask(() => callback(literal, null))
       return
     }
-    connect(target, (error, socket) => {
+    const opening: unknown = connect(target, (error, socket) => {
       if (error) return callback(error, null)
       const refused = guard.refusalOfSocket(target.hostname, socket)
       if (!refused) return callback(null, socket)
       socket.destroy()
       callback(refused, null)
     })
+    if (opening instanceof Socket) onOpening(opening)
   }
 }
