@@ -12,6 +12,7 @@ import { delimiter, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { createClient } from '@redis/client'
 import { isFree } from '../src/platform/embedded/port.ts'
+import { isMissing } from './required.ts'
 
 const PROGRAM = findProgram()
 const START_MS = 15_000
@@ -42,7 +43,7 @@ export interface RedisCluster {
 }
 
 function findProgram(): string | undefined {
-  const { ORCH_TEST_REDIS_SERVER: named, ORCH_REQUIRE = '', PATH = '' } = process.env
+  const { ORCH_TEST_REDIS_SERVER: named, PATH = '' } = process.env
   const candidates = named ? [named] : PATH.split(delimiter).map((folder) => join(folder, 'redis-server'))
   const found = candidates.find((path) => {
     try {
@@ -53,11 +54,9 @@ function findProgram(): string | undefined {
     }
   })
   if (found !== undefined) return found
-  const required = ORCH_REQUIRE.split(',').some((name) => ['redis', 'all'].includes(name.trim()))
   const said =
     'no redis-server on the PATH, and ORCH_TEST_REDIS_SERVER names none (apt-get install redis-server)'
-  if (required) throw new Error(said)
-  process.stderr.write(`SKIPPED: the tests on a real Redis; ${said}\n`)
+  isMissing('redis', 'a real Redis', said)
   return undefined
 }
 
