@@ -94,10 +94,11 @@ describe.skipIf(!HAS_REDIS)('with Redis', () => {
     const places = [await place(shared), await place(shared), await place(shared)] as const
     await Promise.all([start(places[0], 'exec'), start(places[1], 'exec'), start(places[2], 'worker')])
     const urls = [places[0].urls.exec, places[1].urls.exec, places[2].urls.worker]
-    for (const url of urls) {
-      expect((await readiness(url)).checks).toContainEqual({ name: 'redis', ok: true })
-      expect(await metric(url, 'shared_store_degraded')).toBe('0')
-    }
+    for (const url of urls)
+      await vi.waitFor(async () => {
+        expect((await readiness(url)).checks).toContainEqual({ name: 'redis', ok: true })
+        expect(await metric(url, 'shared_store_degraded')).toBe('0')
+      }, WITHIN)
     await redis.kill()
     for (const url of urls)
       await vi.waitFor(async () => {

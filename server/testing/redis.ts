@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
-import { accessSync, constants } from 'node:fs'
+import { accessSync, constants, statSync } from 'node:fs'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
@@ -48,7 +48,7 @@ function findProgram(): string | undefined {
   const found = candidates.find((path) => {
     try {
       accessSync(path, constants.X_OK)
-      return true
+      return statSync(path).isFile()
     } catch {
       return false
     }
@@ -174,7 +174,9 @@ async function launch(folder: string, settings: Readonly<Record<string, string>>
   await mkdir(dir)
   const all = { bind: '127.0.0.1', dir, save: '', appendonly: 'no', daemonize: 'no', ...settings }
   const args = Object.entries(all).flatMap(([name, value]) => [`--${name}`, value])
-  return spawn(PROGRAM, args, { stdio: 'ignore' })
+  const server = spawn(PROGRAM, args, { stdio: 'ignore' })
+  await once(server, 'spawn')
+  return server
 }
 
 /** Below what the kernel gives to outgoing connections: a server that starts again finds its own free. */
