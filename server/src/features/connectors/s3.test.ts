@@ -1,5 +1,5 @@
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { type CalledConnector, calledConnector } from '../../../testing/called-connector.ts'
 import {
   HAS_S3,
@@ -306,8 +306,7 @@ describe('on a server that misbehaves', () => {
   })
 
   test('the environment and the files of the machine change nothing', async () => {
-    const before = { ...process.env }
-    Object.assign(process.env, {
+    const misleading = {
       AWS_ENDPOINT_URL: 'http://127.0.0.1:1',
       AWS_ENDPOINT_URL_S3: 'http://127.0.0.1:1',
       AWS_ACCESS_KEY_ID: 'AKIAENVIRONMENT',
@@ -315,14 +314,15 @@ describe('on a server that misbehaves', () => {
       AWS_MAX_ATTEMPTS: '5',
       AWS_USE_FIPS_ENDPOINT: 'true',
       AWS_PROFILE: 'nobody',
-    })
+    }
+    for (const [name, value] of Object.entries(misleading)) vi.stubEnv(name, value)
     try {
       const { failing } = begin(xml(503, 'SlowDown'))
       expect(await failing('get', { key: 'k' })).toMatchObject({ httpStatus: 503 })
       expect(upstream.requests).toHaveLength(1)
       expect(upstream.requests[0]?.headers.authorization).toContain('Credential=test:tester/')
     } finally {
-      for (const name of Object.keys(process.env)) if (!(name in before)) delete process.env[name]
+      vi.unstubAllEnvs()
     }
   })
 
