@@ -17,6 +17,7 @@ import {
 import type { WorkspaceDirectory } from '../src/features/workspaces/workspaces.ts'
 import { createDial, type Dial } from '../src/platform/dial/dial.ts'
 import type { HttpServer } from '../src/platform/http/server.ts'
+import type { BreakerTransition } from '../src/resilience/breakers.ts'
 import { createLoadShed } from '../src/resilience/load-shed.ts'
 import { createMemoryStore } from '../src/resilience/stores/memory.ts'
 import { type CallServer, checkedAnswers } from './checked-answers.ts'
@@ -44,6 +45,8 @@ export interface CallingHub {
   readonly guards: Guards
   /** Shadow rules that would have done something, in their order. */
   readonly wouldHave: string[]
+  /** What the breakers did. */
+  readonly transitions: BreakerTransition[]
   readonly onWouldHave: (rule: string) => void
   readonly configDeps: ConfigDeps
   /** The workspace of the tests. It has the secret refs `key`, `signing`, and `nowhere`, which has no value. */
@@ -81,10 +84,13 @@ export async function callingHub(audience: string): Promise<CallingHub> {
   const activeConfigs = createActiveConfigs(platform)
   const { clock } = platform
   const wouldHave: string[] = []
+  const transitions: BreakerTransition[] = []
   const guards = createGuards({
     clock,
     store: createMemoryStore({ clock }),
     loadShed: createLoadShed({ clock }),
+    random: platform.random,
+    onTransition: (transition) => transitions.push(transition),
   })
   const configDeps = { db, secretNames, deliveries: async () => [], refusal: dial.refusal }
   return {
@@ -96,6 +102,7 @@ export async function callingHub(audience: string): Promise<CallingHub> {
     activeConfigs,
     guards,
     wouldHave,
+    transitions,
     onWouldHave: (rule) => wouldHave.push(rule),
     configDeps,
     tenantId,

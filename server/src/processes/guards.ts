@@ -1,4 +1,6 @@
 /** What one Node process has once, however many hub processes run in it: the memory of the rules. Wiring only. */
+import { createBreakerCare } from '../features/breakers/breakers.ts'
+import { createEventHints } from '../features/events/events.ts'
 import { createGuards, type Guards } from '../features/guards/guards.ts'
 import { watchEventLoop } from '../platform/event-loop.ts'
 import type { Platform } from '../platform/platform.ts'
@@ -31,13 +33,18 @@ export function openGuards(
   platform: Pick<Platform, 'clock' | 'log' | 'random' | 'db' | 'notifications'>,
   store: SharedStore,
 ): NodeGuards {
-  const { clock } = platform
+  const { clock, random, db, log } = platform
   const shed = openLoadShed(platform)
-  const guards = createGuards({ clock, store, loadShed: shed.loadShed })
+  const care = createBreakerCare(platform, { onWritten: createEventHints(db, log) })
+  const { loadShed } = shed
+  const guards = createGuards({ clock, random, store, loadShed, onTransition: care.heard })
+  void care.start(guards.breakers)
   return {
     guards,
     close: async () => {
       shed.close()
+      guards.breakers.close()
+      await care.close()
     },
   }
 }

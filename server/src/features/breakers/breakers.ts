@@ -7,7 +7,6 @@
  * author, and commits with its audit entry and its event. A force wins over the breaker's own state.
  */
 import type { Db } from '../../platform/db/db.ts'
-import { notify } from '../../platform/db/notifications.ts'
 import type { Queryable, Tx } from '../../platform/db/statement.ts'
 import { appendEvents } from '../../platform/event-log.ts'
 import { Problem } from '../../problems.ts'
@@ -17,11 +16,11 @@ import { endSnoozes } from '../../queue/pause.ts'
 import type { WakeUp } from '../../queue/wake-up.ts'
 import { type Change, recordAudit } from '../audit/audit.ts'
 import { connectorLanes } from '../configs/configs.ts'
+import { tellBreakers } from './breaker-care.ts'
 import type { BreakerView } from './breakers.schema.ts'
 import { type BreakerRow, findBreakerRow, forceRow, listBreakerRows, releaseRow } from './breakers.sql.ts'
 
-/** Tells processes that something was forced or released. */
-export const BREAKER_CHANNEL = 'orchestrator_breaker'
+export { type BreakerCare, createBreakerCare } from './breaker-care.ts'
 
 export interface BreakerDeps {
   readonly db: Db
@@ -132,7 +131,7 @@ async function changeBreaker(
         },
       ],
     })
-    await notify(tx, { channel: BREAKER_CHANNEL, payload: tenantId })
+    await tellBreakers(tx, tenantId)
     const after = await readBreaker(tx, ref)
     await recordAudit(tx, {
       tenantId,

@@ -9,7 +9,15 @@ import { outermost, runPipeline } from '../../resilience/pipeline.ts'
 import { type FailedAttempt, retry } from '../../resilience/retry.ts'
 import type { ActiveConnector } from '../configs/configs.ts'
 import { invokeOperation } from '../connectors/connectors.ts'
-import { type GuardedCall, type Guards, limitStage, placeStage, type WouldHave } from '../guards/guards.ts'
+import {
+  budgetOf,
+  circuitStage,
+  type GuardedCall,
+  type Guards,
+  limitStage,
+  placeStage,
+  type WouldHave,
+} from '../guards/guards.ts'
 import { callSchedule, type Policy } from '../policies/policies.ts'
 import type { Execution } from './execution.ts'
 
@@ -58,6 +66,7 @@ export async function callUpstream(
     operation: execution.operation,
     callerKey: execution.limits?.rate_limit_key,
     policy,
+    connectorPolicy: active.policy().policy,
     onWouldHave: (rule) => {
       progress.wouldHave.push(rule)
       deps.onWouldHave(rule)
@@ -72,8 +81,10 @@ export async function callUpstream(
       schedule: callSchedule(policy),
       clock,
       random,
+      budget: budgetOf(deps.guards, guarded),
       onFailure: (attempt) => progress.failures.push(attempt),
     }),
+    circuitStage(deps.guards, guarded, clock),
     attemptTimeout({ attemptMs: policy.timeouts.attempt_ms, clock }),
   ]
   return runPipeline(stages, outermost(stopSignal), (scope) => {

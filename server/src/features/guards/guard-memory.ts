@@ -1,4 +1,5 @@
-import type { Clock } from '../../platform/clock.ts'
+import type { Clock, Random } from '../../platform/clock.ts'
+import { type Breakers, type BreakerTransition, createBreakers } from '../../resilience/breakers.ts'
 import { type Bulkheads, createBulkheads } from '../../resilience/bulkhead-places.ts'
 import type { LoadShed } from '../../resilience/load-shed.ts'
 import { createRetryBudgets, type RetryBudgets } from '../../resilience/retry-budget.ts'
@@ -7,6 +8,7 @@ import type { SharedStore } from '../../resilience/stores/store.ts'
 /** The memory of all rules, shared by the processes of one Node process. */
 export interface Guards {
   readonly store: SharedStore
+  readonly breakers: Breakers
   readonly bulkheads: Bulkheads
   readonly budgets: RetryBudgets
   readonly loadShed: LoadShed
@@ -14,11 +16,15 @@ export interface Guards {
 
 export const createGuards = (options: {
   readonly clock: Clock
+  readonly random: Random
   readonly store: SharedStore
   readonly loadShed: LoadShed
+  /** Told when a breaker opens, tries and closes. Must not throw. */
+  readonly onTransition: (transition: BreakerTransition) => void
 }): Guards => ({
   store: options.store,
   loadShed: options.loadShed,
+  breakers: createBreakers(options),
   bulkheads: createBulkheads(options),
   budgets: createRetryBudgets(options),
 })

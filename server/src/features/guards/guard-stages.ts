@@ -1,8 +1,11 @@
+import type { Clock } from '../../platform/clock.ts'
+import { breakerStage } from '../../resilience/breaker-stage.ts'
+import type { BreakerRule } from '../../resilience/breakers.ts'
 import { bulkhead } from '../../resilience/bulkhead.ts'
 import type { Stage } from '../../resilience/pipeline.ts'
 import { type RateLimitOptions, rateLimit } from '../../resilience/rate-limit.ts'
-import type { RetryAllowance } from '../../resilience/retry-budget.ts'
-import type { Policy } from '../policies/policies.ts'
+import type { RetryBudgetOptions } from '../../resilience/retry.ts'
+import { type Policy, slowCallMs } from '../policies/policies.ts'
 import type { Guards } from './guard-memory.ts'
 import { rateRules } from './rate-rules.ts'
 
@@ -14,6 +17,8 @@ export interface GuardedCall {
   /** What limits per caller are counted by. */
   readonly callerKey?: string | undefined
   readonly policy: Policy
+  /** Of the connector itself: one breaker serves all its operations and callers. */
+  readonly connectorPolicy: Policy
   /** Told the name of each shadow rule that would have refused the call. */
   readonly onWouldHave: (rule: string) => void
 }
@@ -55,18 +60,60 @@ export function placeStage(
 }
 
 /** What the call and its repetitions may take from the budget of its upstream. */
-export const allowanceOf = (
+export const budgetOf = (
   { budgets }: Guards,
   { tenantId, connector, policy: { retry_budget: rule }, onWouldHave }: GuardedCall,
-): RetryAllowance =>
-  budgets.begin(
-    tenantId,
-    connector,
-    {
-      mode: rule.mode,
-      tokens: rule.tokens,
-      maxRatio: rule.max_ratio,
-      minConcurrent: rule.min_concurrent,
+): RetryBudgetOptions => ({
+  budgets,
+  group: tenantId,
+  key: connector,
+  settings: {
+    mode: rule.mode,
+    tokens: rule.tokens,
+    maxRatio: rule.max_ratio,
+    minConcurrent: rule.min_concurrent,
+  },
+  onWouldHave,
+})
+
+/** Made once for each policy of a connector, not for each call. */
+const breakerRules = new WeakMap<Policy, BreakerRule>()
+
+function breakerRuleOf(policy: Policy): BreakerRule {
+  const known = breakerRules.get(policy)
+  if (known) return known
+  const { breaker: rule, timeouts } = policy
+  const made: BreakerRule = {
+    mode: rule.mode,
+    settings: {
+      consecutiveFailures: rule.consecutive_failures,
+      failureRate: rule.failure_rate,
+      slowRate: rule.slow_rate,
+      slowCallMs: slowCallMs(policy),
+      minCalls: rule.min_calls,
+      windowMs: rule.window_ms,
+      openMs: rule.open_ms,
+      openCapMs: rule.open_cap_ms,
+      probes: rule.probes,
+      closeRate: rule.close_rate,
+      attemptMs: timeouts.attempt_ms,
     },
+  }
+  breakerRules.set(policy, made)
+  return made
+}
+
+/** The circuit breaker of the connector. */
+export const circuitStage = (
+  { breakers }: Guards,
+  { tenantId, connector, connectorPolicy, onWouldHave }: GuardedCall,
+  clock: Clock,
+): Stage =>
+  breakerStage({
+    breakers,
+    group: tenantId,
+    key: connector,
+    rule: breakerRuleOf(connectorPolicy),
+    clock,
     onWouldHave,
-  )
+  })

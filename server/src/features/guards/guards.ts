@@ -9,5 +9,5 @@
  */
 export { admit, admitCall } from './admission.ts'
 export { createGuards, type Guards } from './guard-memory.ts'
-export { allowanceOf, type GuardedCall, limitStage, placeStage } from './guard-stages.ts'
+export { budgetOf, circuitStage, type GuardedCall, limitStage, placeStage } from './guard-stages.ts'
 export { createWouldHave, type WouldHave } from './would-have.ts'

@@ -12,7 +12,7 @@ import { outermost, runPipeline } from '../../resilience/pipeline.ts'
 import { decideRetry } from '../../resilience/retry.ts'
 import type { ActiveConfigs, ActiveConnector } from '../configs/configs.ts'
 import { findOperation, invokeOperation } from '../connectors/connectors.ts'
-import { type Guards, limitStage, type WouldHave } from '../guards/guards.ts'
+import { circuitStage, type Guards, limitStage, type WouldHave } from '../guards/guards.ts'
 import { jobSchedule } from '../policies/policies.ts'
 import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
 import { askedToWait, busyLane, waitsForUpstream } from './busy-upstream.ts'
@@ -110,10 +110,13 @@ async function refused(deps: JobHandlerDeps, job: ClaimedJob, error: unknown): P
 function call(deps: JobHandlerDeps, job: ClaimedJob, active: ActiveConnector, signal: AbortSignal) {
   const { clock } = deps.platform
   const { policy } = active.policy(job.operation)
+  const { policy: connectorPolicy } = active.policy()
   const { tenantId, connector, operation } = job
   const { onWouldHave } = deps
+  const guarded = { tenantId, connector, operation, policy, connectorPolicy, onWouldHave }
   const stages = [
-    limitStage(deps.guards, { tenantId, connector, operation, policy, onWouldHave }),
+    limitStage(deps.guards, guarded),
+    circuitStage(deps.guards, guarded, clock),
     attemptTimeout({ attemptMs: policy.timeouts.attempt_ms, clock }),
   ]
   return runPipeline(stages, outermost(signal), (scope) =>

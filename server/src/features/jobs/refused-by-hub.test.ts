@@ -18,8 +18,18 @@ beforeAll(async () => {
     rate_limits: { workspace: null, connector: { permits: 1, period_ms: 60_000, burst: 1, ...more } },
   })
   await hub.configure({
-    policies: { hourly: once(), watched: once({ mode: 'shadow' }), brisk: once({ period_ms: 100 }) },
-    connectors: { hourly: api('hourly'), watched: api('watched'), brisk: api('brisk') },
+    policies: {
+      default: { breaker: { consecutive_failures: 2, open_ms: 40_000 } },
+      hourly: once(),
+      watched: once({ mode: 'shadow' }),
+      brisk: once({ period_ms: 100 }),
+    },
+    connectors: {
+      broken: { ...api('default'), settings: { base_url: 'http://127.0.0.1:1', operations } },
+      hourly: api('hourly'),
+      watched: api('watched'),
+      brisk: api('brisk'),
+    },
   })
 })
 afterEach(async () => {
@@ -63,5 +73,21 @@ describe('an attempt that a rate limit has no room for', () => {
     for (const _ of [1, 2]) expect(await attempt('watched')).toMatchObject({ kind: 'done' })
     expect(hub.wouldHave).toEqual(['rate_limits.connector'])
     expect(await blocks()).toEqual([])
+  })
+})
+
+describe('an attempt that meets an open breaker', () => {
+  test('sends nothing and spends nothing, and its lane waits until the breaker tries again', async () => {
+    for (const _ of [1, 2]) expect(await attempt('broken')).toMatchObject({ kind: 'retry' })
+    expect(hub.transitions).toMatchObject([{ to: 'open', key: 'broken' }])
+    expect(await attempt('broken')).toMatchObject({
+      kind: 'snooze',
+      why: expect.stringMatching(/circuit breaker .* No attempt is spent/),
+    })
+    const [block] = await blocks()
+    expect(block).toMatchObject({ reason: 'circuit_open' })
+    // 40 s with a jitter of a fifth.
+    expect(block?.seconds).toBeGreaterThan(30)
+    expect(block?.seconds).toBeLessThan(50)
   })
 })
