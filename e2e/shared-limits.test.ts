@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { emptyDatabase } from '../server/testing/database.ts'
 import { HAS_REDIS, type RedisServer, startRedis } from '../server/testing/redis.ts'
-import { type HubHome, hubHome, type RunningCommand, runCli, startRole } from './hub-process.ts'
+import { type HubHome, hubHome, type RunningCommand, runCli, startHub, startRole } from './hub-process.ts'
 
 const WITHIN = { timeout: 20_000, interval: 50 }
 
@@ -115,6 +115,19 @@ describe.skipIf(!HAS_REDIS)('with Redis', () => {
     for (const url of urls)
       await vi.waitFor(async () => expect(await metric(url, 'shared_store_degraded')).toBe('0'), WITHIN)
     await stopAll()
+  })
+
+  test('the whole hub in one process joins the others, and its exec and worker tell of one store', async () => {
+    const home = await place({ REDIS_URL: redis.url })
+    await start(await place({ REDIS_URL: redis.url }), 'exec')
+    running.push(await startHub(home))
+    for (const url of [home.urls.exec, home.urls.worker])
+      await vi.waitFor(async () => expect(await metric(url, 'shared_store_degraded')).toBe('0'), WITHIN)
+    expect((await readiness(home.urls.control)).checks.map(({ name }) => name)).not.toContain('redis')
+    const nodes = await redis.ask('ZCARD', '{orchestrator:dev}:nodes')
+    expect(nodes).toBe(2)
+    await stopAll()
+    expect(await redis.ask('ZCARD', '{orchestrator:dev}:nodes')).toBe(0)
   })
 
   test('doctor finds it, and says what is wrong with one that is away', async () => {
