@@ -195,7 +195,7 @@ export function goodRequests(
     getEffectivePolicy: { query: { connector: names.connector, operation: 'echo' } },
     simulatePolicy: {
       body: { policy: fullPolicy, as: 'connector', connector: names.connector, operation: 'echo', last: 10 },
-      otherBody: { policy: tabledPolicy, as: 'policy', name: names.policy },
+      otherBody: { policy: workspacePolicy, as: 'policy', name: 'default' },
     },
     getPolicy: { params: { name: names.policy } },
     listConnectors: NOTHING,

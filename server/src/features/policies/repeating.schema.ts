@@ -57,7 +57,7 @@ export const Hedge = Type.Object(
   {
     enabled: Type.Optional(Type.Boolean({ description: 'Whether a second call is made at all.' })),
     delay_ms: Type.Optional(
-      Type.Union([Type.Integer({ minimum: 1, maximum: MINUTE }), Type.Null()], {
+      Type.Union([Type.Integer({ minimum: 100, maximum: MINUTE }), Type.Null()], {
         description:
           'How long the first call may be silent before the second is made. Milliseconds. null = the 95th ' +
           'percentile of the connector’s answers, at least 100.',
