@@ -129,7 +129,7 @@ const step = fc.oneof(
 test('every interleaving of calls, ends, crashes, expiry and settlements goes by the rules', async () => {
   const { db } = database
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 25 }), async (steps) => {
+    fc.asyncProperty(fc.array(step, { maxLength: 40, size: 'max' }), async (steps) => {
       const tenantId = newId()
       const model = new Map<Key, Model>()
       const holders: Holder[] = []

@@ -68,8 +68,10 @@ export function createExecutionKeys(
   const batcher = createBatcher({ ...BATCHES, flush: claimApart })
 
   /** Its commit may have arrived although we did not hear of it: nothing was sent, so the key is free again. */
-  const giveBack = ({ tenantId, key, executionId }: KeyClaim, lease = 1): void =>
-    void ends.end({ tenantId, key, executionId, lease, to: 'released' })
+  const giveBack = ({ tenantId, key, executionId }: KeyClaim): void => {
+    // In a long outage the few whose commit did arrive are found when their leases end.
+    if (ends.size < MAX_WAITING) void ends.end({ tenantId, key, executionId, lease: 1, to: 'released' })
+  }
 
   return {
     claim: async (claim) => {
