@@ -25,8 +25,9 @@ for i, key in ipairs(KEYS) do
     local debt, since, permits, period = string.match(kept, '^(%d+) (%d+) (%d+) (%d+)$')
     permits = tonumber(permits)
     period = tonumber(period)
-    -- A clock that went back, as after a failover, must not stop the paying back: it goes on from here.
     l.debt = math.max(0, debt - math.max(0, now - since) * permits)
+    -- A clock that went back, as after a failover, must not stop the paying back: it goes on from here.
+    l.changed = now < tonumber(since)
     if permits ~= l.permits or period ~= l.period or l.debt > l.capacity then
       l.debt = math.min(math.ceil(l.debt / period * l.period), l.capacity)
       l.changed = true
