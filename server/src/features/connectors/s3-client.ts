@@ -54,6 +54,11 @@ export async function newClient(
     useArnRegion: false,
     disableMultiregionAccessPoints: true,
     disableS3ExpressSessionAuth: true,
+    // What is absent here the SDK looks up in the environment and in files of the user.
+    authSchemePreference: [],
+    sigv4aSigningRegionSet: [settings.region],
+    userAgentAppId: '',
+    disableClockSkewCorrection: false,
     systemClockOffset: clock.now() - Date.now(),
     requestHandler: {
       metadata: { handlerProtocol: 'http/1.1' },
