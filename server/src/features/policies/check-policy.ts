@@ -17,6 +17,8 @@ const OF_THE_CONNECTOR = [
   'concurrency',
   'rate_limits.connector',
 ] as const
+/** Limits are counted in whole µs × permits; beyond this a JavaScript number is not whole any more. */
+const MAX_BURST_TIME = 8_800_000_000_000
 const MAX_OUTPUT_BYTES = 64 * 1_024
 
 const fitsSchema = new Ajv({ allErrors: true, strict: true, allowUnionTypes: true }).compile(PolicyDocument)
@@ -108,6 +110,11 @@ function rateLimitFaults(document: PolicyDocument, met: Policy): ProblemDetail[]
   const { cost, ...limits } = met.rate_limits
   for (const scope of RATE_LIMIT_SCOPES) {
     const limit = limits[scope]
+    if (limit && document.rate_limits?.[scope] && limit.burst * limit.period_ms > MAX_BURST_TIME)
+      faults.push({
+        path: `/rate_limits/${scope}/period_ms`,
+        message: `is too long for so large a burst: their product must be at most ${MAX_BURST_TIME}`,
+      })
     if (!limit || limit.mode === 'off' || limit.burst >= cost) continue
     if (document.rate_limits?.[scope])
       faults.push({

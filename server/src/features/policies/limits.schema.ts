@@ -41,11 +41,15 @@ const rateLimit = (description: string) =>
             mode: mode('What becomes of a call that is too much.'),
             permits: Type.Integer({
               minimum: 1,
-              maximum: 100_000,
+              maximum: 1_000_000,
               description: 'So many permits per period, spread evenly.',
             }),
             period_ms: milliseconds(1, DAY, 'Absent = 1000.'),
-            burst: count(1, 100_000, 'So many permits at once after a rest. Absent = as many as `permits`.'),
+            burst: count(
+              1,
+              1_000_000,
+              'So many permits at once after a rest. Absent = as many as `permits`.',
+            ),
           },
           closed,
         ),

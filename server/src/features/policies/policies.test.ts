@@ -308,6 +308,11 @@ describe('a policy that cannot be saved', () => {
       { rate_limits: { cost: 3, operation: { permits: 100, burst: 2 } } },
       ['/rate_limits/operation/burst'],
     ],
+    [
+      'more than can be counted exactly',
+      { rate_limits: { connector: { permits: 1_000_000, period_ms: 86_400_000 } } },
+      ['/rate_limits/connector/period_ms'],
+    ],
     ['a cost above an inherited burst', { rate_limits: { cost: 21 } }, ['/rate_limits/cost']],
     [
       'a limit without permits',
@@ -378,6 +383,7 @@ describe('a policy that cannot be saved', () => {
       { rate_limits: { connector: { permits: 1, period_ms: 60_000 } } },
     ],
     ['a hedge that waits for its percentile', { hedge: { enabled: true, delay_ms: null } }],
+    ['a million a second', { rate_limits: { connector: { permits: 1_000_000 } } }],
     ['an answer of 64 KiB', { fallback: { type: 'static', output: 'x'.repeat(64 * 1_024 - 2) } }],
   ])('%s may be saved', (_name, document) => {
     expect(paths(document)).toEqual([])
