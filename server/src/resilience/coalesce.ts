@@ -83,10 +83,7 @@ function waitFor(
 ): Promise<CallResult> {
   shared.waiting += 1
   return new Promise((resolve, reject) => {
-    let left = false
     const leave = () => {
-      if (left) return
-      left = true
       signal.removeEventListener('abort', goAway)
       shared.waiting -= 1
     }
