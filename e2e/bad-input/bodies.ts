@@ -40,6 +40,10 @@ const NUL = '"a\\u0000b"'
 const HALF_PAIRS = ['"\\ud800"', '"a\\udc00b"']
 const longText = (length: number): string => JSON.stringify('x'.repeat(length))
 
+/** Of hundreds in one body, so that the body is not too large before it is wrong. */
+const smallestOf = (members: object): unknown =>
+  Object.values(members).sort((one, other) => JSON.stringify(one).length - JSON.stringify(other).length)[0]
+
 /** Values that may be wrong at a place; which ones are, the schema decides. */
 function suspects({ schema, value }: Place): string[] {
   const found = [...TYPES, ...NUMBERS]
@@ -56,7 +60,7 @@ function suspects({ schema, value }: Place): string[] {
       (bound) =>
         JSON.stringify(
           Object.fromEntries(
-            Array.from({ length: bound + 1 }, (_, at) => [`k${at}`, Object.values(value as object)[0]]),
+            Array.from({ length: bound + 1 }, (_, at) => [`k${at}`, smallestOf(value as object)]),
           ),
         ),
     ],
