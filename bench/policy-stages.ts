@@ -5,10 +5,15 @@ import { breakerStage } from '../server/src/resilience/breaker-stage.ts'
 import { createBreakers } from '../server/src/resilience/breakers.ts'
 import { bulkhead } from '../server/src/resilience/bulkhead.ts'
 import { createBulkheads } from '../server/src/resilience/bulkhead-places.ts'
+import { cache } from '../server/src/resilience/cache.ts'
+import { coalesce, createCallsUnderWay } from '../server/src/resilience/coalesce.ts'
 import { attemptTimeout, totalDeadline } from '../server/src/resilience/deadline.ts'
 import { fallback } from '../server/src/resilience/fallback.ts'
+import { hedge } from '../server/src/resilience/hedge.ts'
+import { createLatencies } from '../server/src/resilience/latency.ts'
 import { type CallResult, outermost, runPipeline, type StageOf } from '../server/src/resilience/pipeline.ts'
 import { rateLimit } from '../server/src/resilience/rate-limit.ts'
+import { createResponseCache } from '../server/src/resilience/response-cache.ts'
 import { retry } from '../server/src/resilience/retry.ts'
 import { createRetryBudgets } from '../server/src/resilience/retry-budget.ts'
 import { createMemoryStore } from '../server/src/resilience/stores/memory.ts'
@@ -37,6 +42,9 @@ const breakers = createBreakers({
     throw new Error(`A breaker became ${to}: ${why}`)
   },
 })
+const responses = createResponseCache({ clock })
+const callsUnderWay = createCallsUnderWay()
+const latencies = createLatencies()
 const schedule = { kind: 'exponential', maxAttempts: 4, baseMs: 250, factor: 2, capMs: 5_000 } as const
 // High enough that no call is refused; the work of deciding is the same.
 const limit = { permits: 1_000_000_000, periodMs: 1_000, burst: 1_000_000_000 }
@@ -46,10 +54,20 @@ const never = (): never => {
 
 type Make = (group: string) => StageOf<CallResult>
 
+/** Those that a policy has to ask for. */
+const ON_DEMAND = new Set(['cache (a miss)', 'coalesce (nobody to share with)', 'hedge (not needed)'])
+/** Each call asks for another answer, so the cache never has it and always keeps it. */
+let asked = 0
+
 /** Outer to inner, as DESIGN §8 has them. */
 const STAGES: Readonly<Record<string, Make>> = {
   fallback: () => fallback({ type: 'static', output: null, onFallback: never }),
   'total deadline': () => totalDeadline({ totalMs: 15_000, clock }),
+  'cache (a miss)': () => {
+    asked += 1
+    return cache({ cache: responses, key: `answer ${asked}`, ttlMs: 60_000, maxStaleMs: 0 })
+  },
+  'coalesce (nobody to share with)': (group) => coalesce({ calls: callsUnderWay, key: group, clock }),
   'rate limit (workspace, connector)': (group) =>
     rateLimit({
       store,
@@ -89,6 +107,8 @@ const STAGES: Readonly<Record<string, Make>> = {
         onWouldHave: never,
       },
     }),
+  'hedge (not needed)': (group) =>
+    hedge({ delayMs: 1_000, latency: latencies.of(group, 'stripe/charge'), clock, onHedge: never }),
   breaker: (group) =>
     breakerStage({
       breakers,
@@ -147,7 +167,8 @@ async function round(makes: readonly Make[]): Promise<number> {
 const cases = new Map<string, readonly Make[]>([
   ['the call without any stage', []],
   ...Object.entries(STAGES).map(([name, make]): [string, Make[]] => [`only ${name}`, [make]]),
-  ['all stages', Object.values(STAGES)],
+  ['all stages', Object.entries(STAGES).flatMap(([name, make]) => (ON_DEMAND.has(name) ? [] : [make]))],
+  ['all, and those on demand', Object.values(STAGES)],
 ])
 const times = new Map([...cases.keys()].map((name): [string, number[]] => [name, []]))
 // The first rounds warm up; rounds of all cases are interleaved, so that a busy moment hits all of them.
