@@ -88,8 +88,13 @@ export interface Refinements {
 }
 
 const FREE_IN_OPERATION = ['input', 'output', 'query', 'headers', 'body', 'response']
+/** They exclude what stands in the good connector; the tests of the kind spoil them. */
+const OTHER_AUTH = ['parameter', 'username', 'hmac', 'oauth2']
+const FOR_OTHER_OPERATIONS = ['body_type', 'pagination']
 const openParts = (connector: string): string[] => [
   `${connector}/settings/headers`,
+  ...OTHER_AUTH.map((part) => `${connector}/settings/auth/${part}`),
+  ...FOR_OTHER_OPERATIONS.map((part) => `${connector}/settings/operations/echo/${part}`),
   ...FREE_IN_OPERATION.map((part) => `${connector}/settings/operations/echo/${part}`),
 ]
 
@@ -195,7 +200,7 @@ export function goodRequests(
     getEffectivePolicy: { query: { connector: names.connector, operation: 'echo' } },
     simulatePolicy: {
       body: { policy: fullPolicy, as: 'connector', connector: names.connector, operation: 'echo', last: 10 },
-      otherBody: { policy: workspacePolicy, as: 'policy', name: 'default' },
+      otherBody: { policy: { ...workspacePolicy, ...tabledPolicy }, as: 'policy', name: 'default' },
     },
     getPolicy: { params: { name: names.policy } },
     listConnectors: NOTHING,
