@@ -35,10 +35,13 @@ export interface World {
 
 export const stripe = WEBHOOK_SAMPLES.stripe as WebhookSample
 
-/** Everything an operation may hold, so that every field of its schema has a value to spoil. */
+/**
+ * Everything an operation may hold, so that every field of its schema has a value to spoil. In few bytes: a list
+ * of more connectors than are allowed must still fit into a body.
+ */
 const everyOperationField = {
   title: 'Echo',
-  description: 'Asks the control process whether it lives.',
+  description: 'Does it live?',
   method: 'GET',
   path: '/health',
   query: { note: '{{input.note}}' },
@@ -54,6 +57,10 @@ const everyOperationField = {
     additionalProperties: false,
   },
   output: { type: 'object', properties: { status: { type: 'string' } } },
+  response: { status: '{{response.body.status}}' },
+  success_statuses: [200],
+  not_done_statuses: [423],
+  retryable_statuses: [409],
   safe: true,
   idempotency_key_header: 'Idempotency-Key',
 }
@@ -63,14 +70,16 @@ const OPERATION_POLICY = 'of-an-operation'
 /** A connector with a value in every field. */
 export const httpConnector = (url: string, policy: string, secret: string) => ({
   kind: 'http',
-  title: 'The hub itself',
-  description: 'A connector that calls the hub.',
+  title: 'The hub',
+  description: 'Calls the hub.',
   policy,
   operation_policies: { echo: OPERATION_POLICY },
   settings: {
     base_url: url,
     auth: { type: 'header', header: 'x-api-key' },
-    headers: { 'x-from': 'the matrix' },
+    headers: { 'x-from': 'us' },
+    deadline_header: 'x-left',
+    health: { method: 'GET', path: '/health' },
     operations: { echo: everyOperationField },
   },
   secrets: { token: secret },

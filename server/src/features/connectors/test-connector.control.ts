@@ -1,16 +1,24 @@
 import { Type } from 'typebox'
 import type { HttpServer } from '../../platform/http/http-server.ts'
-import { pointerPart } from '../../platform/json-pointer.ts'
-import { Problem, type ProblemDetail } from '../../problems.ts'
+import { Problem } from '../../problems.ts'
 import { Reason } from '../audit/audit.ts'
-import { type ConfigDeps, loadActiveConfig } from '../configs/configs.ts'
+import {
+  type ConfigDeps,
+  draftConfig,
+  loadActiveConfig,
+  memberOf,
+  withFaultPlaces,
+  withMember,
+} from '../configs/configs.ts'
 import { ConnectorConfig, NAME_PATTERN } from './connectors.schema.ts'
-import { checkConnector, compileConnector } from './connectors.ts'
+import { compileConnector } from './connectors.ts'
 import { type TestDeps, type TestResult, testConnector } from './test-connector.ts'
 
 // A test sends the connector's secrets to where the connector points: who may not change it may not send them.
 const config = { access: { scope: 'orchestrator.control.write' } } as const
 const tags = ['connectors']
+/** Where a draft stands in the config that would come of it. */
+const DRAFT = 'draft-under-test'
 
 const Params = Type.Object({
   name: Type.String({ pattern: NAME_PATTERN, maxLength: 63, description: 'Name of the connector.' }),
@@ -40,10 +48,7 @@ const answerOf = ({ healthy, message, latencyMs, details = {} }: TestResult) => 
 })
 
 /** Calls upstreams on behalf of people who set connectors up. */
-export function testConnectorControl(
-  app: HttpServer,
-  deps: TestDeps & Pick<ConfigDeps, 'secretNames' | 'refusal'>,
-): void {
+export function testConnectorControl(app: HttpServer, deps: TestDeps & ConfigDeps): void {
   app.post(
     '/connectors/:name/test',
     {
@@ -59,6 +64,8 @@ export function testConnectorControl(
     },
     async ({ principal, call, params, body }) => {
       const active = await loadActiveConfig(deps.db, principal.tenantId)
+      if (!memberOf(active.document, 'connectors', params.name))
+        throw new Problem('not_found', 'The active config has no such connector.')
       const { connector } = active.connector(params.name, '/path/name')
       const { tenantId, subject: actor } = principal
       return answerOf(
@@ -81,31 +88,13 @@ export function testConnectorControl(
     },
     async ({ principal, call, body }) => {
       const { tenantId, subject: actor } = principal
-      const faults = await draftFaults(deps, tenantId, body.connector)
-      if (faults.length > 0) throw invalid(faults)
-      const connector = compileConnector({ name: 'draft', lane: 0, config: body.connector })
+      await withFaultPlaces({ [`/connectors/${DRAFT}`]: '/body/connector' }, () =>
+        draftConfig(deps, tenantId, withMember('connectors', DRAFT, body.connector)),
+      )
+      const connector = compileConnector({ name: DRAFT, lane: 0, config: body.connector })
       return answerOf(
         await testConnector(deps, { tenantId, connector, draft: true, actor, reason: body.reason, call }),
       )
     },
   )
-}
-
-async function draftFaults(
-  { db, secretNames, refusal }: TestDeps & Pick<ConfigDeps, 'secretNames' | 'refusal'>,
-  tenantId: string,
-  connector: ConnectorConfig,
-): Promise<ProblemDetail[]> {
-  const faults = checkConnector('draft', connector, refusal ? { refusal } : {})
-  const known = await secretNames(db, tenantId)
-  for (const [secret, ref] of Object.entries(connector.secrets ?? {}))
-    if (!known.has(ref))
-      faults.push({ path: `/secrets/${pointerPart(secret)}`, message: `there is no secret ref ${ref}` })
-  return faults
-}
-
-function invalid(faults: readonly ProblemDetail[]): Problem {
-  const details = faults.map(({ path, message }) => ({ path: `/body/connector${path}`, message }))
-  const [first] = details
-  return new Problem('config_invalid', `${first?.path} ${first?.message}.`, { details })
 }
