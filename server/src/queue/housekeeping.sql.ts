@@ -37,13 +37,14 @@ export const analyzeFreshPartitions = one<undefined, { readonly mended: number }
   () => [],
 )
 
-/** Frees idempotency keys whose time is over, but never that of a job that has not ended. */
+/** Frees idempotency keys whose time is over, but never that of a job that has not ended, or ended in the last 30 days. */
 export const removeExpiredKeys = run<{ readonly limit: number }>(
   'queue.remove_expired_keys',
   `delete from idem i using (
      select tenant_id, scope, key from idem e
      where e.expires_at < now() and not exists (
-       select from job j where j.tenant_id = e.tenant_id and j.id = e.job_id and j.state = 'queued'
+       select from job j where j.tenant_id = e.tenant_id and j.id = e.job_id
+         and (j.state = 'queued' or j.finished_at > now() - interval '30 days')
      )
      order by e.expires_at limit $1
    ) as old

@@ -1,4 +1,4 @@
-import { many } from '../platform/db/statement.ts'
+import { many, maybeOne } from '../platform/db/statement.ts'
 
 export const selectJobsOfKeys = many<
   { readonly tenantId: string; readonly keys: readonly string[]; readonly hashes: readonly string[] },
@@ -10,4 +10,13 @@ export const selectJobsOfKeys = many<
    join idem i on i.tenant_id = $1 and i.scope = 'job' and i.key = asked.key
               and i.request_hash = decode(asked.hash, 'hex')`,
   ({ tenantId, keys, hashes }) => [tenantId, keys, hashes],
+)
+
+export const selectOrigin = maybeOne<
+  { readonly tenantId: string; readonly id: string },
+  { readonly request_id: string; readonly trace_id: string }
+>(
+  'queue.origin_of_job',
+  'select request_id, trace_id from job where tenant_id = $1 and id = $2',
+  ({ tenantId, id }) => [tenantId, id],
 )

@@ -1,6 +1,6 @@
 import type { Queryable } from '../platform/db/statement.ts'
 import type { EnqueuedJob, NewJob } from './job.ts'
-import { selectJobsOfKeys } from './job-of-key.sql.ts'
+import { selectJobsOfKeys, selectOrigin } from './job-of-key.sql.ts'
 
 /** The jobs that were accepted for these keys and these very requests, by key; a key without one is not in it. */
 export async function jobsOfKeys(
@@ -15,3 +15,9 @@ export async function jobsOfKeys(
     rows.map(({ key, job_id, created_at }) => [key, { id: job_id, queuedAt: created_at, replayed: true }]),
   )
 }
+
+/** The request that made a job; undefined when the job is older than what is kept. */
+export const originOfJob = (
+  on: Queryable,
+  ref: { readonly tenantId: string; readonly id: string },
+): ReturnType<typeof selectOrigin> => selectOrigin(on, ref)

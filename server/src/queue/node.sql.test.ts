@@ -281,15 +281,17 @@ describe('housekeeping', () => {
     expect(await lead(fixture.db, { name, owner: first, ttlMs: 60_000 })).toBeUndefined()
   })
 
-  test('frees expired keys, but not the key of a job that has not ended', async () => {
+  test('frees expired keys, but not the key of a job that has not ended, or ended in the last 30 days', async () => {
     const tenantId = newId()
     const keyed = (key: string) => sampleJob({ tenantId, dedupe: { key, requestHash: hashOf('r') } })
-    const [ended, waiting, young] = [keyed('ended'), keyed('waiting'), keyed('young')]
-    await enqueueJobs(fixture.db, [ended, waiting, young])
-    for (const { id } of [ended, young]) await cancelJob(fixture.db, { tenantId, id, actor: 'ada' })
+    const [ended, late, waiting, young] = [keyed('ended'), keyed('late'), keyed('waiting'), keyed('young')]
+    await enqueueJobs(fixture.db, [ended, late, waiting, young])
+    for (const { id } of [ended, late, young]) await cancelJob(fixture.db, { tenantId, id, actor: 'ada' })
     await expire(fixture.db, { tenantId })
+    await endedLongAgo(fixture.db, { tenantId, id: ended.id })
     expect(await removeExpiredKeys(fixture.db, { limit: 10 })).toBe(1)
     const [replay] = await enqueueJobs(fixture.db, [keyed('waiting')])
+    expect((await enqueueJobs(fixture.db, [keyed('late')]))[0]?.replayed).toBe(true)
     const [fresh] = await enqueueJobs(fixture.db, [keyed('ended')])
     expect([replay?.replayed, fresh?.replayed]).toEqual([true, false])
   })
@@ -388,6 +390,11 @@ const expire = run<{ readonly tenantId: string }>(
   'test.expire',
   `update idem set expires_at = now() - interval '1 day' where tenant_id = $1 and key <> 'young'`,
   ({ tenantId }) => [tenantId],
+)
+const endedLongAgo = run<{ readonly tenantId: string; readonly id: string }>(
+  'test.ended_long_ago',
+  `update job set finished_at = now() - interval '31 days' where tenant_id = $1 and id = $2`,
+  ({ tenantId, id }) => [tenantId, id],
 )
 const readyCount = one<{ readonly tenantId: string }, { readonly ready: number }>(
   'test.ready_count',

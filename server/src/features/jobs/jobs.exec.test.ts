@@ -185,8 +185,9 @@ describe('an Idempotency-Key', () => {
     expect(again).toMatchObject({
       status: 202,
       headers: { 'idempotent-replayed': 'true', location: `/jobs/${first.body.job_id}` },
-      body: { job_id: first.body.job_id, queued_at: first.body.queued_at },
     })
+    // The ids of the first request, too.
+    expect(again.body).toEqual(first.body)
     const together = await Promise.all(
       Array.from({ length: 20 }, () => submit({}, { 'idempotency-key': 'together' })),
     )

@@ -4,6 +4,7 @@ import type { HttpServer } from '../../platform/http/http-server.ts'
 import { fingerprintOf, idempotencyKeyOf } from '../../platform/http/idempotency-key.ts'
 import { faultsOfItems } from '../../platform/http/validation.ts'
 import type { NewJob } from '../../queue/job.ts'
+import { originOfJob } from '../../queue/job-of-key.ts'
 import { admitJobs } from './admit-jobs.ts'
 import { addJobReadRoutes } from './job-routes.ts'
 import {
@@ -46,6 +47,9 @@ export function jobsExec(app: HttpServer, deps: JobDeps): void {
         bytes: request.rawBody.length,
       })
       if (replayed) reply.header('idempotent-replayed', 'true')
+      const origin = replayed
+        ? await originOfJob(deps.db, { tenantId: request.principal.tenantId, id })
+        : undefined
       return reply
         .code(202)
         .header('location', `/jobs/${id}`)
@@ -53,8 +57,9 @@ export function jobsExec(app: HttpServer, deps: JobDeps): void {
           job_id: id,
           status: 'queued' as const,
           queued_at: queuedAt.toISOString(),
-          request_id: request.call.requestId,
-          trace_id: request.call.traceId,
+          // Of the first answer, whose repetition this is.
+          request_id: origin?.request_id ?? request.call.requestId,
+          trace_id: origin?.trace_id ?? request.call.traceId,
         })
     },
   )

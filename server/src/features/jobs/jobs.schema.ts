@@ -108,7 +108,13 @@ const ids = {
   trace_id: Type.String({ description: 'The trace that this request began or went on with.' }),
 }
 
-export const JobAccepted = Type.Object({ ...accepted, ...ids })
+export const JobAccepted = Type.Object({
+  ...accepted,
+  request_id: Type.String({
+    description: 'Id of the request that made the job: of the first one, when its key was used before.',
+  }),
+  trace_id: Type.String({ description: 'The trace of that request.' }),
+})
 export const BatchAccepted = Type.Object({
   jobs: Type.Array(
     Type.Object({
