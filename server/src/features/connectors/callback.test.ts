@@ -4,7 +4,7 @@ import { manualClock } from '../../../testing/manual-clock.ts'
 import type { Dial } from '../../platform/dial/dial.ts'
 import type { DialRequest } from '../../platform/dial/dial-request.ts'
 import { Secret } from '../../platform/secret.ts'
-import { compileConnector, invokeOperation } from './connectors.ts'
+import { compileConnector, dryRunOperation, invokeOperation } from './connectors.ts'
 import { messageId } from './sign-callback.ts'
 
 const keyed = (byte: number, length = 32) => `whsec_${Buffer.alloc(length, byte).toString('base64')}`
@@ -141,4 +141,25 @@ test('only an object can be delivered', () => {
   const operation = setUp().connector.operations.get('deliver')
   expect(() => operation?.validateInput('text')).toThrow(/must be an object/)
   expect(operation?.repeatable).toBe(true)
+})
+
+test('a preview shows headers and body, and no signature that anybody could send', async () => {
+  const { connector, clock, requests } = setUp({ current: NEW, previous: OLD })
+  const preview = (await dryRunOperation(
+    { clock, resolveSecret: async (name) => new Secret(name === 'current' ? NEW : OLD) },
+    connector,
+    'deliver',
+    MESSAGE,
+    'job-0193',
+  )) as { headers: Record<string, string> }
+  expect(preview).toMatchObject({ method: 'POST', url: 'https://product.example/hook', body: MESSAGE })
+  expect(preview.headers).toMatchObject({
+    'webhook-id': 'job-0193',
+    'webhook-signature': 'v1,[secret] v1,[secret]',
+  })
+  expect(requests).toEqual([])
+})
+
+test('more deliveries per second than a provider would take, because the receiver is a product', () => {
+  expect(setUp().connector.kindPolicy.rate_limits?.connector).toMatchObject({ permits: 100, burst: 200 })
 })

@@ -52,6 +52,8 @@ export const callback = defineConnector({
   policy: {
     timeouts: { attempt_ms: 15_000 },
     job_retry: { schedule_ms: [...STANDARD_WEBHOOKS_SCHEDULE_MS] },
+    // A product takes its own messages faster than a provider takes calls of others.
+    rate_limits: { connector: { mode: 'enforce', permits: 100, period_ms: 1_000, burst: 200 } },
   },
   targets: (settings) => [{ path: '/settings/url', url: settings.url }],
   operations: (settings) => ({
