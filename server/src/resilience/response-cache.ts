@@ -69,4 +69,11 @@ export function createResponseCache(options: {
 }
 
 /** The value of a JSON text, unchangeable through and through. */
-export const frozenCopy = (text: string): unknown => JSON.parse(text, (_key, value) => Object.freeze(value))
+export const frozenCopy = (text: string): unknown => frozen(JSON.parse(text))
+
+/** Not by the reviver of `JSON.parse`, which is several times slower. */
+function frozen(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value
+  for (const part of Object.values(value)) frozen(part)
+  return Object.freeze(value)
+}
