@@ -159,7 +159,7 @@ describe('lists', () => {
       '/connectors/kinds',
       token,
     )
-    expect(body.data.map(({ kind }) => kind)).toEqual(['callback', 'http'])
+    expect(body.data.map(({ kind }) => kind)).toEqual(['callback', 'http', 's3', 'smtp', 'stripe'])
     for (const { settings_schema } of body.data) expect(settings_schema).toHaveProperty('properties')
     expect(body.data[0]?.secrets).toContainEqual(
       expect.objectContaining({ name: 'signing_secret', required: true }),
