@@ -5,7 +5,7 @@ import { bulkhead } from '../../resilience/bulkhead.ts'
 import type { Stage } from '../../resilience/pipeline.ts'
 import { type RateLimitOptions, rateLimit } from '../../resilience/rate-limit.ts'
 import type { RetryBudgetOptions } from '../../resilience/retry.ts'
-import { type Policy, slowCallMs } from '../policies/policies.ts'
+import { breakerSettings, type Policy, retryBudgetSettings } from '../policies/policies.ts'
 import type { Guards } from './guard-memory.ts'
 import { rateRules } from './rate-rules.ts'
 
@@ -62,17 +62,12 @@ export function placeStage(
 /** What the call and its repetitions may take from the budget of its upstream. */
 export const budgetOf = (
   { budgets }: Guards,
-  { tenantId, connector, policy: { retry_budget: rule }, onWouldHave }: GuardedCall,
+  { tenantId, connector, policy, onWouldHave }: GuardedCall,
 ): RetryBudgetOptions => ({
   budgets,
   group: tenantId,
   key: connector,
-  settings: {
-    mode: rule.mode,
-    tokens: rule.tokens,
-    maxRatio: rule.max_ratio,
-    minConcurrent: rule.min_concurrent,
-  },
+  settings: retryBudgetSettings(policy),
   onWouldHave,
 })
 
@@ -82,23 +77,7 @@ const breakerRules = new WeakMap<Policy, BreakerRule>()
 function breakerRuleOf(policy: Policy): BreakerRule {
   const known = breakerRules.get(policy)
   if (known) return known
-  const { breaker: rule, timeouts } = policy
-  const made: BreakerRule = {
-    mode: rule.mode,
-    settings: {
-      consecutiveFailures: rule.consecutive_failures,
-      failureRate: rule.failure_rate,
-      slowRate: rule.slow_rate,
-      slowCallMs: slowCallMs(policy),
-      minCalls: rule.min_calls,
-      windowMs: rule.window_ms,
-      openMs: rule.open_ms,
-      openCapMs: rule.open_cap_ms,
-      probes: rule.probes,
-      closeRate: rule.close_rate,
-      attemptMs: timeouts.attempt_ms,
-    },
-  }
+  const made: BreakerRule = { mode: policy.breaker.mode, settings: breakerSettings(policy) }
   breakerRules.set(policy, made)
   return made
 }

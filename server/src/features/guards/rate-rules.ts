@@ -1,6 +1,8 @@
 import type { RateRule } from '../../resilience/rate-limit.ts'
 import type { Policy, RateLimitRule, RateLimitScope } from '../policies/policies.ts'
 
+export type ScopeRule = RateRule & { readonly name: RateLimitScope }
+
 /** What a call is counted by. */
 export interface Counted {
   readonly connector: string
@@ -10,12 +12,12 @@ export interface Counted {
 }
 
 /** Rules of calls without a caller key, by operation: the policy is shared by all of them and frozen. */
-const made = new WeakMap<Policy, Map<string, readonly RateRule[]>>()
+const made = new WeakMap<Policy, Map<string, readonly ScopeRule[]>>()
 
 /** All rate limits of a policy that match a call; those that are off are not among them. */
-export function rateRules(policy: Policy, call: Counted): readonly RateRule[] {
+export function rateRules(policy: Policy, call: Counted): readonly ScopeRule[] {
   if (call.callerKey !== undefined) return makeRules(policy, call)
-  const ofPolicy = made.get(policy) ?? new Map<string, readonly RateRule[]>()
+  const ofPolicy = made.get(policy) ?? new Map<string, readonly ScopeRule[]>()
   made.set(policy, ofPolicy)
   // The connector is a part of the key: connectors may share one policy.
   const key = `${call.connector} ${call.operation}`
@@ -24,7 +26,7 @@ export function rateRules(policy: Policy, call: Counted): readonly RateRule[] {
   return rules
 }
 
-function makeRules({ rate_limits: limits }: Policy, call: Counted): readonly RateRule[] {
+function makeRules({ rate_limits: limits }: Policy, call: Counted): readonly ScopeRule[] {
   const { connector, operation, callerKey } = call
   const keys: Record<RateLimitScope, string | undefined> = {
     workspace: 'workspace',
