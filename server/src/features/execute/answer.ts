@@ -1,4 +1,5 @@
 import { Problem, problemDocument } from '../../problems.ts'
+import type { ServedFrom } from '../../resilience/pipeline.ts'
 import type { Execution } from './execution.ts'
 import type { KeyRow } from './execution-keys.ts'
 
@@ -24,6 +25,8 @@ export interface Succeeded {
   readonly executionId: string
   readonly output: unknown
   readonly httpStatus: number | null
+  readonly servedFrom?: ServedFrom
+  readonly ageMs?: number
   readonly attempts: number
   readonly latencyMs: number
   readonly key: string
@@ -38,13 +41,26 @@ export interface Succeeded {
  */
 export function successTexts(
   { call }: Pick<Execution, 'call'>,
-  { executionId, output, httpStatus, attempts, latencyMs, key, expiresAt, settledBy }: Succeeded,
+  {
+    executionId,
+    output,
+    httpStatus,
+    servedFrom = 'upstream',
+    ageMs,
+    attempts,
+    latencyMs,
+    key,
+    expiresAt,
+    settledBy,
+  }: Succeeded,
 ): { readonly first: string; readonly again: string } {
   const document = JSON.stringify({
     status: 'ok',
     execution_id: executionId,
     output: output ?? null,
     upstream: { http_status: httpStatus },
+    served_from: servedFrom,
+    age_ms: ageMs === undefined ? undefined : Math.round(ageMs),
     attempts,
     latency_ms: latencyMs,
     request_id: call.requestId,

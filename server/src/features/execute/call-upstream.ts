@@ -5,17 +5,18 @@ import { newId } from '../../platform/ids.ts'
 import type { Platform } from '../../platform/platform.ts'
 import type { Secret } from '../../platform/secret.ts'
 import { attemptTimeout, remainingMs, totalDeadline } from '../../resilience/deadline.ts'
-import { outermost, runPipeline } from '../../resilience/pipeline.ts'
+import { type CallResult, outermost, runPipeline, type StageOf } from '../../resilience/pipeline.ts'
 import { type FailedAttempt, retry } from '../../resilience/retry.ts'
 import type { ActiveConnector } from '../configs/configs.ts'
-import { invokeOperation } from '../connectors/connectors.ts'
+import { dryRunOperation, findOperation, invokeOperation } from '../connectors/connectors.ts'
 import {
+  answerStages,
   budgetOf,
   circuitStage,
-  type GuardedCall,
   type Guards,
   limitStage,
   placeStage,
+  type SafeCall,
   type WouldHave,
 } from '../guards/guards.ts'
 import { callSchedule, type Policy } from '../policies/policies.ts'
@@ -51,57 +52,61 @@ export async function callUpstream(
   deps: CallDeps,
   execution: Execution,
   { active, policy, idempotencyKey, progress, stopSignal }: Started,
-): Promise<{ output: unknown; httpStatus: number | null }> {
+): Promise<CallResult> {
+  const { guards } = deps
   const { clock, random } = deps.platform
   const { tenantId } = execution.principal
   const { connector } = active
+  const invoking = { ...deps, clock, resolveSecret: (name: string) => deps.resolveSecret(tenantId, name) }
   if (execution.dryRun) {
-    await Promise.all(Object.values(connector.secretRefs).map((name) => deps.resolveSecret(tenantId, name)))
-    return { output: null, httpStatus: null }
+    const { operation, input } = execution
+    const output = await dryRunOperation(invoking, connector, operation, input, idempotencyKey)
+    return { output, httpStatus: null }
   }
 
-  const guarded: GuardedCall = {
+  const call: SafeCall = {
     tenantId,
     connector: connector.name,
     operation: execution.operation,
     callerKey: execution.limits?.rate_limit_key,
     policy,
     connectorPolicy: active.policy().policy,
+    configVersion: active.configVersion,
+    input: execution.input,
     onWouldHave: (rule) => {
       progress.wouldHave.push(rule)
       deps.onWouldHave(rule)
     },
   }
-  // DESIGN §8, outer to inner; the stages that are not here yet have their place between these.
-  const stages = [
+  const isSafe = findOperation(connector, execution.operation).safe
+  const answers = isSafe ? answerStages(guards, call, clock) : undefined
+  const stages: StageOf<CallResult>[] = [
+    ...(answers?.fallback ?? []),
     totalDeadline({ totalMs: policy.timeouts.total_ms, clock }),
-    limitStage(deps.guards, guarded, execution.onCharged),
-    placeStage(deps.guards, guarded),
+    ...(answers?.memory ?? []),
+    limitStage(guards, call, execution.onCharged),
+    placeStage(guards, call),
     retry({
       schedule: callSchedule(policy),
       clock,
       random,
-      budget: budgetOf(deps.guards, guarded),
+      budget: budgetOf(guards, call),
       onFailure: (attempt) => progress.failures.push(attempt),
     }),
-    circuitStage(deps.guards, guarded, clock),
+    ...(answers?.hedge ?? []),
+    circuitStage(guards, call, clock),
     attemptTimeout({ attemptMs: policy.timeouts.attempt_ms, clock }),
   ]
   return runPipeline(stages, outermost(stopSignal), (scope) => {
-    progress.attempts = scope.attempt
-    return invokeOperation(
-      { dial: deps.dial, clock, resolveSecret: (name) => deps.resolveSecret(tenantId, name) },
-      connector,
-      execution.operation,
-      execution.input,
-      {
-        signal: scope.signal,
-        connectTimeoutMs: policy.timeouts.connect_ms,
-        remainingMs: remainingMs(scope, clock),
-        idempotencyKey,
-        attemptToken: newId(),
-        traceparent: traceparentOf(context.active()),
-      },
-    )
+    // Counted here: a hedge is a call of its own.
+    progress.attempts += 1
+    return invokeOperation(invoking, connector, execution.operation, execution.input, {
+      signal: scope.signal,
+      connectTimeoutMs: policy.timeouts.connect_ms,
+      remainingMs: remainingMs(scope, clock),
+      idempotencyKey,
+      attemptToken: newId(),
+      traceparent: traceparentOf(context.active()),
+    })
   })
 }

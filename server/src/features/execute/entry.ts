@@ -44,6 +44,7 @@ export function entryOf(execution: Execution, configVersion: number, ended: Ende
           kind: failure.kind,
           why: decision.why,
         })),
+        ...(ended.servedFrom && { served_from: ended.servedFrom }),
         ...(ended.wouldHave.length > 0 && { would_have: ended.wouldHave }),
       },
     },

@@ -428,7 +428,11 @@ describe('a request', () => {
 
   test('can be tried without being sent', async () => {
     const { body } = await execute({ operation: 'charge', options: { dry_run: true } })
-    expect(body).toMatchObject({ output: null, upstream: { http_status: null }, attempts: 0 })
+    expect(body).toMatchObject({
+      output: { method: 'POST', headers: { authorization: 'Bearer [secret]' } },
+      upstream: { http_status: null },
+      attempts: 0,
+    })
     expect(requests()).toEqual([])
     const { row, event } = await logOf(body.request_id)
     expect([row.dry_run, row.attempts, event.message]).toEqual([

@@ -47,7 +47,9 @@ export const ExecuteResult = Type.Object({
     format: 'uuid',
     description: 'Id of the execution; control shows it at `GET /executions/:id` when it had a key.',
   }),
-  output: Type.Unknown({ description: "Fits the operation's output schema; null for a dry run." }),
+  output: Type.Unknown({
+    description: "Fits the operation's output schema; for a dry run what would be sent.",
+  }),
   upstream: Type.Object(
     {
       http_status: Type.Union([Type.Integer(), Type.Null()], {
@@ -56,7 +58,14 @@ export const ExecuteResult = Type.Object({
     },
     { description: 'What the upstream answered.' },
   ),
-  attempts: Type.Integer({ description: '0 for a dry run.' }),
+  served_from: Type.Enum(['upstream', 'cache', 'coalesced', 'stale', 'static'], {
+    description:
+      'Who answered: the upstream, the memory of the hub, an equal call that was under way, or a fallback (`stale`: the last good answer, `static`: the one of the policy). Others than `upstream` only where the policy asks for it and the operation is safe.',
+  }),
+  age_ms: Type.Optional(
+    Type.Integer({ description: 'How old an answer from `cache` or `stale` is. Milliseconds.' }),
+  ),
+  attempts: Type.Integer({ description: 'Calls of the upstream; 0 when nothing was sent.' }),
   latency_ms: Type.Integer({ description: 'The whole execution, waits included. Milliseconds.' }),
   idempotency: Type.Object(
     {

@@ -1,5 +1,6 @@
 import type { Principal } from '../../platform/auth/principal.ts'
 import type { CallContext } from '../../platform/call-context.ts'
+import type { ServedFrom } from '../../resilience/pipeline.ts'
 import type { RateLimitOptions } from '../../resilience/rate-limit.ts'
 import type { FailedAttempt } from '../../resilience/retry.ts'
 import type { RequestLimits } from '../policies/policies.ts'
@@ -42,4 +43,6 @@ export interface Ended {
   readonly attempts: number
   readonly failures: readonly FailedAttempt[]
   readonly wouldHave: readonly string[]
+  /** Who answered, when it was not the upstream that this call asked. */
+  readonly servedFrom?: ServedFrom | undefined
 }

@@ -1,6 +1,7 @@
 import { failPoint } from '../../platform/fail-points.ts'
 import { newId } from '../../platform/ids.ts'
 import { Problem } from '../../problems.ts'
+import type { CallResult, ServedFrom } from '../../resilience/pipeline.ts'
 import type { ActiveConnector } from '../configs/configs.ts'
 import type { Policy } from '../policies/policies.ts'
 import { type CallDeps, callUpstream, type Progress } from './call-upstream.ts'
@@ -35,6 +36,8 @@ export type Ran =
       readonly ok: true
       readonly output: unknown
       readonly httpStatus: number | null
+      readonly servedFrom?: ServedFrom
+      readonly ageMs?: number
       readonly attempts: number
       readonly latencyMs: number
     }
@@ -45,18 +48,28 @@ export async function runExecution(deps: RunDeps, run: Run): Promise<Ran> {
   const { clock } = deps.platform
   const { execution, active, id, idempotencyKey } = run
   const progress: Progress = { attempts: 0, failures: [], wouldHave: [] }
-  const finish = (outcome: string, httpStatus: number | null, message: string): number => {
+  const finish = (
+    outcome: string,
+    httpStatus: number | null,
+    message: string,
+    servedFrom?: ServedFrom,
+  ): number => {
     const latencyMs = Math.round(clock.monotonic() - run.startedAt)
     const at = new Date(clock.now())
     const ids = { logId: run.takenUp ? newId() : id, executionId: id }
-    const ended = { ...ids, idempotencyKey, outcome, httpStatus, message, latencyMs, ...progress }
+    const ended = { ...ids, idempotencyKey, outcome, httpStatus, message, latencyMs, servedFrom, ...progress }
     deps.requestLog.record(entryOf(execution, active.configVersion, ended, at))
     return latencyMs
   }
   try {
     const result = await callUpstream(deps, execution, { ...run, progress })
     failPoint('execute.after_send')
-    const latencyMs = finish('ok', result.httpStatus, succeeded(execution, progress))
+    const latencyMs = finish(
+      'ok',
+      result.httpStatus,
+      succeeded(execution, progress, result),
+      result.servedFrom,
+    )
     return { ok: true, ...result, attempts: progress.attempts, latencyMs }
   } catch (error) {
     failPoint('execute.after_send')
@@ -72,8 +85,25 @@ export async function runExecution(deps: RunDeps, run: Run): Promise<Ran> {
   }
 }
 
-const succeeded = (execution: Execution, { attempts }: Progress): string =>
-  execution.dryRun ? 'Dry run: everything was checked, nothing was sent.' : `Done at attempt ${attempts}.`
+const SERVED: Readonly<Record<Exclude<ServedFrom, 'upstream'>, string>> = {
+  cache: 'Answered from the cache, nothing was sent.',
+  coalesced: 'Answered by an equal call that was under way.',
+  stale: 'Answered by the fallback with the last good answer',
+  static: 'Answered by the fallback with the answer of the policy',
+}
+
+function succeeded(
+  execution: Execution,
+  { attempts, failures }: Progress,
+  { servedFrom }: CallResult,
+): string {
+  if (execution.dryRun) return 'Dry run: everything was checked, nothing was sent.'
+  if (servedFrom === undefined || servedFrom === 'upstream') return `Done at attempt ${attempts}.`
+  const failure = failures.at(-1)?.failure
+  const because =
+    servedFrom === 'stale' || servedFrom === 'static' ? `${failure ? `: ${failure.message}` : '.'}` : ''
+  return `${SERVED[servedFrom]}${because}`
+}
 
 const messageOf = (problem: Problem, { attempts, failures }: Progress): string => {
   const why = failures.at(-1)?.decision.why

@@ -1,7 +1,10 @@
 import type { Clock, Random } from '../../platform/clock.ts'
 import { type Breakers, type BreakerTransition, createBreakers } from '../../resilience/breakers.ts'
 import { type Bulkheads, createBulkheads } from '../../resilience/bulkhead-places.ts'
+import { type CallsUnderWay, createCallsUnderWay } from '../../resilience/coalesce.ts'
+import { createLatencies, type Latencies } from '../../resilience/latency.ts'
 import type { LoadShed } from '../../resilience/load-shed.ts'
+import { createResponseCache, type ResponseCache } from '../../resilience/response-cache.ts'
 import { createRetryBudgets, type RetryBudgets } from '../../resilience/retry-budget.ts'
 import type { SharedStore } from '../../resilience/stores/store.ts'
 
@@ -11,6 +14,10 @@ export interface Guards {
   readonly breakers: Breakers
   readonly bulkheads: Bulkheads
   readonly budgets: RetryBudgets
+  readonly latencies: Latencies
+  /** Answers of safe operations, for policies that keep them. */
+  readonly responses: ResponseCache
+  readonly callsUnderWay: CallsUnderWay
   readonly loadShed: LoadShed
 }
 
@@ -27,4 +34,7 @@ export const createGuards = (options: {
   breakers: createBreakers(options),
   bulkheads: createBulkheads(options),
   budgets: createRetryBudgets(options),
+  latencies: createLatencies(),
+  responses: createResponseCache(options),
+  callsUnderWay: createCallsUnderWay(),
 })

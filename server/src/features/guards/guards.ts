@@ -8,6 +8,8 @@
  * have done.
  */
 export { admit, admitCall } from './admission.ts'
+export { answerStages, type SafeCall } from './answer-stages.ts'
 export { createGuards, type Guards } from './guard-memory.ts'
 export { budgetOf, circuitStage, type GuardedCall, limitStage, placeStage } from './guard-stages.ts'
+export { rateRules } from './rate-rules.ts'
 export { createWouldHave, type WouldHave } from './would-have.ts'
