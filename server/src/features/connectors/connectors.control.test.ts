@@ -81,6 +81,7 @@ describe('a connector', () => {
           input: api().settings.operations['charge.create'].input,
           output: api().settings.operations['charge.create'].output,
           safe: false,
+          idempotent: false,
           takes_idempotency_key: true,
         },
       ],

@@ -49,6 +49,9 @@ export const OperationDescription = Type.Object(
     input: JsonSchemaDocument,
     output: JsonSchemaDocument,
     safe: Type.Boolean({ description: 'Repeating the call does no harm.' }),
+    idempotent: Type.Boolean({
+      description: 'It has an effect, but a repetition has no second one by its nature.',
+    }),
     takes_idempotency_key: Type.Boolean({ description: 'The upstream recognises our idempotency key.' }),
   },
   { additionalProperties: false },

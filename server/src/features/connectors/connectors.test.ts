@@ -292,6 +292,7 @@ describe('an operation', () => {
         input: INPUT,
         output: { type: 'object', properties: { ok: { type: 'boolean' } }, required: ['ok'] },
         safe: false,
+        idempotent: false,
         takes_idempotency_key: false,
       },
     ])

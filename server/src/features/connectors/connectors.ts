@@ -237,13 +237,14 @@ export const listKinds = (): KindDescription[] =>
 /** For `GET /connectors/:name`. */
 export const describeOperations = (connector: Connector): OperationDescription[] =>
   [...connector.operations.values()].map(
-    ({ name, title, description, input, output, safe, takesIdempotencyKey }) => ({
+    ({ name, title, description, input, output, safe, idempotent, takesIdempotencyKey }) => ({
       name,
       title,
       description,
       input,
       output,
       safe,
+      idempotent: idempotent ?? false,
       takes_idempotency_key: takesIdempotencyKey,
     }),
   )
