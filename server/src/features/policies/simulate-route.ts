@@ -110,5 +110,5 @@ const rulesIn =
     const found = config.connectors.get(connector)
     const { repeatable } = found?.connector.operations.get(operation) ?? {}
     if (!found || repeatable === undefined) return undefined
-    return { policy: found.policy(operation).policy, repeatable }
+    return { policy: found.policy(operation).policy, connectorPolicy: found.policy().policy, repeatable }
   }

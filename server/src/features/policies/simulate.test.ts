@@ -30,7 +30,7 @@ const QUIET: PolicyDocument = {
 }
 const under = (calls: readonly LoggedCall[], workspace: PolicyDocument, repeatable = true) => {
   const { policy } = effectivePolicy({ workspace: { ...QUIET, ...workspace } })
-  return simulate(calls, () => ({ policy, repeatable }))
+  return simulate(calls, () => ({ policy, connectorPolicy: policy, repeatable }))
 }
 const at = (ms: number) => new Date(START + ms).toISOString()
 

@@ -6,7 +6,8 @@ import { decideRetry } from '../../resilience/retry.ts'
 import { createRetryBudgets, type RetryAllowance } from '../../resilience/retry-budget.ts'
 import { createMemoryStore } from '../../resilience/stores/memory.ts'
 import type { LoggedCall } from '../execute/execute.ts'
-import { callSchedule, type Policy, RATE_LIMIT_SCOPES, type RateLimitScope } from './policy.ts'
+import { rateRules } from '../guards/guards.ts'
+import { callSchedule, type Policy } from './policy.ts'
 import { breakerSettings, retryBudgetSettings } from './stage-settings.ts'
 import { type Simulated, tally } from './tally.ts'
 import { virtualTime } from './virtual-time.ts'
@@ -14,6 +15,8 @@ import { virtualTime } from './virtual-time.ts'
 /** What a call runs under. */
 export interface CallRules {
   readonly policy: Policy
+  /** Of the connector itself: its operations share one breaker. */
+  readonly connectorPolicy: Policy
   /** The operation may be repeated after an unclear end. */
   readonly repeatable: boolean
 }
@@ -79,11 +82,12 @@ export function simulate(
     const { connector, requestId } = call
     const { policy } = rules
     counts.arrived()
-    const limits = limitsOf(policy, call)
+    // Without a caller key, which the log does not know: the limit of the caller is left out.
+    const limits = rateRules(policy, { connector, operation: call.operation })
     const { allowed, states } = store.charge(WORKSPACE, limits)
-    for (const [index, { scope, enforced }] of limits.entries())
+    for (const [index, { name, enforced }] of limits.entries())
       if (states[index]?.allowed === false) {
-        counts.byLimit(scope, enforced)
+        counts.byLimit(name, enforced)
         if (!enforced) counts.shadow('limited', requestId)
       }
     if (!allowed) {
@@ -98,8 +102,8 @@ export function simulate(
 
   const attempt = (underway: Underway, number: number): void => {
     const { call, rules, allowance } = underway
-    const { mode } = rules.policy.breaker
-    const settings = breakerSettings(rules.policy)
+    const { mode } = rules.connectorPolicy.breaker
+    const settings = breakerSettings(rules.connectorPolicy)
     const breaker = breakerOf(call.connector, mode === 'shadow')
     const answer = mode === 'off' ? undefined : breaker.ask(settings)
     if (answer?.pass === false) {
@@ -168,23 +172,6 @@ const startOf = ({ endedAt, latencyMs }: LoggedCall): number => endedAt - latenc
 const inOrder = (calls: readonly LoggedCall[]): LoggedCall[] =>
   [...calls].sort((one, other) => startOf(one) - startOf(other))
 
-/** The limits of a call; not that of its caller, whose key the log does not know. */
-function limitsOf({ rate_limits: limits }: Policy, { connector, operation }: LoggedCall) {
-  const keys: Readonly<Record<RateLimitScope, string | undefined>> = {
-    workspace: 'workspace',
-    connector: `connector/${connector}`,
-    operation: `operation/${connector}/${operation}`,
-    caller: undefined,
-  }
-  return RATE_LIMIT_SCOPES.flatMap((scope) => {
-    const rule = limits[scope]
-    const key = keys[scope]
-    if (!rule || rule.mode === 'off' || key === undefined) return []
-    const limit = { permits: rule.permits, periodMs: rule.period_ms, burst: rule.burst }
-    return [{ scope, key, limit, cost: limits.cost, enforced: rule.mode === 'enforce' }]
-  })
-}
-
 /** How long an attempt takes, and whether a time limit ends it. */
 function durationOf(
   { call, rules, startedAt }: Underway,
@@ -206,7 +193,7 @@ function healthOf({ call, rules }: Underway, number: number, ms: number, cut: bo
   const { outcome, httpStatus, attempts } = call
   if (cut || outcome === 'upstream_timeout') {
     // As the real breaker has it: who gives the upstream little time learns nothing about it.
-    const enough = cut || attempts === 1 ? ms >= rules.policy.timeouts.attempt_ms / 2 : true
+    const enough = cut || attempts === 1 ? ms >= rules.connectorPolicy.timeouts.attempt_ms / 2 : true
     return enough ? 'transport' : 'none'
   }
   if (outcome === 'ok') return number === attempts ? 'ok' : 'failed'
