@@ -1,7 +1,10 @@
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type Answers, calledConnector, type FakeAnswer } from '../../../testing/http-connector.ts'
 import { DialFailure } from '../../platform/dial/dial-failure.ts'
+import { CallFailure } from '../../resilience/failure.ts'
 import { checkConnector } from './connectors.ts'
+import { compileResponse } from './http-response.ts'
 
 const configOf = (operation: object) => ({
   kind: 'http',
@@ -120,6 +123,28 @@ describe('a response mapping', () => {
       typeof fault === 'string' ? fault : expect.stringMatching(fault),
     ])
   })
+})
+
+test('no answer makes a mapping throw anything but a failure of the call', () => {
+  const mapping = {
+    id: '{{response.body.id}}',
+    name: 'x {{response.body.a.0.b}}',
+    tags: ['{{response.body}}', '{{response.headers.a}}'],
+  }
+  const map = compileResponse(mapping, CUSTOMER)
+  const body = fc.oneof(
+    fc.jsonValue(),
+    fc.record({ id: fc.jsonValue(), a: fc.array(fc.record({ b: fc.jsonValue() })) }),
+  )
+  fc.assert(
+    fc.property(body, fc.dictionary(fc.string(), fc.string()), (answer, headers) => {
+      try {
+        expect(map({ status: 200, headers, body: answer })).toHaveProperty('name')
+      } catch (error) {
+        expect(error).toBeInstanceOf(CallFailure)
+      }
+    }),
+  )
 })
 
 describe('statuses of an operation', () => {

@@ -9,6 +9,7 @@ import {
   SECRET_OF,
   SETTING_OF,
 } from './http-auth-settings.ts'
+import { CONTENT_HEADERS } from './http-header-checks.ts'
 
 type Fault = ProblemDetail
 const AT = '/settings/auth'
@@ -43,7 +44,8 @@ export function authFaults(auth: HttpAuth | undefined, secretNames: readonly str
 
 function nameFaults(path: string, header: string): Fault[] {
   const lower = header.toLowerCase()
-  const reserved = RESERVED_HEADERS.has(lower) || lower.startsWith('x-orchestrator-')
+  const reserved =
+    RESERVED_HEADERS.has(lower) || CONTENT_HEADERS.includes(lower) || lower.startsWith('x-orchestrator-')
   return isHeaderName(header) && !reserved ? [] : [{ path, message: 'is not a usable header name' }]
 }
 

@@ -1,7 +1,7 @@
 import { pointerPart } from '../../platform/json-pointer.ts'
 import type { ProblemDetail } from '../../problems.ts'
 import { authFaults, authHeadersOf } from './http-auth-checks.ts'
-import { headerFaults, headerNameFault } from './http-header-checks.ts'
+import { CONTENT_HEADERS, headerFaults, headerNameFault } from './http-header-checks.ts'
 import { DEADLINE_HEADER } from './http-operation.ts'
 import { answerFaults } from './http-response-checks.ts'
 import type { HttpOperation, HttpSettings } from './http-settings.ts'
@@ -69,7 +69,7 @@ const ownHeaders = (settings: HttpSettings, operation?: HttpOperation): string[]
 
 function deadlineFaults({ auth, deadline_header: name }: HttpSettings): Fault[] {
   if (name === undefined || name.toLowerCase() === DEADLINE_HEADER) return []
-  return headerNameFault('/settings/deadline_header', name, authHeadersOf(auth))
+  return headerNameFault('/settings/deadline_header', name, [...CONTENT_HEADERS, ...authHeadersOf(auth)])
 }
 
 function healthFaults({ health }: HttpSettings): Fault[] {
@@ -106,7 +106,12 @@ function operationFaults(
   faults.push(...headerFaults(`${at}/headers`, operation.headers, taken))
   const keyHeader = operation.idempotency_key_header
   if (keyHeader !== undefined)
-    faults.push(...headerNameFault(`${at}/idempotency_key_header`, keyHeader, ownHeaders(settings)))
+    faults.push(
+      ...headerNameFault(`${at}/idempotency_key_header`, keyHeader, [
+        ...CONTENT_HEADERS,
+        ...ownHeaders(settings),
+      ]),
+    )
   faults.push(...under(at, bodyFaults(operation)))
   const safe = operation.safe ?? (operation.method === 'GET' || operation.method === 'HEAD')
   const output = outputFaults.length === 0 ? (operation.output ?? {}) : undefined

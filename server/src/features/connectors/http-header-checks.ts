@@ -5,6 +5,9 @@ import type { ProblemDetail } from '../../problems.ts'
 /** Set by the hub itself, or credentials, which never stand in a config. */
 const HUB_HEADERS = new Set(['authorization', 'cookie', 'traceparent', 'tracestate', 'user-agent'])
 
+/** They say what a body is: neither a credential nor a key can stand in them. */
+export const CONTENT_HEADERS = ['accept', 'content-type']
+
 /** Why a header of this name may not be set by a config; `taken` are those that its settings give a meaning. */
 export function headerNameFault(path: string, name: string, taken: readonly string[]): ProblemDetail[] {
   const lower = name.toLowerCase()

@@ -22,12 +22,15 @@ export async function checkHttpHealth(
     {
       method,
       url: health ? urlOf(settings.base_url, health.path) : settings.base_url,
-      headers: { accept: '*/*', 'user-agent': 'orchestrator', ...settings.headers },
+      headers: { accept: '*/*', 'user-agent': 'orchestrator', ...lowerCased(settings.headers) },
     },
     context,
   )
   return { ...verdict(status, health?.path, method), details: { http_status: status } }
 }
+
+const lowerCased = (headers: Readonly<Record<string, string>> = {}): Record<string, string> =>
+  Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]))
 
 function urlOf(baseUrl: string, path: string): string {
   const rendered = compileRequest(baseUrl, { method: 'GET', path })({})

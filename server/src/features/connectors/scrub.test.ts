@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import type { Dial } from '../../platform/dial/dial.ts'
 import { Secret } from '../../platform/secret.ts'
-import { scrubbing } from './scrub.ts'
+import { scrubbing, scrubValue } from './scrub.ts'
 
 const answering = (body: string, headers: Record<string, string> = {}): Dial => ({
   request: async () => ({ status: 200, headers, body: Buffer.from(body) }),
@@ -45,4 +45,19 @@ test('without a secret in it a body stays the same bytes, also when it is no tex
 test('a value that is too short to be meant is left alone', async () => {
   const { body } = await scrubbing(answering('tests and testing'), [new Secret('test')]).request(request)
   expect(body.toString()).toBe('tests and testing')
+})
+
+test('plain JSON is rid of secrets in texts and names, however deep and however they are spelled', () => {
+  const value = 'k/ey "1" ünd+mehr'
+  const before = {
+    [`x-${value}`]: [`a ${value} b`, { url: `https://x/?k=${encodeURIComponent(value)}` }],
+    text: JSON.stringify({ value }),
+    plain: ['nothing', 1, true, null],
+  }
+  expect(scrubValue(before, [new Secret(value)])).toEqual({
+    'x-[secret]': ['a [secret] b', { url: 'https://x/?k=[secret]' }],
+    text: '{"value":"[secret]"}',
+    plain: ['nothing', 1, true, null],
+  })
+  expect(scrubValue(before, [])).toBe(before)
 })
