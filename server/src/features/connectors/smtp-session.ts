@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream'
-import { getCACertificates, TLSSocket } from 'node:tls'
+import { createSecureContext, getCACertificates, type SecureContext, TLSSocket } from 'node:tls'
 import type SmtpConnection from 'nodemailer/lib/smtp-connection'
 import type { SMTPConnectionSendInfo } from 'nodemailer/lib/smtp-connection'
 import type { HealthContext } from './define-connector.ts'
@@ -53,7 +53,7 @@ export async function inSession<Result>(
     requireTLS: settings.tls === 'starttls',
     ignoreTLS: settings.tls === 'none',
     name: clientName(settings),
-    tls: { minVersion: 'TLSv1.2', ca: trusted(settings), rejectUnauthorized: true },
+    tls: { ...trustOf(settings), minVersion: 'TLSv1.2', rejectUnauthorized: true },
     connectionTimeout: NEVER_MS,
     greetingTimeout: NEVER_MS,
     socketTimeout: NEVER_MS,
@@ -129,11 +129,19 @@ function* chunksOf(bytes: Buffer, onChunk: (last: boolean) => void): Generator<B
   }
 }
 
-/** The usual authorities, and the one of the settings. */
-const trusted = ({ ca_certificate: own }: SmtpSettings): string[] => [
-  ...getCACertificates('default'),
-  ...(own === undefined ? [] : [own]),
-]
+/** Reading some hundred and fifty certificates takes ms, so once per compiled connector and not per message. */
+const contexts = new WeakMap<SmtpSettings, SecureContext>()
+
+/** The usual authorities, which Node keeps read, or with them the one of the settings. */
+function trustOf(settings: SmtpSettings): { readonly secureContext?: SecureContext } {
+  const { ca_certificate: own } = settings
+  if (own === undefined) return {}
+  const context =
+    contexts.get(settings) ??
+    createSecureContext({ minVersion: 'TLSv1.2', ca: [...getCACertificates('default'), own] })
+  contexts.set(settings, context)
+  return { secureContext: context }
+}
 
 /** Not the name of the machine, which is nobody's business. */
 function clientName({ client_name: name, from }: SmtpSettings): string {
