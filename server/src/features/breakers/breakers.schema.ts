@@ -12,10 +12,14 @@ export const BreakerView = Type.Object({
     description:
       'What the breaker itself says: `closed` lets calls pass, `open` refuses them, `half_open` lets one probe at a time pass.',
   }),
-  open_until: Type.Union([Time('When an open one lets the first probe pass.'), Type.Null()]),
+  open_until: Type.Union([Type.String({ format: 'date-time' }), Type.Null()], {
+    description: 'When an open one lets the first probe pass; null when it is not open.',
+  }),
   why: Type.String({ description: 'Why it is in this state; empty when it never changed.' }),
   shadow: Type.Boolean({ description: 'True when the policy only watches: nothing is refused.' }),
-  changed_at: Type.Union([Time('The last change of `state`.'), Type.Null()]),
+  changed_at: Type.Union([Type.String({ format: 'date-time' }), Type.Null()], {
+    description: 'The last change of `state`; null when it never changed.',
+  }),
   forced: Type.Union(
     [
       Type.Object({
