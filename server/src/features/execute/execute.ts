@@ -11,6 +11,7 @@ import { Problem } from '../../problems.ts'
 import type { ActiveConfigs } from '../configs/configs.ts'
 import { findOperation } from '../connectors/connectors.ts'
 import { admitCall } from '../guards/guards.ts'
+import type { Policy } from '../policies/policies.ts'
 import { type Answer, answerOf, keyMember, successTexts } from './answer.ts'
 import type { Execution } from './execution.ts'
 import type { ExecutionKeys } from './execution-keys.ts'
@@ -105,7 +106,18 @@ async function check(deps: ExecuteDeps, execution: Execution) {
       { details: [{ path: '/headers/idempotency-key', message: 'is missing' }] },
     )
   // Nobody can recognise a repetition, so there is none.
-  return { active, operation, policy: { ...policy, retry: { ...policy.retry, max_attempts: 1 } } }
+  return { active, operation, policy: withoutRepetition(policy) }
+}
+
+/** Made once for each policy: what is derived from a policy is remembered by the object. */
+const unrepeated = new WeakMap<Policy, Policy>()
+
+function withoutRepetition(policy: Policy): Policy {
+  const known = unrepeated.get(policy)
+  if (known) return known
+  const made = { ...policy, retry: { ...policy.retry, max_attempts: 1 } }
+  unrepeated.set(policy, made)
+  return made
 }
 
 /** An execution that nobody can ask for again. */
