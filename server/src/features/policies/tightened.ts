@@ -34,7 +34,10 @@ export function tightened(effective: EffectivePolicy, request: RequestLimits): E
   if (Object.keys(changed).length === 0) return effective
   return Object.freeze({
     policy: Object.freeze({ ...policy, ...changed }),
-    sources: Object.freeze({ ...effective.sources, ...sources }),
+    // Calls do not ask where a value came from, and fifty names are slow to copy.
+    get sources() {
+      return { ...effective.sources, ...sources }
+    },
   })
 }
 
