@@ -66,7 +66,8 @@ export interface Operation {
   /** Faults of an input that fits the schema but that the kind cannot send; paths are relative to the input. */
   checkInput?(input: unknown): readonly ProblemDetail[]
   /**
-   * Exactly one attempt: no retries here, the pipeline is the one layer that retries. Throws `CallFailure`,
+   * Exactly one attempt: no retries here, the pipeline is the one layer that retries. An attempt may still be
+   * several requests: a token before it, once more after a 401, the pages of a list. Throws `CallFailure`,
    * a `DialFailure` as it came from `dial`, or Problem `secret_unresolved` for a secret that cannot be used.
    */
   invoke(context: InvokeContext): Promise<InvokeResult>
