@@ -17,6 +17,8 @@ export interface ReceivedCallback {
 export interface DemoProduct {
   readonly url: string
   readonly received: readonly ReceivedCallback[]
+  /** Charges that were made: a key is charged once. */
+  readonly charges: number
   /** `/callbacks/down` takes callbacks from now on. */
   recover(): void
   stop(): Promise<void>
@@ -42,7 +44,7 @@ function answer(response: ServerResponse, status: number, body: unknown): void {
 }
 
 /**
- * Listens on 127.0.0.1. `GET /quotes/:currency` answers a price. `POST /callbacks/ok` takes a signed callback,
+ * Listens on 127.0.0.1. `GET /quotes/:currency` answers a price, `POST /charges` makes a charge. `POST /callbacks/ok` takes a signed callback,
  * `/callbacks/flaky` answers 503 twice first, `/callbacks/down` until it recovers. A bad signature answers 401.
  */
 export async function startDemoProduct(options: {
@@ -50,6 +52,7 @@ export async function startDemoProduct(options: {
   readonly signingSecret: string
 }): Promise<DemoProduct> {
   const received: ReceivedCallback[] = []
+  const charged = new Set<string>()
   let isDown = true
 
   const takeCallback = async (path: string, request: IncomingMessage, response: ServerResponse) => {
@@ -76,7 +79,10 @@ export async function startDemoProduct(options: {
     const currency = /^\/quotes\/([A-Z]{3})$/.exec(path)?.[1]
     if (request.method === 'GET' && currency)
       answer(response, 200, { currency, price: 42, traceparent: request.headers.traceparent ?? null })
-    else if (request.method === 'POST' && /^\/callbacks\/(ok|flaky|down)$/.test(path))
+    else if (request.method === 'POST' && path === '/charges') {
+      charged.add(String(request.headers['idempotency-key'] ?? charged.size))
+      answer(response, 201, { charge: `ch_${charged.size}` })
+    } else if (request.method === 'POST' && /^\/callbacks\/(ok|flaky|down)$/.test(path))
       await takeCallback(path, request, response)
     else answer(response, 404, { error: 'not found' })
   }
@@ -91,6 +97,9 @@ export async function startDemoProduct(options: {
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     received,
+    get charges() {
+      return charged.size
+    },
     recover: () => {
       isDown = false
     },

@@ -4,6 +4,7 @@ import { type Api, ApiError } from '../api.ts'
 import { print } from '../command.ts'
 import { controlApi, execApi, type WorkspaceSummary } from '../workspaces.ts'
 import { shown } from './expect.ts'
+import { repeatedAndGone } from './outage.ts'
 import { type DemoProduct, startDemoProduct } from './product.ts'
 import { sendStripeEvent, signedStripeEvent } from './stripe-event.ts'
 import { type HubEvent, printTimeline, waitForEvents } from './timeline.ts'
@@ -49,6 +50,7 @@ export async function playDemo(config: Config, urls: Hub['urls']): Promise<void>
     await retriedUntilDone(stage)
     await deadAndReplayed(stage)
     await jobWithCallback(stage)
+    await repeatedAndGone(stage)
     await neighbourSeesNothing(stage, neighbour, jobId)
   } finally {
     await product.stop()
@@ -269,7 +271,7 @@ async function neighbourSeesNothing(
   neighbour: WorkspaceSummary,
   jobId: string,
 ): Promise<void> {
-  print('\n7. The other workspace')
+  print('\n8. The other workspace')
   const exec = await execApi(config, urls.exec, neighbour.id)
   const { data } = await exec.get<{ data: HubEvent[] }>('/events')
   shown(
