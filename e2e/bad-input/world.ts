@@ -62,6 +62,7 @@ const everyOperationField = {
   not_done_statuses: [423],
   retryable_statuses: [409],
   safe: true,
+  idempotent: true,
   idempotency_key_header: 'Idempotency-Key',
 }
 

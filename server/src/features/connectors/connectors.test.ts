@@ -335,6 +335,7 @@ describe('an operation', () => {
     expect(repeatable({ method: 'GET', body: undefined })).toBe(true)
     expect(repeatable({ method: 'GET', body: undefined, safe: false })).toBe(false)
     expect(repeatable({ method: 'DELETE' })).toBe(false)
+    expect(repeatable({ method: 'DELETE', idempotent: true })).toBe(true)
   })
 })
 

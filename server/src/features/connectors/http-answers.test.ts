@@ -161,6 +161,7 @@ describe('statuses of an operation', () => {
     [409, operation, /^outcome_unknown/],
     [409, { ...operation, idempotency_key_header: 'Idempotency-Key' }, /^safe_to_repeat/],
     [500, operation, /^outcome_unknown/],
+    [500, { ...operation, idempotent: true }, /^safe_to_repeat/],
     [404, {}, /^permanent http_4xx/],
   ])('HTTP %i', async (status, own, expected) => {
     expect(await outcome(own, { status, body: 'gone' })).toMatch(expected)

@@ -24,7 +24,8 @@ export function compileOperation(
 ): Operation {
   const { method, idempotency_key_header: keyHeader, pagination } = operation
   const safe = operation.safe ?? (method === 'GET' || method === 'HEAD')
-  const repeatable = safe || keyHeader !== undefined
+  const idempotent = operation.idempotent ?? false
+  const repeatable = safe || idempotent || keyHeader !== undefined
   const output = operation.output ?? {}
   const render = compileRequest(settings.base_url, operation)
   const outputOf = compileResponse(operation.response, output)
@@ -108,6 +109,7 @@ export function compileOperation(
     input: operation.input ?? {},
     output,
     safe,
+    idempotent,
     takesIdempotencyKey: keyHeader !== undefined,
     checkInput: (input) => {
       const rendered = render(input)

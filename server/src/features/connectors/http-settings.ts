@@ -102,7 +102,17 @@ export const HttpOperation = Type.Object(
     safe: Type.Optional(
       Type.Boolean({
         title: 'Safe',
-        description: 'Repeating the call does no harm. Absent = true for GET and HEAD only.',
+        description:
+          'It only reads: repeating the call does no harm, and its answer may be shared. Absent = true for GET ' +
+          'and HEAD only.',
+      }),
+    ),
+    idempotent: Type.Optional(
+      Type.Boolean({
+        title: 'Idempotent',
+        description:
+          'It has an effect, but a second call has no second one, as HTTP means PUT and DELETE. Absent = false: ' +
+          'not every API keeps to it.',
       }),
     ),
     idempotency_key_header: Type.Optional(
