@@ -92,6 +92,8 @@ as $$
 declare
   fresh int;
   won int[] := '{}';
+  item record;
+  held execution_key;
 begin
   insert into execution_key (tenant_id, key, execution_id, fingerprint, lease_until, repeatable, connector, operation,
                              config_version, subject, request_id, correlation_id, traceparent, input, expires_at)
@@ -110,67 +112,55 @@ begin
   get diagnostics fresh = row_count;
 
   if fresh < json_array_length(batch) then
-    -- What is left of these keys: expired ones, and executions that nobody runs any more.
-    perform from json_to_recordset(batch) as b (tenant_id uuid, key text, execution_id uuid)
-    cross join lateral (
-      select from execution_key k
-      where k.tenant_id = b.tenant_id and k.key = b.key and k.execution_id <> b.execution_id
-        and (k.state = 'unknown' or (k.state = 'running' and k.lease_until < clock_timestamp())
-             or (k.state = 'finished' and k.expires_at < clock_timestamp()))
-      for update
-    ) as k;
-
-    -- A key whose time is over is a new one.
-    with item as materialized (
-      select distinct on (b.tenant_id, b.key) b.*
-      from json_to_recordset(batch) as b (
+    -- What is left of the other keys: expired ones, and executions that nobody runs any more. Row by row, because a
+    -- join would be planned for the table as it was when the connection was new, and read all of it later.
+    for item in
+      select * from json_to_recordset(batch) as b (
         ord int, tenant_id uuid, key text, execution_id uuid, fingerprint text, lease_ms float8, repeatable boolean,
         connector text, operation text, config_version int, subject text, request_id text, correlation_id text,
         traceparent text, input text, keep_ms float8
       )
-      order by b.tenant_id, b.key, b.ord
-    )
-    update execution_key k
-    set execution_id = b.execution_id, fingerprint = decode(b.fingerprint, 'hex'), state = 'running', lease = 1,
-        lease_until = clock_timestamp() + b.lease_ms * interval '1 millisecond', repeatable = b.repeatable,
-        connector = b.connector, operation = b.operation, config_version = b.config_version, subject = b.subject,
-        request_id = b.request_id, correlation_id = b.correlation_id, traceparent = b.traceparent,
-        input = b.input::json, outcome = null, status = null, answer = null, settled_by = null, tries = 0,
-        next_try_at = null, unknown_since = null, created_at = clock_timestamp(),
-        expires_at = clock_timestamp() + b.keep_ms * interval '1 millisecond'
-    from item b
-    where k.tenant_id = b.tenant_id and k.key = b.key and k.execution_id <> b.execution_id
-      and k.expires_at < clock_timestamp() and k.state in ('finished', 'unknown');
+    loop
+      select * into held from execution_key k
+      where k.tenant_id = item.tenant_id and k.key >= item.key and k.key <= item.key
+        and k.execution_id <> item.execution_id
+        and (k.state = 'unknown' or (k.state = 'running' and k.lease_until < clock_timestamp())
+             or (k.state = 'finished' and k.expires_at < clock_timestamp()))
+      order by k.key limit 1 for update;
+      continue when not found;
 
-    -- Who held these has died.
-    update execution_key k
-    set state = 'unknown', unknown_since = clock_timestamp(),
-        expires_at = greatest(k.expires_at, clock_timestamp() + execution_unknown_kept_for()),
-        next_try_at = case when k.input is not null then clock_timestamp() end
-    from json_to_recordset(batch) as b (tenant_id uuid, key text, fingerprint text)
-    where k.tenant_id = b.tenant_id and k.key = b.key and k.fingerprint = decode(b.fingerprint, 'hex')
-      and k.state = 'running' and k.lease_until < clock_timestamp();
-
-    -- What may be run again under its own key, is.
-    with item as materialized (
-      select distinct on (b.tenant_id, b.key, b.fingerprint) b.*
-      from json_to_recordset(batch) as b (
-        ord int, tenant_id uuid, key text, fingerprint text, lease_ms float8, repeatable boolean
-      )
-      where b.repeatable
-      order by b.tenant_id, b.key, b.fingerprint, b.ord
-    ),
-    taken as (
-      update execution_key k
-      set state = 'running', lease = k.lease + 1, unknown_since = null, next_try_at = null,
-          lease_until = clock_timestamp() + b.lease_ms * interval '1 millisecond'
-      from item b
-      where k.tenant_id = b.tenant_id and k.key = b.key and k.fingerprint = decode(b.fingerprint, 'hex')
-        and k.state = 'unknown' and k.repeatable
-        and k.created_at > clock_timestamp() - execution_repeatable_for()
-      returning b.ord
-    )
-    select coalesce(array_agg(t.ord), '{}') into won from taken t;
+      if held.state <> 'running' and held.expires_at < clock_timestamp() then
+        -- A key whose time is over is a new one.
+        update execution_key k
+        set execution_id = item.execution_id, fingerprint = decode(item.fingerprint, 'hex'), state = 'running',
+            lease = 1, lease_until = clock_timestamp() + item.lease_ms * interval '1 millisecond',
+            repeatable = item.repeatable, connector = item.connector, operation = item.operation,
+            config_version = item.config_version, subject = item.subject, request_id = item.request_id,
+            correlation_id = item.correlation_id, traceparent = item.traceparent, input = item.input::json,
+            outcome = null, status = null, answer = null, settled_by = null, tries = 0, next_try_at = null,
+            unknown_since = null, created_at = clock_timestamp(),
+            expires_at = clock_timestamp() + item.keep_ms * interval '1 millisecond'
+        where k.tenant_id = item.tenant_id and k.key = item.key and k.execution_id = held.execution_id;
+      elsif held.fingerprint = decode(item.fingerprint, 'hex') then
+        if held.repeatable and item.repeatable
+           and held.created_at > clock_timestamp() - execution_repeatable_for() then
+          -- What may be run again under its own key, is.
+          update execution_key k
+          set state = 'running', lease = k.lease + 1, unknown_since = null, next_try_at = null,
+              lease_until = clock_timestamp() + item.lease_ms * interval '1 millisecond',
+              expires_at = greatest(k.expires_at, clock_timestamp() + execution_unknown_kept_for())
+          where k.tenant_id = item.tenant_id and k.key = item.key and k.execution_id = held.execution_id;
+          won := won || item.ord;
+        elsif held.state = 'running' then
+          -- Who held it has died.
+          update execution_key k
+          set state = 'unknown', unknown_since = clock_timestamp(),
+              expires_at = greatest(k.expires_at, clock_timestamp() + execution_unknown_kept_for()),
+              next_try_at = case when k.input is not null then clock_timestamp() end
+          where k.tenant_id = item.tenant_id and k.key = item.key and k.execution_id = held.execution_id;
+        end if;
+      end if;
+    end loop;
   end if;
 
   return query
@@ -181,7 +171,11 @@ begin
          k.execution_id, k.lease, k.created_at, k.expires_at, k.repeatable, k.request_id,
          split_part(k.traceparent, '-', 2), k.status, k.outcome, k.answer
   from json_to_recordset(batch) as b (ord int, tenant_id uuid, key text, execution_id uuid, fingerprint text)
-  join execution_key k on k.tenant_id = b.tenant_id and k.key = b.key;
+  cross join lateral (
+    -- A range that is one key, in its order: nothing but the primary key gives that, also while the table is so new
+    -- that all indexes look the same to the planner.
+    select * from execution_key where tenant_id = b.tenant_id and key >= b.key and key <= b.key order by key limit 1
+  ) as k;
 end
 $$;
 
@@ -192,64 +186,63 @@ create function end_execution_keys(batch json) returns table (ord int)
 language plpgsql volatile
 set enable_seqscan = off
 set enable_bitmapscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
+declare
+  item record;
+  ended execution_key;
 begin
-  return query
-  with item as materialized (
+  -- Row by row, because a join would be planned for the table as it was when the connection was new.
+  for item in
     select * from json_to_recordset(batch) as b (
       ord int, tenant_id uuid, key text, execution_id uuid, lease int, "to" text, outcome text, status smallint,
       answer text, again boolean
     )
-  ),
-  ended as (
-    update execution_key k
-    set state = b."to", outcome = coalesce(b.outcome, k.outcome), status = coalesce(b.status, k.status),
-        answer = coalesce(b.answer, k.answer),
-        input = case when b."to" = 'unknown' then k.input end,
-        tries = case when b."to" = 'unknown' then k.tries + 1 else k.tries end,
-        unknown_since = case when b."to" = 'unknown' then clock_timestamp() end,
-        next_try_at = case when b."to" = 'unknown' and b.again and k.input is not null
-                           then execution_next_try(k.created_at, k.tries) end,
-        expires_at = case when b."to" = 'unknown'
-                          then greatest(k.expires_at, clock_timestamp() + execution_unknown_kept_for())
-                          else k.expires_at end
-    from item b
-    where k.tenant_id = b.tenant_id and k.key = b.key and k.execution_id = b.execution_id and k.lease = b.lease
-      and k.state in ('running', 'unknown') and b."to" <> 'released'
-    returning b.ord, b."to", b.lease, k.tenant_id, k.execution_id, k.connector, k.operation, k.request_id,
-              k.correlation_id, k.traceparent, k.outcome, k.next_try_at, k.tries
-  ),
-  freed as (
-    delete from execution_key k
-    using item b
-    where k.tenant_id = b.tenant_id and k.key = b.key and k.execution_id = b.execution_id and k.lease = b.lease
-      and k.state in ('running', 'unknown') and b."to" = 'released'
-    returning b.ord
-  ),
-  told as materialized (
-    select append_events(json_agg(json_build_object(
-      'tenant_id', e.tenant_id,
-      'type', case when e."to" = 'unknown' then 'execution.unknown' else 'execution.settled' end,
-      'severity', case when e."to" = 'unknown' then 'warning' else 'info' end,
-      'message', case when e."to" <> 'unknown' then 'Its outcome is known now: it was run again under the same key.'
-                      when e.next_try_at is null then 'Nobody knows whether it had its effect; an operator has to settle it.'
-                      else 'Nobody knows whether it had its effect; it will be run again under the same key.' end,
-      'connector', e.connector, 'request_id', e.request_id, 'correlation_id', e.correlation_id,
-      'trace_id', split_part(e.traceparent, '-', 2),
-      'data', json_build_object('execution_id', e.execution_id, 'operation', e.operation, 'outcome', e.outcome,
-                                'tries', e.tries, 'next_try_at', e.next_try_at)
-    ) order by e.ord)) as events
-    from ended e
-    where e."to" = 'unknown' or e.lease > 1
-    having count(*) > 0
-  )
-  select e.ord from ended e where (select count(*) from told) >= 0
-  union all select f.ord from freed f;
+  loop
+    if item."to" = 'released' then
+      delete from execution_key k
+      where k.tenant_id = item.tenant_id and k.key = item.key and k.execution_id = item.execution_id
+        and k.lease = item.lease and k.state in ('running', 'unknown');
+      continue when not found;
+    elsif item."to" = 'finished' then
+      update execution_key k
+      set state = 'finished', outcome = item.outcome, status = item.status, answer = item.answer, input = null,
+          unknown_since = null, next_try_at = null
+      where k.tenant_id = item.tenant_id and k.key = item.key and k.execution_id = item.execution_id
+        and k.lease = item.lease and k.state in ('running', 'unknown')
+      returning k.* into ended;
+      continue when not found;
+    else
+      update execution_key k
+      set state = 'unknown', outcome = coalesce(item.outcome, k.outcome), status = coalesce(item.status, k.status),
+          answer = coalesce(item.answer, k.answer), tries = k.tries + 1, unknown_since = clock_timestamp(),
+          next_try_at = case when item.again and k.input is not null then execution_next_try(k.created_at, k.tries) end,
+          expires_at = greatest(k.expires_at, clock_timestamp() + execution_unknown_kept_for())
+      where k.tenant_id = item.tenant_id and k.key = item.key and k.execution_id = item.execution_id
+        and k.lease = item.lease and k.state in ('running', 'unknown')
+      returning k.* into ended;
+      continue when not found;
+    end if;
+    ord := item.ord;
+    return next;
+
+    if item."to" = 'unknown' or (item."to" = 'finished' and item.lease > 1) then
+      perform append_events(json_build_array(json_build_object(
+        'tenant_id', ended.tenant_id,
+        'type', case when item."to" = 'unknown' then 'execution.unknown' else 'execution.settled' end,
+        'severity', case when item."to" = 'unknown' then 'warning' else 'info' end,
+        'message', case when item."to" <> 'unknown' then 'Its outcome is known now: it was run again under the same key.'
+                        when ended.next_try_at is null then 'Nobody knows whether it had its effect; an operator has to settle it.'
+                        else 'Nobody knows whether it had its effect; it will be run again under the same key.' end,
+        'connector', ended.connector, 'request_id', ended.request_id, 'correlation_id', ended.correlation_id,
+        'trace_id', split_part(ended.traceparent, '-', 2),
+        'data', json_build_object('execution_id', ended.execution_id, 'operation', ended.operation,
+                                  'outcome', ended.outcome, 'tries', ended.tries, 'next_try_at', ended.next_try_at)
+      )));
+    end if;
+  end loop;
 end
 $$;
 
