@@ -326,6 +326,12 @@ describe('on a server that misbehaves', () => {
     }
   })
 
+  test('the time that is signed is the clock of the hub', async () => {
+    upstream.reset((response) => void response.end())
+    await connectorTo(upstream.url, {}, S3_KEYS, Date.UTC(2020, 5, 1)).call('delete', { key: 'k' })
+    expect(upstream.requests[0]?.headers['x-amz-date']).toMatch(/^20200601T0000/)
+  })
+
   test('a temporary key sends its token', async () => {
     upstream.reset((response) => void response.end())
     const secrets = { ...S3_KEYS, session_token: 'session-canary-1' }
