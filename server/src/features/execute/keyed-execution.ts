@@ -85,8 +85,10 @@ function claimOf(
     requestId: call.requestId,
     correlationId: call.correlationId,
     traceparent: call.traceparent,
-    // What does no harm when it is repeated needs nobody to find out what came of it.
-    input: operation.repeatable && !operation.safe ? JSON.stringify(execution.input ?? null) : undefined,
+    // For the worker, who comes late: only a key keeps it from doing over what others have changed since. What does
+    // no harm when it is repeated needs nobody to find out what came of it.
+    input:
+      operation.takesIdempotencyKey && !operation.safe ? JSON.stringify(execution.input ?? null) : undefined,
   }
 }
 

@@ -60,7 +60,7 @@ async function check(
   if (due.too_late) throw new Error('the upstream may have forgotten the key')
   const active = await activeConfigs.connector(principal.tenantId, connector)
   const operation = findOperation(active.connector, name)
-  if (!operation.repeatable) throw new Error('the operation takes no key any more')
+  if (!operation.takesIdempotencyKey) throw new Error('the operation takes no key any more')
   operation.validateInput(input)
   return { active, operation, policy: active.policy(name).policy }
 }
