@@ -26,7 +26,7 @@ test.each<[string, Partial<CallFailureFields>, Health]>([
   ['our breaker', { class: 'never_sent', kind: 'circuit_open', refusedBy: 'breaker' }, 'none'],
   ['a secret is missing', { class: 'never_sent', kind: 'secret_unresolved' }, 'none'],
   ['another protocol says no', { class: 'permanent', kind: 'smtp_5xx' }, 'ok'],
-  ['another protocol says not now', { class: 'safe_to_repeat', kind: 'smtp_4xx' }, 'failed'],
+  ['one recipient of many is put off', { class: 'safe_to_repeat', kind: 'smtp_4xx' }, 'ok'],
 ])('%s', (_what, fields, health) => {
   const failure = new CallFailure({ class: 'permanent', kind: 'test', message: 'failed', ...fields })
   expect(healthOf(failure, 50, ATTEMPT_MS)).toBe(health)

@@ -31,5 +31,7 @@ function healthWithoutStatus({ class: failureClass, kind }: CallFailure): Health
   // What cannot be written was never sent; what was sent and answered with something that is not HTTP was.
   if (kind === 'protocol') return failureClass === 'permanent' ? 'none' : 'transport'
   if (failureClass === 'never_sent') return 'none'
+  // An answer of another protocol that puts one request off, e.g. greylisting of a recipient (RFC 6647).
+  if (kind.endsWith('_4xx')) return 'ok'
   return failureClass === 'permanent' ? 'ok' : 'failed'
 }
