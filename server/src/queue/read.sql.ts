@@ -167,3 +167,17 @@ export const listDeferred = list(
   'queue.list_deferred',
   'select job_id as id from job_deferred where tenant_id = $1 and job_id < $2 order by job_id desc limit $3',
 )
+
+/** Whether a worker was lost with an attempt of the job, in its present life. */
+export const selectLost = maybeOne<
+  { readonly tenantId: string; readonly id: string },
+  { readonly lost: true }
+>(
+  'queue.select_lost',
+  `select true as lost
+   from job j
+   join job_attempt a on a.tenant_id = $1 and a.job_id = $2 and a.lease_id > coalesce(j.earlier_leases, 0)
+   where j.tenant_id = $1 and j.id = $2 and a.outcome = 'lost'
+   limit 1`,
+  ({ tenantId, id }) => [tenantId, id],
+)

@@ -8,6 +8,7 @@ import {
   type ReadRow,
   selectInput,
   selectJob,
+  selectLost,
   selectSinceBusy,
   selectStates,
 } from './read.sql.ts'
@@ -57,6 +58,15 @@ export async function msSinceBusy(
 ): Promise<number | undefined> {
   return (await selectSinceBusy(on, ref))?.ms ?? undefined
 }
+
+/**
+ * Whether a worker died, or overran its time, with an attempt of the job: what that attempt did upstream nobody knows.
+ * An operator who replays the job takes that upon himself, so only its present life counts.
+ */
+export const wasLost = async (
+  on: Queryable,
+  ref: { readonly tenantId: string; readonly id: string },
+): Promise<boolean> => (await selectLost(on, ref)) !== undefined
 
 /** One job with its ended attempts; undefined when the workspace has no such job. */
 export async function findJob(

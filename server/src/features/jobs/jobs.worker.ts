@@ -6,6 +6,7 @@ import type { Platform } from '../../platform/platform.ts'
 import type { Secret } from '../../platform/secret.ts'
 import { Problem } from '../../problems.ts'
 import type { AttemptError, ClaimedJob, Outcome } from '../../queue/job.ts'
+import { wasLost } from '../../queue/read.ts'
 import { attemptTimeout, remainingMs } from '../../resilience/deadline.ts'
 import { CallFailure } from '../../resilience/failure.ts'
 import { outermost, runPipeline } from '../../resilience/pipeline.ts'
@@ -76,7 +77,9 @@ async function attempt(deps: JobHandlerDeps, job: ClaimedJob, signal: AbortSigna
   let active: ActiveConnector
   try {
     active = await deps.activeConfigs.connector(job.tenantId, job.connector, '/connector')
-    findOperation(active.connector, job.operation, '/operation').validateInput(job.input, '/input')
+    const operation = findOperation(active.connector, job.operation, '/operation')
+    operation.validateInput(job.input, '/input')
+    if (!operation.repeatable && job.attempt > 1 && (await wasLost(deps.platform.db, job))) return lost()
   } catch (error) {
     return refused(deps, job, error)
   }
@@ -105,6 +108,18 @@ async function refused(deps: JobHandlerDeps, job: ClaimedJob, error: unknown): P
   const detail = error.extra.details?.map(({ path, message }) => `${path} ${message}`).join('; ')
   const message = detail ? `${error.message} ${detail}` : error.message
   return { kind: 'dead', reason: error.code, error: { class: error.code, message }, why: message }
+}
+
+/** Neither safe nor keyed: another attempt could have the effect a second time, so an operator has to decide. */
+function lost(): Outcome {
+  const message =
+    'A worker was lost while it ran this job, so that nobody knows whether it had its effect, and its operation is neither safe nor keyed.'
+  return {
+    kind: 'dead',
+    reason: 'outcome_unknown',
+    error: { class: 'worker_lost', message },
+    why: `${message} It is not repeated.`,
+  }
 }
 
 function call(deps: JobHandlerDeps, job: ClaimedJob, active: ActiveConnector, signal: AbortSignal) {
