@@ -130,7 +130,14 @@ test('what claims skip, by reason', async () => {
   const [stopped, capped, full, whole] = [newId(), newId(), newId(), newId()]
   const by = { connector: 'crm', jobId: newId(), requestId: 'r', correlationId: 'c', traceId: 'a'.repeat(32) }
   await pauseLane(fixture.db, { tenantId: stopped, lane: 1, ...paused })
-  for (const reason of ['retry_after', 'workspace_suspended', 'connector_unusable'] as const)
+  const blocks = [
+    'retry_after',
+    'workspace_suspended',
+    'connector_unusable',
+    'circuit_open',
+    'rate_limited',
+  ] as const
+  for (const reason of blocks)
     await blockLane(fixture.db, { tenantId: newId(), lane: 1, forMs: 3_600_000, reason, why: 'a test', by })
   await pauseTenant(fixture.db, { tenantId: whole, ...paused })
   await setLaneCap(fixture.db, { tenantId: capped, lane: 1, maxRunning: 1 })
