@@ -6,7 +6,12 @@ import {
   createActiveConfigs,
   editConfig,
 } from '../src/features/configs/configs.ts'
-import { createGuards, type Guards } from '../src/features/guards/guards.ts'
+import {
+  createGuardMetrics,
+  createGuards,
+  type GuardMetrics,
+  type Guards,
+} from '../src/features/guards/guards.ts'
 import {
   createSecretResolver,
   openSecretStores,
@@ -17,6 +22,7 @@ import {
 import type { WorkspaceDirectory } from '../src/features/workspaces/workspaces.ts'
 import { createDial, type Dial } from '../src/platform/dial/dial.ts'
 import type { HttpServer } from '../src/platform/http/server.ts'
+import { createMetrics } from '../src/platform/metrics.ts'
 import type { BreakerTransition } from '../src/resilience/breakers.ts'
 import { createLoadShed } from '../src/resilience/load-shed.ts'
 import { createMemoryStore } from '../src/resilience/stores/memory.ts'
@@ -47,7 +53,7 @@ export interface CallingHub {
   readonly wouldHave: string[]
   /** What the breakers did. */
   readonly transitions: BreakerTransition[]
-  readonly onWouldHave: (rule: string) => void
+  readonly guardMetrics: GuardMetrics
   readonly configDeps: ConfigDeps
   /** The workspace of the tests. It has the secret refs `key`, `signing`, and `nowhere`, which has no value. */
   readonly tenantId: string
@@ -103,7 +109,10 @@ export async function callingHub(audience: string): Promise<CallingHub> {
     guards,
     wouldHave,
     transitions,
-    onWouldHave: (rule) => wouldHave.push(rule),
+    guardMetrics: {
+      ...createGuardMetrics(createMetrics('test', false)),
+      wouldHave: (rule) => wouldHave.push(rule),
+    },
     configDeps,
     tenantId,
     otherId,

@@ -4,7 +4,7 @@ import { eventsExec } from '../features/events/events.exec.ts'
 import { createEventHints } from '../features/events/events.ts'
 import { executeExec } from '../features/execute/execute.exec.ts'
 import { createExecutionKeys, createExecutor, createRequestLog } from '../features/execute/execute.ts'
-import { admit, createWouldHave } from '../features/guards/guards.ts'
+import { admit, createGuardMetrics } from '../features/guards/guards.ts'
 import { oauthExec } from '../features/identities/oauth.exec.ts'
 import { jobsExec } from '../features/jobs/jobs.exec.ts'
 import { armFailPoints } from '../platform/fail-points.ts'
@@ -37,6 +37,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
   const sharedStore = takeSharedStore(environment, metrics)
   const nodeGuards = environment.guards ?? openGuards(platform, sharedStore.store)
   const { guards } = nodeGuards
+  nodeGuards.exposeOn(metrics)
   const enqueuer = createEnqueuer(db, { wakeUp })
   const requestLog = createRequestLog({ db, clock, log, metrics, onWritten: createEventHints(db, log) })
   const keys = createExecutionKeys(platform)
@@ -48,7 +49,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
     requestLog,
     keys,
     guards,
-    onWouldHave: createWouldHave(metrics),
+    guardMetrics: createGuardMetrics(metrics),
   })
 
   const app = await createProcessServer(environment, platform, {

@@ -26,6 +26,7 @@ export async function buildIngress(environment: Environment): Promise<BuiltProce
   const routes = createRouteDirectory(platform)
   const wakeUp = environment.wakeUp ?? createWakeUp(platform)
   const own = environment.guards ? undefined : openLoadShed(platform)
+  own?.exposeOn(platform.metrics)
   const loadShed = environment.guards?.guards.loadShed ?? own?.loadShed
 
   const app = await createProcessServer(environment, platform, {

@@ -61,7 +61,7 @@ async function planeAt(level: 0 | 1 | 2 | 3 | 4): Promise<CallServer> {
     databaseUrl: hub.database.url,
     log,
     sharedStore: memoryNodeStore(),
-    guards: { guards: { ...hub.guards, loadShed }, close: async () => undefined },
+    guards: { guards: { ...hub.guards, loadShed }, exposeOn: () => undefined, close: async () => undefined },
   })
   cleanUps.push(() => stopInOrder(log, 5_000, [['server', () => app.close()], ...stopSteps]))
   const call = checkedAnswers(app)

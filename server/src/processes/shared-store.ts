@@ -12,6 +12,7 @@ import { StartRefused } from '../platform/start-refused.ts'
 import { createDegradingStore } from '../resilience/stores/degrading.ts'
 import { createMemoryStore } from '../resilience/stores/memory.ts'
 import { createRedisStore } from '../resilience/stores/redis.ts'
+import { exposeMetrics } from './expose-metrics.ts'
 import type { Environment, NodeStore } from './runtime.ts'
 
 /** Held by every Node process with an exec or worker: alone by one that counts in memory, else shared. */
@@ -129,13 +130,7 @@ async function overRedis(options: {
         without: 'each process holds its part of every limit',
       },
     ],
-    exposeOn: ({ registry }) => {
-      for (const { name } of metrics.registry.getMetricsAsArray()) {
-        const metric = metrics.registry.getSingleMetric(name)
-        // Those that every registry has are the process's own.
-        if (metric && !registry.getSingleMetric(name)) registry.registerMetric(metric)
-      }
-    },
+    exposeOn: (other) => exposeMetrics(metrics, other),
     close: async () => {
       await store.close()
       redis.close()

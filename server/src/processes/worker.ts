@@ -4,7 +4,7 @@ import { createDeadLetterWork } from '../features/dead-letters/dead-letters.work
 import { createEventHints } from '../features/events/events.ts'
 import { createExecutionKeys, createExecutor, createRequestLog } from '../features/execute/execute.ts'
 import { createExecutionCare } from '../features/execute/execute.worker.ts'
-import { createWouldHave } from '../features/guards/guards.ts'
+import { createGuardMetrics } from '../features/guards/guards.ts'
 import { createFollowUps } from '../features/jobs/jobs.ts'
 import { createJobHandler } from '../features/jobs/jobs.worker.ts'
 import { createRetentionWork } from '../features/retention/retention.worker.ts'
@@ -45,7 +45,8 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
   const sharedStore = takeSharedStore(environment, metrics)
   const nodeGuards = environment.guards ?? openGuards(platform, sharedStore.store)
   const { guards } = nodeGuards
-  const onWouldHave = createWouldHave(metrics)
+  nodeGuards.exposeOn(metrics)
+  const guardMetrics = createGuardMetrics(metrics)
   const runner = createRunner({
     platform,
     claimDb,
@@ -58,7 +59,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
       dial,
       resolveSecret,
       guards,
-      onWouldHave,
+      guardMetrics,
     }),
     followUps: createFollowUps({ activeConfigs, clock: platform.clock }),
   })
@@ -82,7 +83,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
     requestLog,
     keys,
     guards,
-    onWouldHave,
+    guardMetrics,
   })
   const executionCare = createExecutionCare({ platform, directory, executor, keys })
 

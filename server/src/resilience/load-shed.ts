@@ -84,6 +84,8 @@ export function createLoadShed(options: {
   readonly clock: Clock
   /** Told of every change of the level, for logs and metrics. */
   readonly onLevel?: (level: ShedLevel, delayMs: number) => void
+  /** Told of every refusal. */
+  readonly onRefused?: (work: Work) => void
 }): LoadShed {
   let state = CALM
   return {
@@ -94,7 +96,10 @@ export function createLoadShed(options: {
     },
     takes: (work, mode = 'enforce', onWouldHave) => {
       if (mode === 'off' || takes(state.level, work)) return true
-      if (mode === 'enforce') return false
+      if (mode === 'enforce') {
+        options.onRefused?.(work)
+        return false
+      }
       onWouldHave?.('load_shedding')
       return true
     },

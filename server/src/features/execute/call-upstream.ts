@@ -5,6 +5,7 @@ import { newId } from '../../platform/ids.ts'
 import type { Platform } from '../../platform/platform.ts'
 import type { Secret } from '../../platform/secret.ts'
 import { attemptTimeout, remainingMs, totalDeadline } from '../../resilience/deadline.ts'
+import { CallFailure } from '../../resilience/failure.ts'
 import { type CallResult, outermost, runPipeline, type StageOf } from '../../resilience/pipeline.ts'
 import { type FailedAttempt, retry } from '../../resilience/retry.ts'
 import type { ActiveConnector } from '../configs/configs.ts'
@@ -13,11 +14,11 @@ import {
   answerStages,
   budgetOf,
   circuitStage,
+  type GuardMetrics,
   type Guards,
   limitStage,
   placeStage,
   type SafeCall,
-  type WouldHave,
 } from '../guards/guards.ts'
 import { callSchedule, type Policy } from '../policies/policies.ts'
 import type { Execution } from './execution.ts'
@@ -28,7 +29,7 @@ export interface CallDeps {
   readonly dial: Dial
   readonly resolveSecret: (tenantId: string, refName: string) => Promise<Secret>
   readonly guards: Guards
-  readonly onWouldHave: WouldHave
+  readonly guardMetrics: GuardMetrics
 }
 
 /** What an execution has done so far. */
@@ -53,7 +54,7 @@ export async function callUpstream(
   execution: Execution,
   { active, policy, idempotencyKey, progress, stopSignal }: Started,
 ): Promise<CallResult> {
-  const { guards } = deps
+  const { guards, guardMetrics } = deps
   const { clock, random } = deps.platform
   const { tenantId } = execution.principal
   const { connector } = active
@@ -75,7 +76,7 @@ export async function callUpstream(
     input: execution.input,
     onWouldHave: (rule) => {
       progress.wouldHave.push(rule)
-      deps.onWouldHave(rule)
+      guardMetrics.wouldHave(rule)
     },
   }
   const isSafe = findOperation(connector, execution.operation).safe
@@ -91,13 +92,16 @@ export async function callUpstream(
       clock,
       random,
       budget: budgetOf(guards, call),
-      onFailure: (attempt) => progress.failures.push(attempt),
+      onFailure: (attempt) => {
+        progress.failures.push(attempt)
+        if (attempt.decision.again) guardMetrics.repeated()
+      },
     }),
     ...(answers?.hedge ?? []),
     circuitStage(guards, call, clock),
     attemptTimeout({ attemptMs: policy.timeouts.attempt_ms, clock }),
   ]
-  return runPipeline(stages, outermost(stopSignal), (scope) => {
+  const result = await runPipeline<CallResult>(stages, outermost(stopSignal), (scope) => {
     // Counted here: a hedge is a call of its own.
     progress.attempts += 1
     return invokeOperation(invoking, connector, execution.operation, execution.input, {
@@ -108,5 +112,10 @@ export async function callUpstream(
       attemptToken: newId(),
       traceparent: traceparentOf(context.active()),
     })
+  }).catch((error: unknown) => {
+    if (error instanceof CallFailure && error.refusedBy) guardMetrics.refused(error.refusedBy)
+    throw error
   })
+  if (result.servedFrom && result.servedFrom !== 'upstream') guardMetrics.servedFrom(result.servedFrom)
+  return result
 }

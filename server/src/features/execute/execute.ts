@@ -97,7 +97,7 @@ async function check(deps: ExecuteDeps, execution: Execution) {
   const operation = findOperation(active.connector, execution.operation)
   operation.validateInput(execution.input)
   const { policy } = active.policy(execution.operation, limits)
-  admitCall(deps.guards.loadShed, policy, deps.onWouldHave)
+  admitCall(deps.guards.loadShed, policy, deps.guardMetrics)
   if (operation.safe || execution.idempotency || execution.dryRun) return { active, operation, policy }
   if (policy.idempotency.required)
     throw new Problem(

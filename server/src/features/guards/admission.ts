@@ -1,7 +1,7 @@
 import { Problem } from '../../problems.ts'
 import type { LoadShed, Work } from '../../resilience/load-shed.ts'
 import type { Policy } from '../policies/policies.ts'
-import type { WouldHave } from './would-have.ts'
+import type { GuardMetrics } from './guard-metrics.ts'
 
 const NAMES: Readonly<Record<Work, string>> = {
   low: 'calls and jobs of priority low',
@@ -20,9 +20,9 @@ export function admit(loadShed: LoadShed, work: Work): void {
 export function admitCall(
   loadShed: LoadShed,
   { load_shedding: { priority, mode } }: Policy,
-  onWouldHave: WouldHave,
+  metrics: GuardMetrics,
 ): void {
-  if (!loadShed.takes(priority, mode, onWouldHave)) throw overloaded(loadShed, priority)
+  if (!loadShed.takes(priority, mode, metrics.wouldHave)) throw overloaded(loadShed, priority)
 }
 
 const overloaded = ({ retryAfterMs }: LoadShed, work: Work): Problem =>

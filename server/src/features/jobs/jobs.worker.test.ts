@@ -83,7 +83,7 @@ const attempt = (change: Partial<ClaimedJob> = {}, deps: Partial<JobHandlerDeps>
     dial: hub.dial,
     resolveSecret: hub.resolveSecret,
     guards: hub.guards,
-    onWouldHave: hub.onWouldHave,
+    guardMetrics: hub.guardMetrics,
     ...deps,
   })(claimed(change), new AbortController().signal)
 

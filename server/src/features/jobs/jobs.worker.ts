@@ -13,7 +13,7 @@ import { outermost, runPipeline } from '../../resilience/pipeline.ts'
 import { decideRetry } from '../../resilience/retry.ts'
 import type { ActiveConfigs, ActiveConnector } from '../configs/configs.ts'
 import { findOperation, invokeOperation } from '../connectors/connectors.ts'
-import { circuitStage, type Guards, limitStage, type WouldHave } from '../guards/guards.ts'
+import { circuitStage, type GuardMetrics, type Guards, limitStage } from '../guards/guards.ts'
 import { jobSchedule } from '../policies/policies.ts'
 import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
 import { askedToWait, busyLane, waitsForUpstream } from './busy-upstream.ts'
@@ -27,7 +27,7 @@ export interface JobHandlerDeps {
   readonly dial: Dial
   readonly resolveSecret: (tenantId: string, refName: string) => Promise<Secret>
   readonly guards: Guards
-  readonly onWouldHave: WouldHave
+  readonly guardMetrics: GuardMetrics
 }
 
 /** How long a job waits for the hub's own troubles; they spend no attempt. */
@@ -127,7 +127,7 @@ function call(deps: JobHandlerDeps, job: ClaimedJob, active: ActiveConnector, si
   const { policy } = active.policy(job.operation)
   const { policy: connectorPolicy } = active.policy()
   const { tenantId, connector, operation } = job
-  const { onWouldHave } = deps
+  const onWouldHave = deps.guardMetrics.wouldHave
   const guarded = { tenantId, connector, operation, policy, connectorPolicy, onWouldHave }
   const stages = [
     limitStage(deps.guards, guarded),
@@ -160,6 +160,7 @@ async function failed(
 ): Promise<Outcome> {
   const failure = asCallFailure(error)
   if (!failure) return refused(deps, job, error)
+  if (failure.refusedBy) deps.guardMetrics.refused(failure.refusedBy)
   if (failure.refusedBy && failure.class === 'never_sent') return waitsForRule(deps.platform, job, failure)
   const waitMs = askedToWait(failure)
   if (waitMs !== undefined) {

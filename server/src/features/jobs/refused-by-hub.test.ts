@@ -2,6 +2,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { type CallingHub, callingHub } from '../../../testing/calling-hub.ts'
 import { sampleClaimed } from '../../../testing/claimed-job.ts'
 import { json } from '../../../testing/upstream.ts'
+import { createMetrics } from '../../platform/metrics.ts'
+import { createGuardMetrics } from '../guards/guards.ts'
 import { createJobHandler } from './jobs.worker.ts'
 
 let hub: CallingHub
@@ -74,6 +76,23 @@ describe('an attempt that a rate limit has no room for', () => {
     expect(hub.wouldHave).toEqual(['rate_limits.connector'])
     expect(await blocks()).toEqual([])
   })
+})
+
+test('refusals are counted by the rule', async () => {
+  const metrics = createMetrics('test', false)
+  const guardMetrics = createGuardMetrics(metrics)
+  const handle = createJobHandler({ ...hub, guardMetrics, platform: hub.database.platform })
+  const job = sampleClaimed({
+    leaseId: 1,
+    tenantId: hub.tenantId,
+    connector: 'hourly',
+    operation: 'get',
+    input: {},
+  })
+  for (const _ of [1, 2]) await handle(job, new AbortController().signal)
+  expect(await metrics.registry.metrics()).toMatch(
+    /orchestrator_calls_refused_total\{rule="rate_limit",.*\} [12]\n/,
+  )
 })
 
 describe('an attempt that meets an open breaker', () => {
