@@ -1,5 +1,6 @@
 import { isIP, type Socket } from 'node:net'
 import { getCACertificates } from 'node:tls'
+import { LRUCache } from 'lru-cache'
 import type { Histogram } from 'prom-client'
 import { Agent } from 'undici'
 import type { Log } from '../log.ts'
@@ -15,6 +16,9 @@ import { headerFault } from './request-headers.ts'
 import { createResolveHost, type ResolveHost } from './resolve-host.ts'
 
 export type { ConnectTarget } from './connect-socket.ts'
+
+/** Of so many hosts the verdict is remembered. */
+const KNOWN_HOSTS = 1_000
 
 export interface Dial {
   /** Sends one request and reads the whole answer, whatever its status; redirects are answers. Throws `DialFailure`. */
@@ -78,13 +82,19 @@ export function createDial(options: DialOptions): Dial {
     keepAliveMaxTimeout: 60_000,
   })
 
+  // The rules do not change, and most calls go to few hosts.
+  const verdicts = new LRUCache<string, 'allowed' | 'forbidden'>({ max: KNOWN_HOSTS })
   const forbidden = (hostname: string): string | undefined => {
-    const reason = isIP(hostname) === 0 ? rules.refusalOfName(hostname) : rules.refusalOf(hostname)
-    return reason && 'The target address is not allowed.'
+    let verdict = verdicts.get(hostname)
+    if (verdict === undefined) {
+      const reason = isIP(hostname) === 0 ? rules.refusalOfName(hostname) : rules.refusalOf(hostname)
+      verdict = reason === undefined ? 'allowed' : 'forbidden'
+      verdicts.set(hostname, verdict)
+    }
+    return verdict === 'forbidden' ? 'The target address is not allowed.' : undefined
   }
 
-  const refusalOfUrl = (text: string | URL): string | undefined => {
-    const url = URL.parse(String(text))
+  const refusalOfUrl = (url: URL | null): string | undefined => {
     if (!url) return 'The URL cannot be read.'
     if (url.protocol !== 'http:' && url.protocol !== 'https:') return 'Only http and https are allowed.'
     if (url.username !== '' || url.password !== '') return 'The URL may not carry a user name or password.'
@@ -102,7 +112,7 @@ export function createDial(options: DialOptions): Dial {
   const refusal: Dial['refusal'] = (target) =>
     typeof target === 'object' && 'host' in target && !(target instanceof URL)
       ? refusalOfTarget(target)
-      : refusalOfUrl(target)
+      : refusalOfUrl(parsed(target))
 
   const open = async (request: ConnectRequest) => {
     const refused = refusalOfTarget(request)
@@ -111,12 +121,14 @@ export function createDial(options: DialOptions): Dial {
   }
 
   const send: Dial['request'] = async (request) => {
-    const refused = refusalOfUrl(request.url)
-    if (refused) throw new DialFailure('address_forbidden', 'never', refused)
+    const url = parsed(request.url)
+    const refused = refusalOfUrl(url)
+    if (!url || refused)
+      throw new DialFailure('address_forbidden', 'never', refused ?? 'The URL cannot be read.')
     const fault = headerFault(request.headers)
     if (fault) throw new DialFailure('protocol', 'never', fault)
     const headers = { ...request.headers, 'accept-encoding': 'identity' }
-    return exchange(agent, { ...request, headers }, new URL(request.url))
+    return exchange(agent, { ...request, headers }, url)
   }
 
   return {
@@ -136,6 +148,9 @@ export function createDial(options: DialOptions): Dial {
     },
   }
 }
+
+/** A copy: what is dialled is what was checked, whatever becomes of the caller's object. */
+const parsed = (url: string | URL): URL | null => URL.parse(String(url))
 
 const statusOf = ({ status }: DialResponse): string => `${Math.floor(status / 100)}xx`
 
