@@ -47,11 +47,18 @@ export function openGuards(
 ): NodeGuards {
   const { clock, random, db, log } = platform
   const metrics = createMetrics('guards', false)
-  const transitions = metrics.counter('breaker_transitions_total', 'Changes of circuit breakers', ['to'])
+  const transitions = metrics.counter('breaker_transitions_total', 'Changes of circuit breakers', [
+    'to',
+    'shadow',
+  ])
   const shed = openLoadShed(platform)
-  const care = createBreakerCare(platform, { onWritten: createEventHints(db, log) })
+  const dropped = metrics.counter(
+    'breaker_records_dropped_total',
+    'Changes of breakers that are lost: the database refused them',
+  )
+  const care = createBreakerCare(platform, { onWritten: createEventHints(db, log), dropped })
   const onTransition = (transition: BreakerTransition): void => {
-    transitions.inc({ to: transition.to })
+    transitions.inc({ to: transition.to, shadow: String(transition.shadow) })
     care.heard(transition)
   }
   const guards = createGuards({ clock, random, store, loadShed: shed.loadShed, onTransition })

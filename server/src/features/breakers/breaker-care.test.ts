@@ -1,8 +1,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { type CallingHub, callingHub } from '../../../testing/calling-hub.ts'
 import { systemClock } from '../../platform/clock.ts'
+import { run } from '../../platform/db/statement.ts'
 import { createWakeUp, type WakeUp } from '../../queue/wake-up.ts'
-import type { BreakerRule, Breakers } from '../../resilience/breakers.ts'
+import type { BreakerRule, Breakers, BreakerTransition } from '../../resilience/breakers.ts'
 import { createLoadShed } from '../../resilience/load-shed.ts'
 import { createMemoryStore } from '../../resilience/stores/memory.ts'
 import { createGuards } from '../guards/guards.ts'
@@ -27,6 +28,12 @@ afterAll(async () => {
   await wakeUp.close()
   await hub.close()
 })
+
+const lockBreakers = run<object>(
+  'test.lock_breakers',
+  'lock table breaker in access exclusive mode',
+  () => [],
+)
 
 const RULE: BreakerRule = {
   mode: 'enforce',
@@ -114,6 +121,69 @@ describe('a breaker that opens', () => {
       expect(await readBreaker(hub.database.db, ref())).toMatchObject({ state: 'open', shadow: true }),
     )
     expect(await refused(await startNode())).toBe(false)
+  })
+})
+
+describe('what breakers did', () => {
+  const transition = (group: string, to: 'open' | 'half_open', why: string): BreakerTransition => ({
+    group,
+    key: 'api',
+    from: 'closed',
+    to,
+    why,
+    shadow: false,
+    heard: false,
+    ...(to === 'open' && { openMs: 60_000, openUntil: Date.now() + 60_000 }),
+  })
+  const eventTypes = async () =>
+    (await hub.query<{ type: string }>(`select type from event where type ~ '^breaker' order by at, seq`)).map(
+      ({ type }) => type,
+    )
+
+  test('twice while the database was held up is told twice, and stored as it ended', async () => {
+    const care = createBreakerCare(hub.database.platform)
+    let locked = (): void => undefined
+    const isLocked = new Promise<void>((resolve) => {
+      locked = resolve
+    })
+    let free = (): void => undefined
+    const holding = hub.database.db.transaction(async (tx) => {
+      await lockBreakers(tx, {})
+      locked()
+      await new Promise<void>((resolve) => {
+        free = resolve
+      })
+    })
+    await isLocked
+    // The first is on its way and waits for the lock; the others become one batch behind it.
+    care.heard(transition(hub.tenantId, 'open', 'first'))
+    care.heard(transition(hub.tenantId, 'half_open', 'second'))
+    care.heard(transition(hub.tenantId, 'open', 'third'))
+    free()
+    await holding
+    await vi.waitFor(async () =>
+      expect(await readBreaker(hub.database.db, ref())).toMatchObject({ state: 'open', why: 'third' }),
+    )
+    await care.close()
+    expect(await eventTypes()).toEqual(['breaker.opened', 'breaker.half_opened', 'breaker.opened'])
+  })
+
+  test('is stored although the database refuses the breaker of another workspace; what is lost is counted', async () => {
+    const dropped = { inc: vi.fn() }
+    const care = createBreakerCare(hub.database.platform, { dropped })
+    const nobody = '00000000-0000-7000-8000-000000000000'
+    for (const [group, why] of [
+      [hub.tenantId, 'first'],
+      [nobody, 'second'],
+      [hub.tenantId, 'third'],
+    ] as const)
+      care.heard(transition(group, 'open', why))
+    await vi.waitFor(async () =>
+      expect(await readBreaker(hub.database.db, ref())).toMatchObject({ state: 'open', why: 'third' }),
+    )
+    await care.close()
+    expect(dropped.inc).toHaveBeenCalledTimes(1)
+    expect(await eventTypes()).toEqual(['breaker.opened', 'breaker.opened'])
   })
 })
 

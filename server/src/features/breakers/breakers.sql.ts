@@ -66,24 +66,30 @@ export interface TransitionRow {
   readonly event: EventRecord
 }
 
-/** The last word of a process on some breakers, each with its event. What is forced stays. */
+/**
+ * What a process says of some breakers, in its order: all events, and of each breaker the last word. What is forced
+ * stays.
+ */
 export const saveTransitions = run<{ readonly transitions: readonly TransitionRow[] }>(
   'breakers.save_transitions',
   `with entry as materialized (
-     select * from json_to_recordset($1::json) as r (
-       tenant_id uuid, connector text, state text, open_ms float8, why text, shadow boolean, event json
-     )
+     select * from rows from (
+       json_to_recordset($1::json) as (
+         tenant_id uuid, connector text, state text, open_ms float8, why text, shadow boolean, event json
+       )
+     ) with ordinality as r (tenant_id, connector, state, open_ms, why, shadow, event, place)
    ),
    saved as (
      insert into breaker as b (tenant_id, connector, state, open_until, why, shadow, changed_at)
-     select tenant_id, connector, state, clock_timestamp() + open_ms * interval '1 millisecond', why, shadow,
+     select distinct on (tenant_id, connector)
+            tenant_id, connector, state, clock_timestamp() + open_ms * interval '1 millisecond', why, shadow,
             clock_timestamp()
-     from entry order by tenant_id, connector
+     from entry order by tenant_id, connector, place desc
      on conflict (tenant_id, connector) do update
        set state = excluded.state, open_until = excluded.open_until, why = excluded.why, shadow = excluded.shadow,
            changed_at = excluded.changed_at
    )
-   select append_events(json_agg(event)) from entry`,
+   select append_events(json_agg(event order by place)) from entry`,
   ({ transitions }) => [JSON.stringify(transitions)],
 )
 
