@@ -17,7 +17,10 @@ interface Operation {
   }[]
   readonly requestBody?: { readonly content: Readonly<Record<string, { readonly schema: Json }>> }
   readonly responses: Readonly<
-    Record<string, { description?: string; content?: Readonly<Record<string, { schema: Json }>> }>
+    Record<
+      string,
+      { description?: string; headers?: Json; content?: Readonly<Record<string, { schema: Json }>> }
+    >
   >
 }
 
@@ -192,5 +195,30 @@ describe.each(PLANES)('the OpenAPI document of %s', (plane) => {
       ],
     )
     expect(faults.map(({ at }) => at)).toEqual([])
+  })
+})
+
+describe('what callers of exec build on', () => {
+  const responsesOf = (path: string) => documents.exec.paths[path]?.post?.responses ?? {}
+
+  test('every route of executions and jobs names its problems by status', () => {
+    const paths = ['/execute', '/jobs', '/jobs/batch', '/jobs/{id}', '/jobs/{id}/cancel']
+    const routes = operationsOf(documents.exec).filter(({ path }) => paths.includes(path))
+    expect(routes).toHaveLength(6)
+    for (const { title, operation } of routes)
+      expect(Object.keys(operation.responses), title).toEqual(
+        expect.arrayContaining(['400', '401', '403', '500', '503', 'default']),
+      )
+    const statuses = ['400', '401', '403', '404', '409', '422', '429', '500', '502', '503', '504']
+    expect(Object.keys(responsesOf('/execute'))).toEqual(expect.arrayContaining(statuses))
+  })
+
+  test('an execution says with which headers it answers', () => {
+    const headersOf = (status: string) => Object.keys(responsesOf('/execute')[status]?.headers ?? {}).sort()
+    const ofAll = ['RateLimit', 'RateLimit-Policy']
+    expect(headersOf('200')).toEqual(['Idempotent-Replayed', 'Preference-Applied', ...ofAll])
+    expect(headersOf('409')).toEqual(['Preference-Applied', 'Retry-After'])
+    expect(headersOf('429')).toEqual([...ofAll, 'Retry-After'])
+    expect(headersOf('503')).toEqual([...ofAll, 'Retry-After'])
   })
 })

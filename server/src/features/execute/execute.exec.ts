@@ -4,6 +4,7 @@ import { fingerprintOf, idempotencyKeyOf } from '../../platform/http/idempotency
 import { preferredWaitSeconds } from '../../platform/http/prefer.ts'
 import { Problem } from '../../problems.ts'
 import { type RateLimitHeaders, rateLimitHeaders } from '../../resilience/rate-limit-headers.ts'
+import { EXECUTE_ANSWERS, PROBLEM_MEMBERS } from './documented.ts'
 import { ExecuteBody, ExecuteHeaders, ExecuteResult, MAX_WAIT_SECONDS } from './execute.schema.ts'
 import type { Answer, Execution, Executor } from './execute.ts'
 
@@ -12,11 +13,12 @@ export function executeExec(app: HttpServer, executor: Pick<Executor, 'execute'>
   app.post(
     '/execute',
     {
-      config: { access: { scope: 'orchestrator.execute' } },
+      config: { access: { scope: 'orchestrator.execute' }, answers: EXECUTE_ANSWERS },
       schema: {
         operationId: 'execute',
         tags: ['execute'],
         summary: 'Run an operation of a connector now, under its policy',
+        description: PROBLEM_MEMBERS,
         headers: ExecuteHeaders,
         body: ExecuteBody,
         response: { 200: ExecuteResult },

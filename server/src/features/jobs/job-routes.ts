@@ -6,6 +6,7 @@ import { jobNotFound } from '../../queue/cancel.ts'
 import type { AttemptRecord } from '../../queue/job.ts'
 import { obstaclesOf } from '../../queue/obstacles.ts'
 import { findJob, type JobView, jobInput, listJobs } from '../../queue/read.ts'
+import { LIST_ANSWERS, READ_ANSWERS } from './documented.ts'
 import { JobDetail, JobPage, JobParams, JobsQuery } from './jobs.schema.ts'
 
 const iso = (date: Date | null): string | null => date?.toISOString() ?? null
@@ -54,13 +55,13 @@ const isJobKey = (parts: readonly unknown[]): parts is readonly [string] =>
 
 /** `GET /jobs` and `GET /jobs/:id`: the same on both planes, each with its own scope. */
 export function addJobReadRoutes(app: HttpServer, db: Queryable, scope: string): void {
-  const config = { access: { scope } }
+  const access = { scope }
   const tags = ['jobs']
 
   app.get(
     '/jobs',
     {
-      config,
+      config: { access, answers: LIST_ANSWERS },
       schema: {
         operationId: 'listJobs',
         tags,
@@ -87,7 +88,7 @@ export function addJobReadRoutes(app: HttpServer, db: Queryable, scope: string):
   app.get(
     '/jobs/:id',
     {
-      config,
+      config: { access, answers: READ_ANSWERS },
       schema: {
         operationId: 'getJob',
         tags,

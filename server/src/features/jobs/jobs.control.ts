@@ -1,6 +1,7 @@
 import { Type } from 'typebox'
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { Reason } from '../audit/audit.ts'
+import { CANCEL_ANSWERS } from './documented.ts'
 import { addJobReadRoutes } from './job-routes.ts'
 import { AGAIN, CancelResult, JobParams } from './jobs.schema.ts'
 import { type CancelDeps, cancel } from './jobs.ts'
@@ -12,7 +13,7 @@ export function jobsControl(app: HttpServer, deps: CancelDeps): void {
   app.post(
     '/jobs/:id/cancel',
     {
-      config: { access: { scope: 'orchestrator.control.write' } },
+      config: { access: { scope: 'orchestrator.control.write' }, answers: CANCEL_ANSWERS },
       schema: {
         operationId: 'cancelJob',
         tags: ['jobs'],

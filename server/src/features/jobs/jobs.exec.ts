@@ -6,6 +6,7 @@ import { faultsOfItems } from '../../platform/http/validation.ts'
 import type { NewJob } from '../../queue/job.ts'
 import { originOfJob } from '../../queue/job-of-key.ts'
 import { admitJobs } from './admit-jobs.ts'
+import { BATCH_ANSWERS, CANCEL_ANSWERS, SUBMIT_ANSWERS } from './documented.ts'
 import { addJobReadRoutes } from './job-routes.ts'
 import {
   AGAIN,
@@ -22,7 +23,7 @@ import {
 import { cancel, type JobDeps, submitJob } from './jobs.ts'
 import { submitBatch } from './submit-batch.ts'
 
-const write = { access: { scope: 'orchestrator.jobs.write' } } as const
+const access = { scope: 'orchestrator.jobs.write' } as const
 const tags = ['jobs']
 
 /** `/jobs` for products: submit, batch, read, cancel. */
@@ -30,7 +31,7 @@ export function jobsExec(app: HttpServer, deps: JobDeps): void {
   app.post(
     '/jobs',
     {
-      config: write,
+      config: { access, answers: SUBMIT_ANSWERS },
       schema: {
         operationId: 'createJob',
         tags,
@@ -67,7 +68,7 @@ export function jobsExec(app: HttpServer, deps: JobDeps): void {
   app.post(
     '/jobs/batch',
     {
-      config: write,
+      config: { access, answers: BATCH_ANSWERS },
       // All faults of all items in one answer: what the schema finds does not end the search.
       attachValidation: true,
       schema: {
@@ -101,7 +102,7 @@ export function jobsExec(app: HttpServer, deps: JobDeps): void {
   app.post(
     '/jobs/:id/cancel',
     {
-      config: write,
+      config: { access, answers: CANCEL_ANSWERS },
       schema: {
         operationId: 'cancelJob',
         tags,

@@ -1,3 +1,4 @@
+import type { FastifyContextConfig } from 'fastify'
 import type { HttpServer } from './http-server.ts'
 
 declare module 'fastify' {
@@ -13,13 +14,20 @@ declare module 'fastify' {
 /** Throws when work of this class is not taken now. */
 export type Admit = (work: string) => void
 
+/** The class of work that a route is; undefined for one that is always let in. */
+export function workOf(
+  method: string | readonly string[],
+  { access, work }: FastifyContextConfig,
+): string | undefined {
+  const isRead = method === 'GET' && access !== undefined && access !== 'public'
+  return work ?? (isRead ? 'read' : undefined)
+}
+
 /** Asks before a byte of the body is read whether there is room for the work that a route is. */
 export function addAdmission(app: HttpServer, admit: Admit): void {
   app.addHook('onRequest', (request, _reply, done) => {
-    const { access, work } = request.routeOptions.config
-    const isRead = request.method === 'GET' && access !== undefined && access !== 'public'
-    const of = work ?? (isRead ? 'read' : undefined)
-    if (of !== undefined) admit(of)
+    const work = workOf(request.method, request.routeOptions.config)
+    if (work !== undefined) admit(work)
     done()
   })
 }

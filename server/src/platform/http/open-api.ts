@@ -3,6 +3,8 @@ import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import { Type } from 'typebox'
 import { PROBLEMS } from '../../problems.ts'
+import { workOf } from './admission.ts'
+import { documentedProblems, problemAnswer, withHeaders } from './documented-answers.ts'
 import type { HttpServer } from './http-server.ts'
 
 export interface OpenApiInfo {
@@ -39,7 +41,7 @@ const ProblemSchema = Type.Object({
 })
 
 /** Answers that do not say what they are get the name of their status. */
-const described = (responses: unknown): object =>
+const described = (responses: unknown): Record<string, object> =>
   Object.fromEntries(
     Object.entries((responses ?? {}) as Record<string, object>).map(([status, schema]) => [
       status,
@@ -48,7 +50,11 @@ const described = (responses: unknown): object =>
   )
 
 /** Publishes OpenAPI 3.1 at `/openapi.json` and a readable page at `/docs`; both need no token. */
-export async function addOpenApi(app: HttpServer, info: OpenApiInfo): Promise<void> {
+export async function addOpenApi(
+  app: HttpServer,
+  info: OpenApiInfo,
+  { sheds }: { readonly sheds: boolean },
+): Promise<void> {
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
@@ -61,10 +67,13 @@ export async function addOpenApi(app: HttpServer, info: OpenApiInfo): Promise<vo
       },
     },
     transform: ({ schema, url, route }) => {
-      const access = route.config?.access
-      const problem = {
-        description: 'A problem document (RFC 9457); `code` is listed in docs/problems.md',
-        content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
+      const { access, answers } = route.config ?? {}
+      const mayBeShed =
+        sheds && route.config !== undefined && workOf(route.method, route.config) !== undefined
+      const responses = {
+        ...documentedProblems(answers, { access, mayBeShed, schema }),
+        ...described(schema?.response),
+        default: problemAnswer('A problem document (RFC 9457); `code` is listed in docs/problems.md'),
       }
       const secured = access !== undefined && access !== 'public'
       const needs = !secured
@@ -78,7 +87,7 @@ export async function addOpenApi(app: HttpServer, info: OpenApiInfo): Promise<vo
           ...schema,
           ...(needs && { description: [schema?.description, needs].filter(Boolean).join('\n\n') }),
           ...(secured && { security: [{ bearer: [] }] }),
-          response: { ...described(schema?.response), default: problem },
+          response: withHeaders(responses, answers?.headers),
         },
       }
     },

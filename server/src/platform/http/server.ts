@@ -105,7 +105,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   addAccessControl(app, options.authenticate)
   if (options.admit) addAdmission(app, options.admit)
   await addSecurityHeaders(app)
-  if (options.openApi) await addOpenApi(app, options.openApi)
+  if (options.openApi) await addOpenApi(app, options.openApi, { sheds: options.admit !== undefined })
   addProbes(app, {
     checks: options.checks,
     isStopping: () => stopping,
