@@ -11,7 +11,7 @@ export interface BreakerStageOptions {
   readonly group: string
   /** The connector. */
   readonly key: string
-  /** From the policy of the connector, without what a request asks for: one breaker serves all its callers. */
+  /** From the policies of the connector and its operation, without what a request asks for: one breaker serves all. */
   readonly rule: BreakerRule
   readonly clock: Clock
   /** Told `breaker` when a shadow breaker would have refused the call. */

@@ -150,6 +150,20 @@ describe('half open', () => {
     expect(breaker.state).toBe('half_open')
   })
 
+  test('a probe that is told of too many requests shows that the upstream lives', async () => {
+    const { breaker, times } = await opened({ probes: 3, closeRate: 1 })
+    times(3, 'busy')
+    expect(breaker.state).toBe('closed')
+  })
+
+  test('ends also when no probe says anything: as many of them as decide count as one that failed', async () => {
+    const { breaker, times } = await opened({ probes: 2, closeRate: 1 })
+    times(1, 'none')
+    expect(breaker.state).toBe('half_open')
+    times(1, 'none')
+    expect(breaker.state).toBe('open')
+  })
+
   test('a probe that never ends is given up, and its late end does not count', async () => {
     const { begin, end, clock, breaker } = await opened({ probes: 1, closeRate: 1 })
     const lost = begin()
@@ -220,7 +234,7 @@ test('whatever happens, it does what a naive model does that keeps the whole his
       arbitrary: fc.record({
         type: fc.constant('end' as const),
         which: fc.nat({ max: 7 }),
-        health: fc.constantFrom<Health>('ok', 'failed', 'transport', 'none'),
+        health: fc.constantFrom<Health>('ok', 'failed', 'transport', 'busy', 'none'),
         durationMs: fc.constantFrom(1, 99, 100, 500),
       }),
     },
@@ -259,11 +273,13 @@ test('whatever happens, it does what a naive model does that keeps the whole his
         let openings = 0
         let seen: { at: number; health: Health; slow: boolean }[] = []
         let probe: { epoch: number; at: number } | undefined
+        let silent = 0
         const become = (to: string) => {
           state = to
           epoch += 1
           seen = []
           probe = undefined
+          silent = 0
           if (to === 'closed') openings = 0
         }
         const opens = (ms: number) => {
@@ -281,7 +297,9 @@ test('whatever happens, it does what a naive model does that keeps the whole his
         }
         const judge = (now: number) => {
           if (state === 'half_open') {
-            const good = seen.filter(({ health, slow }) => health === 'ok' && !slow).length
+            const good = seen.filter(
+              ({ health, slow }) => (health === 'ok' || health === 'busy') && !slow,
+            ).length
             if (good >= needed) become('closed')
             else if (seen.length - good > settings.probes - needed) opensByItself()
             return
@@ -322,7 +340,11 @@ test('whatever happens, it does what a naive model does that keeps the whole his
             end(call.answer, step.health, step.durationMs)
             if (call.epoch === epoch && state !== 'open') {
               probe = undefined
-              if (step.health !== 'none') {
+              const isProbe = state === 'half_open'
+              silent = isProbe && step.health === 'none' ? silent + 1 : 0
+              const isSilent = step.health === 'none' && silent < settings.probes
+              if (isProbe ? !isSilent : step.health !== 'none' && step.health !== 'busy') {
+                silent = 0
                 seen.push({ at: now, health: step.health, slow: step.durationMs >= 100 })
                 judge(now)
               }

@@ -17,11 +17,14 @@ export interface BreakerSettings {
   /** The first opening; each one that follows without a closing lasts twice as long as the one before. */
   readonly openMs: number
   readonly openCapMs: number
-  /** So many calls, one at a time, decide what comes after an opening. */
+  /**
+   * So many calls, one at a time, decide what comes after an opening. So many in a row that say nothing about the
+   * upstream count as one that failed: it must not probe for ever.
+   */
   readonly probes: number
   /** The share of healthy probes that closes it. */
   readonly closeRate: number
-  /** How long an attempt may take by the policy. A probe that has not ended long after it is given up. */
+  /** How long an attempt of this call may take by the policy of its operation. A probe that has not ended long after it is given up. */
   readonly attemptMs: number
 }
 
@@ -52,6 +55,8 @@ export interface Breaker {
   ask(settings: BreakerSettings): BreakerAnswer
   /** How the call with this ticket ended. What began before the last change of state says nothing any more. */
   settle(ticket: number, health: Health, durationMs: number, settings: BreakerSettings): void
+  /** The probe with this ticket was not made. */
+  giveBack(ticket: number): void
   /** Opens it because somebody else knows. An open one stays so at least as long. */
   openFor(ms: number, why: string): void
   /** Closes it and forgets what was counted. */
@@ -94,6 +99,8 @@ export function createBreaker(deps: {
   let probeEndsAt = 0
   let healthy = 0
   let unhealthy = 0
+  /** Probes in a row that said nothing. */
+  let undecided = 0
 
   const become = (to: BreakerState, because: string, openMs?: number) => {
     const from = state
@@ -105,6 +112,7 @@ export function createBreaker(deps: {
     probing = false
     healthy = 0
     unhealthy = 0
+    undecided = 0
     window.clear()
     if (to === 'closed') openings = 0
     if (to === 'open') {
@@ -121,18 +129,21 @@ export function createBreaker(deps: {
 
   const settleProbe = (health: Health, slow: boolean, settings: BreakerSettings) => {
     probing = false
-    if (health === 'none') return
-    if (health === 'ok' && !slow) healthy += 1
-    else unhealthy += 1
     const { probes, closeRate } = settings
+    undecided = health === 'none' ? undecided + 1 : 0
+    if (undecided > 0 && undecided < probes) return
+    undecided = 0
+    // That it has no room shows that it lives; its pace has rules of its own.
+    if ((health === 'ok' || health === 'busy') && !slow) healthy += 1
+    else unhealthy += 1
     const needed = Math.max(1, Math.ceil(closeRate * probes - ROUNDING))
     if (healthy >= needed) become('closed', `${healthy} of ${healthy + unhealthy} probes were healthy`)
     else if (unhealthy > probes - needed)
-      open(`${unhealthy} of ${healthy + unhealthy} probes failed or were slow`, settings)
+      open(`${unhealthy} of ${healthy + unhealthy} probes failed, were slow or said nothing`, settings)
   }
 
   const settleCall = (health: Health, slow: boolean, settings: BreakerSettings) => {
-    if (health === 'none') return
+    if (health === 'none' || health === 'busy') return
     consecutive = health === 'transport' ? consecutive + 1 : 0
     const seen = window.add(clock.monotonic(), settings.windowMs, { failed: health !== 'ok', slow })
     if (consecutive >= settings.consecutiveFailures) {
@@ -180,6 +191,9 @@ export function createBreaker(deps: {
       const slow = durationMs >= settings.slowCallMs
       if (state === 'half_open') settleProbe(health, slow, settings)
       else settleCall(health, slow, settings)
+    },
+    giveBack: (given) => {
+      if (given === ticket && state === 'half_open') probing = false
     },
     openFor: (ms, because) => {
       if (state === 'open') openUntil = Math.max(openUntil, clock.monotonic() + ms)

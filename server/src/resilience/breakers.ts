@@ -173,7 +173,7 @@ export function createBreakers(deps: {
             settle(entry, false, ticket, health, durationMs, settings)
           },
         }
-      entry.breaker.settle(ticket, 'none', 0, settings)
+      entry.breaker.giveBack(ticket)
       entry.elsewhereUntil = clock.monotonic() + ASK_FOR_PROBE_EVERY_MS
       return elsewhere(ASK_FOR_PROBE_EVERY_MS)
     }

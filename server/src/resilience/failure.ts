@@ -9,6 +9,18 @@
 export const FAILURE_CLASSES = ['never_sent', 'safe_to_repeat', 'outcome_unknown', 'permanent'] as const
 export type FailureClass = (typeof FAILURE_CLASSES)[number]
 
+/**
+ * What a failed call has done upstream, which is another question than whether it is repeated. `not_sent`: nothing
+ * arrived that could be carried out. `put_off`: the upstream says that it has not carried it out and may do so later.
+ * `refused`: it has not, and will not. `unknown`: it may have had its effect. `done`: it had its effect, only its
+ * answer is unusable. From the least to the most that may have happened.
+ */
+export const CALL_EFFECTS = ['not_sent', 'put_off', 'refused', 'unknown', 'done'] as const
+export type CallEffect = (typeof CALL_EFFECTS)[number]
+
+/** Answers by which an upstream says that it has not carried the request out, and may do so later (RFC 8470, RFC 6585). */
+const PUT_OFF = new Set([425, 429])
+
 /** Which of the hub's own rules refused a call before anything was sent. Such a call is not repeated at once. */
 export type RefusedBy = 'rate_limit' | 'bulkhead' | 'breaker'
 
@@ -33,6 +45,8 @@ export interface CallFailureFields {
   readonly retryAfterMs?: number
   readonly refusedBy?: RefusedBy
   readonly upstream?: UpstreamAnswer
+  /** Given where class and status do not tell it: by protocols other than HTTP, and by calls made before the call. */
+  readonly effect?: CallEffect
   readonly cause?: unknown
 }
 
@@ -44,6 +58,7 @@ export class CallFailure extends Error {
   readonly retryAfterMs?: number
   readonly refusedBy?: RefusedBy
   readonly upstream?: UpstreamAnswer
+  readonly effect: CallEffect
 
   constructor(fields: CallFailureFields) {
     super(fields.message, fields.cause === undefined ? undefined : { cause: fields.cause })
@@ -54,12 +69,22 @@ export class CallFailure extends Error {
     if (fields.retryAfterMs !== undefined) this.retryAfterMs = fields.retryAfterMs
     if (fields.refusedBy !== undefined) this.refusedBy = fields.refusedBy
     if (fields.upstream !== undefined) this.upstream = fields.upstream
+    this.effect = fields.effect ?? usualEffect(fields)
   }
 
-  /** The same failure under another class. */
+  /** The same failure, with the same effect, under another class. */
   as(failureClass: FailureClass): CallFailure {
     return failureClass === this.class ? this : new CallFailure({ ...fieldsOf(this), class: failureClass })
   }
+}
+
+/** As HTTP has it: the status decides when there is one. */
+function usualEffect({ class: failureClass, httpStatus }: CallFailureFields): CallEffect {
+  if (failureClass === 'never_sent') return 'not_sent'
+  if (httpStatus !== undefined && PUT_OFF.has(httpStatus)) return 'put_off'
+  if (failureClass !== 'permanent') return 'unknown'
+  if (httpStatus === undefined) return 'not_sent'
+  return httpStatus < 300 ? 'done' : 'refused'
 }
 
 const fieldsOf = (failure: CallFailure): CallFailureFields => ({
@@ -70,6 +95,7 @@ const fieldsOf = (failure: CallFailure): CallFailureFields => ({
   ...(failure.retryAfterMs !== undefined && { retryAfterMs: failure.retryAfterMs }),
   ...(failure.refusedBy && { refusedBy: failure.refusedBy }),
   ...(failure.upstream && { upstream: failure.upstream }),
+  effect: failure.effect,
   cause: failure,
 })
 

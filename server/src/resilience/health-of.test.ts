@@ -16,7 +16,7 @@ test.each<[string, Partial<CallFailureFields>, Health]>([
   ['no HTTP came back', { class: 'outcome_unknown', kind: 'protocol' }, 'transport'],
   ['a request that cannot be written', { class: 'permanent', kind: 'protocol' }, 'none'],
   ['the upstream is broken', { class: 'safe_to_repeat', kind: 'http_5xx', httpStatus: 503 }, 'failed'],
-  ['too many requests', { class: 'safe_to_repeat', kind: 'http_429', httpStatus: 429 }, 'none'],
+  ['too many requests', { class: 'safe_to_repeat', kind: 'http_429', httpStatus: 429 }, 'busy'],
   ['the caller is wrong', { class: 'permanent', kind: 'http_4xx', httpStatus: 404 }, 'ok'],
   ['a request timeout of the upstream', { class: 'safe_to_repeat', kind: 'http_4xx', httpStatus: 408 }, 'ok'],
   ['an answer that is too large', { class: 'permanent', kind: 'response_too_large', httpStatus: 200 }, 'ok'],

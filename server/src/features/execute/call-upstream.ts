@@ -20,7 +20,7 @@ import {
   placeStage,
   type SafeCall,
 } from '../guards/guards.ts'
-import { callSchedule, type Policy } from '../policies/policies.ts'
+import { attemptMsOf, callSchedule, type Policy } from '../policies/policies.ts'
 import type { Execution } from './execution.ts'
 
 /** What a call needs besides itself. */
@@ -72,6 +72,7 @@ export async function callUpstream(
     callerKey: execution.limits?.rate_limit_key,
     policy,
     connectorPolicy: active.policy().policy,
+    attemptMs: attemptMsOf(active.policy(execution.operation).policy),
     configVersion: active.configVersion,
     input: execution.input,
     onWouldHave: (rule) => {

@@ -180,6 +180,35 @@ describe('a breaker', () => {
     expect(Number(refused.headers['retry-after'])).toBeGreaterThan(40)
   })
 
+  test.each([
+    ['an operation that may take less than the others', {}, { timeouts: { attempt_ms: 150 } }],
+    ['a total time that is shorter than an attempt', { timeouts: { total_ms: 150 } }, undefined],
+  ])('opens when an upstream hangs, with %s', async (_what, timeouts, operation) => {
+    hub.upstream.reset(silence)
+    const execute = await connectorWith(
+      { breaker: { mode: 'enforce', consecutive_failures: 2 }, retry: { max_attempts: 1 }, ...timeouts },
+      operation && { operation },
+    )
+    const answers = await times(3, () => execute('search'))
+    expect(answers.map(({ body }) => body.code)).toEqual([
+      'upstream_timeout',
+      'upstream_timeout',
+      'circuit_open',
+    ])
+  })
+
+  test('does not take the usual duration of a slow operation for a fault', async () => {
+    hub.upstream.reset((...asked) => setTimeout(() => json(200, {})(...asked), 150))
+    const execute = await connectorWith(
+      {
+        breaker: { mode: 'enforce', min_calls: 2, window_ms: 30_000 },
+        timeouts: { attempt_ms: 150 },
+      },
+      { operation: { timeouts: { attempt_ms: 10_000 } } },
+    )
+    expect(statuses(await times(3, () => execute('search')))).toEqual([200, 200, 200])
+  })
+
   test('that opens while a call repeats ends its repetitions', async () => {
     hub.upstream.reset((response) => response.destroy())
     const execute = await connectorWith({

@@ -19,6 +19,11 @@ export interface GuardedCall {
   readonly policy: Policy
   /** Of the connector itself: one breaker serves all its operations and callers. */
   readonly connectorPolicy: Policy
+  /**
+   * What the policy of the operation gives an attempt, without what the request asks for: the breaker judges by it
+   * whether the upstream had its time.
+   */
+  readonly attemptMs: number
   /** Told the name of each shadow rule that would have refused the call. */
   readonly onWouldHave: (rule: string) => void
 }
@@ -71,28 +76,30 @@ export const budgetOf = (
   onWouldHave,
 })
 
-/** Made once for each policy of a connector, not for each call. */
-const breakerRules = new WeakMap<Policy, BreakerRule>()
+/** Made once for each policy of a connector and each time that its operations give, not for each call. */
+const breakerRules = new WeakMap<Policy, Map<number, BreakerRule>>()
 
-function breakerRuleOf(policy: Policy): BreakerRule {
-  const known = breakerRules.get(policy)
+function breakerRuleOf(policy: Policy, attemptMs: number): BreakerRule {
+  const ofPolicy = breakerRules.get(policy) ?? new Map<number, BreakerRule>()
+  breakerRules.set(policy, ofPolicy)
+  const known = ofPolicy.get(attemptMs)
   if (known) return known
-  const made: BreakerRule = { mode: policy.breaker.mode, settings: breakerSettings(policy) }
-  breakerRules.set(policy, made)
+  const made: BreakerRule = { mode: policy.breaker.mode, settings: breakerSettings(policy, attemptMs) }
+  ofPolicy.set(attemptMs, made)
   return made
 }
 
 /** The circuit breaker of the connector. */
 export const circuitStage = (
   { breakers }: Guards,
-  { tenantId, connector, connectorPolicy, onWouldHave }: GuardedCall,
+  { tenantId, connector, connectorPolicy, attemptMs, onWouldHave }: GuardedCall,
   clock: Clock,
 ): Stage =>
   breakerStage({
     breakers,
     group: tenantId,
     key: connector,
-    rule: breakerRuleOf(connectorPolicy),
+    rule: breakerRuleOf(connectorPolicy, attemptMs),
     clock,
     onWouldHave,
   })

@@ -128,11 +128,13 @@ function call(deps: JobHandlerDeps, job: ClaimedJob, active: ActiveConnector, si
   const { policy: connectorPolicy } = active.policy()
   const { tenantId, connector, operation } = job
   const onWouldHave = deps.guardMetrics.wouldHave
-  const guarded = { tenantId, connector, operation, policy, connectorPolicy, onWouldHave }
+  // The total time is of executions.
+  const attemptMs = policy.timeouts.attempt_ms
+  const guarded = { tenantId, connector, operation, policy, connectorPolicy, attemptMs, onWouldHave }
   const stages = [
     limitStage(deps.guards, guarded),
     circuitStage(deps.guards, guarded, clock),
-    attemptTimeout({ attemptMs: policy.timeouts.attempt_ms, clock }),
+    attemptTimeout({ attemptMs, clock }),
   ]
   return runPipeline(stages, outermost(signal), (scope) =>
     invokeOperation(
@@ -143,7 +145,7 @@ function call(deps: JobHandlerDeps, job: ClaimedJob, active: ActiveConnector, si
       {
         signal: scope.signal,
         connectTimeoutMs: policy.timeouts.connect_ms,
-        remainingMs: Math.min(remainingMs(scope, clock), policy.timeouts.attempt_ms),
+        remainingMs: Math.min(remainingMs(scope, clock), attemptMs),
         idempotencyKey: job.idempotencyKey,
         attemptToken: newId(),
         traceparent: traceparentOf(context.active()),

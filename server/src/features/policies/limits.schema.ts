@@ -11,7 +11,7 @@ export const Breaker = Type.Object(
     slow_call_ms: Type.Optional(
       Type.Union([Type.Integer({ minimum: 1, maximum: MINUTE }), Type.Null()], {
         description:
-          'From this duration on a call is slow. Milliseconds. null = 80 % of the limit of an attempt.',
+          'From this duration on a call is slow. Milliseconds. null = 80 % of what the operation may take for an attempt.',
       }),
     ),
     min_calls: count(1, 10_000, 'With fewer calls in the window the two rates say nothing.'),
@@ -22,7 +22,11 @@ export const Breaker = Type.Object(
       'How long it stays open the first time, ±20 %; doubled with every opening after it.',
     ),
     open_cap_ms: milliseconds(1, HOUR, 'It never stays open longer than this.'),
-    probes: count(1, 100, 'Calls that are let through, one at a time, before it decides whether to close.'),
+    probes: count(
+      1,
+      100,
+      'Calls that are let through, one at a time, before it decides whether to close. 429 counts as a success, and as many calls in a row that say nothing as one failure.',
+    ),
     close_rate: share(0.01, 'Closes when at least this part of the probes succeeded.'),
   },
   {

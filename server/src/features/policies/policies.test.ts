@@ -2,6 +2,8 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { Problem } from '../../problems.ts'
 import {
+  attemptMsOf,
+  breakerSettings,
   callSchedule,
   checkPolicy,
   effectivePolicy,
@@ -12,7 +14,6 @@ import {
   type RequestLimits,
   STANDARD_WEBHOOKS_SCHEDULE_MS,
   SYSTEM_POLICY,
-  slowCallMs,
   tightened,
 } from './policies.ts'
 
@@ -419,8 +420,12 @@ describe('a policy that cannot be saved', () => {
 })
 
 test('a call is slow at 80 % of an attempt unless the policy says when', () => {
-  const slow = (workspace: PolicyDocument) => slowCallMs(effectivePolicy({ workspace }).policy)
+  const slow = (workspace: PolicyDocument) => {
+    const { policy } = effectivePolicy({ workspace })
+    return breakerSettings(policy, attemptMsOf(policy)).slowCallMs
+  }
   expect(slow({ timeouts: { attempt_ms: 5_001 } })).toBe(4_001)
+  expect(slow({ timeouts: { total_ms: 1_000 } })).toBe(800)
   expect(slow({ breaker: { slow_call_ms: 70 } })).toBe(70)
 })
 

@@ -11,6 +11,7 @@ export { checkPolicy, type PolicyLevel } from './check-policy.ts'
 export { effectivePolicy, type PolicyLevels } from './effective-policy.ts'
 export { PolicyDocument, RequestLimitFields, type RequestLimits } from './policies.schema.ts'
 export {
+  attemptMsOf,
   callSchedule,
   type EffectivePolicy,
   type ExponentialRetry,
@@ -21,7 +22,6 @@ export {
   type RateLimitRule,
   type RateLimitScope,
   type RuleMode,
-  slowCallMs,
 } from './policy.ts'
 export { breakerSettings, retryBudgetSettings } from './stage-settings.ts'
 export { STANDARD_WEBHOOKS_SCHEDULE_MS, SYSTEM_POLICY } from './system-policy.ts'

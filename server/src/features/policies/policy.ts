@@ -96,9 +96,12 @@ export interface EffectivePolicy {
   readonly sources: Readonly<Record<string, PolicySource>>
 }
 
-/** From which duration on an answer counts as slow for the breaker. */
-export const slowCallMs = ({ breaker, timeouts }: Policy): number =>
-  breaker.slow_call_ms ?? Math.round(0.8 * timeouts.attempt_ms)
+/** What an attempt of an execution may take, whatever a request asks for. */
+export const attemptMsOf = ({ timeouts }: Policy): number => Math.min(timeouts.attempt_ms, timeouts.total_ms)
+
+/** From which duration on an answer to an attempt that may take `attemptMs` counts as slow for the breaker. */
+export const slowCallMs = ({ breaker }: Policy, attemptMs: number): number =>
+  breaker.slow_call_ms ?? Math.round(0.8 * attemptMs)
 
 /** The retries of one execution. */
 export const callSchedule = (policy: Policy): BackoffSchedule => exponentialSchedule(policy.retry)

@@ -144,6 +144,18 @@ describe('the breaker', () => {
     })
   })
 
+  test('judges a call by the time of its own operation', () => {
+    const connectorPolicy = effectivePolicy({ workspace: { ...QUIET, breaker } }).policy
+    const { policy } = effectivePolicy({
+      workspace: { ...QUIET, breaker },
+      operation: { timeouts: { attempt_ms: 1_000 } },
+    })
+    const late = { outcome: 'upstream_timeout', httpStatus: null, latencyMs: 1_000 }
+    const calls = [call(0, late), call(10, late), call(20, late)]
+    const found = simulate(calls, () => ({ policy, connectorPolicy, repeatable: false }))
+    expect(found).toMatchObject({ openings_total: 1 })
+  })
+
   test('of one connector leaves the others alone', () => {
     const calls = [call(0, refused), call(1, refused), call(2, refused), call(100, { connector: 'other' })]
     expect(under(calls, { breaker })).toMatchObject({ openings_total: 1, refused_by_breaker: 0 })

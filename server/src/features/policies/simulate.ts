@@ -7,7 +7,7 @@ import { createRetryBudgets, type RetryAllowance } from '../../resilience/retry-
 import { createMemoryStore } from '../../resilience/stores/memory.ts'
 import type { LoggedCall } from '../execute/execute.ts'
 import { rateRules } from '../guards/guards.ts'
-import { callSchedule, type Policy } from './policy.ts'
+import { attemptMsOf, callSchedule, type Policy } from './policy.ts'
 import { breakerSettings, retryBudgetSettings } from './stage-settings.ts'
 import { type Simulated, tally } from './tally.ts'
 import { virtualTime } from './virtual-time.ts'
@@ -103,7 +103,7 @@ export function simulate(
   const attempt = (underway: Underway, number: number): void => {
     const { call, rules, allowance } = underway
     const { mode } = rules.connectorPolicy.breaker
-    const settings = breakerSettings(rules.connectorPolicy)
+    const settings = breakerSettings(rules.connectorPolicy, attemptMsOf(rules.policy))
     const breaker = breakerOf(call.connector, mode === 'shadow')
     const answer = mode === 'off' ? undefined : breaker.ask(settings)
     if (answer?.pass === false) {
@@ -193,12 +193,12 @@ function healthOf({ call, rules }: Underway, number: number, ms: number, cut: bo
   const { outcome, httpStatus, attempts } = call
   if (cut || outcome === 'upstream_timeout') {
     // As the real breaker has it: who gives the upstream little time learns nothing about it.
-    const enough = cut || attempts === 1 ? ms >= rules.connectorPolicy.timeouts.attempt_ms / 2 : true
+    const enough = cut || attempts === 1 ? ms >= attemptMsOf(rules.policy) / 2 : true
     return enough ? 'transport' : 'none'
   }
   if (outcome === 'ok') return number === attempts ? 'ok' : 'failed'
   if (outcome !== 'upstream_error' && outcome !== 'upstream_rejected') return 'none'
-  if (httpStatus === 429) return 'none'
+  if (httpStatus === 429) return 'busy'
   if (httpStatus === null) return outcome === 'upstream_error' ? 'transport' : 'none'
   return httpStatus >= 500 ? 'failed' : 'ok'
 }
