@@ -5,7 +5,7 @@ import { type BadInputHub, BODY_LIMIT, SERVERS, type ServerName } from './hub.ts
 import { type BadRequest, badParameters, type Parts, wireOf } from './parameters.ts'
 import { type GoodRequest, goodRequests, type Refinements } from './requests.ts'
 import { refined } from './schemas.ts'
-import type { Operation, Schema, Wire } from './wire.ts'
+import type { Answer, Operation, Schema, Wire } from './wire.ts'
 import { json, type World } from './world.ts'
 
 export interface Route {
@@ -98,7 +98,10 @@ export async function openMatrix(hub: BadInputHub, example: World): Promise<Matr
           const answer = await hub.send(server, wire)
           if (mayPass && answer.status < 300) continue
           const own = `${wire.path}\n${JSON.stringify(wire.headers)}\n${wire.body ?? ''}`
-          const faults = check[server](answer, { codes, at, own })
+          const faults = [
+            ...check[server](answer, { codes, at, own }),
+            ...undocumented(routesOf(hub, server), wire, answer),
+          ]
           if (faults.length > 0) found.push(`${shown(wire)} with ${name}: ${faults.join('; ')}`)
         }
       }
@@ -118,6 +121,24 @@ function routesOf(hub: BadInputHub, server: ServerName): Route[] {
       return [{ server, method: method.toUpperCase(), template, operation, scope, isPublic }]
     }),
   )
+}
+
+/** Found before there is a route, or by the server itself: no operation lists them. */
+const OF_NO_OPERATION = ['route_not_found', 'headers_too_large']
+
+/** What a route answers although its list of problems has no such code; nothing for a route that lists none. */
+function undocumented(routes: readonly Route[], { method, path }: Wire, { status, text }: Answer): string[] {
+  const [pathOnly = ''] = path.split('?')
+  const fits = ({ template }: Route) =>
+    new RegExp(`^${template.replaceAll(/\{\w+\}/g, '[^/]+')}$`).test(pathOnly)
+  const route = routes.find((one) => one.method === method && fits(one))
+  const { responses } = route?.operation ?? {}
+  if (!responses?.['400']) return []
+  const code = /"code":"(\w+)"/.exec(text)?.[1] ?? ''
+  if (OF_NO_OPERATION.includes(code)) return []
+  return responses[status]?.description?.includes(`\`${code}\``)
+    ? []
+    : [`${code} is not in its OpenAPI document`]
 }
 
 function authorizationOf({ server, scope, isPublic }: Route, world: World): string | undefined {

@@ -32,6 +32,7 @@ export interface Operation {
   readonly requestBody?: { readonly content: Readonly<Record<string, { readonly schema: Schema }>> }
   readonly security?: readonly object[]
   readonly description?: string
+  readonly responses: Readonly<Record<string, { readonly description?: string }>>
 }
 
 /** As much of an OpenAPI document as the matrix reads. */
