@@ -17,8 +17,9 @@ create table execution_key (
   -- Rises each time that the execution is taken up again.
   lease int not null default 1,
   lease_until timestamptz not null,
-  -- The upstream takes our key, so that the execution may be run again under it.
+  -- Running it again has no second effect: it is safe, idempotent, or the upstream takes our key.
   repeatable boolean not null,
+  safe boolean not null,
   connector text not null,
   operation text not null,
   config_version int not null,
@@ -31,6 +32,7 @@ create table execution_key (
   -- What came of it last: `ok` or the code of a problem, and the HTTP status and body that the caller got.
   outcome text,
   status smallint,
+  -- Null in a finished one whose answer was too large to be kept.
   answer text,
   -- An operator who settled it.
   settled_by text,
@@ -40,7 +42,7 @@ create table execution_key (
   created_at timestamptz not null default clock_timestamp(),
   expires_at timestamptz not null,
   primary key (tenant_id, key),
-  constraint execution_key_finished_has_an_answer check (state <> 'finished' or (status is not null and answer is not null)),
+  constraint execution_key_finished_has_a_status check (state <> 'finished' or status is not null),
   constraint execution_key_unknown_has_a_time check ((state = 'unknown') = (unknown_since is not null))
 ) with (fillfactor = 30, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.05);
 
@@ -66,6 +68,15 @@ create function execution_next_try(created_at timestamptz, tries int) returns ti
 language sql volatile as $$
   select case when tries < 8 and created_at > clock_timestamp() - execution_repeatable_for()
     then clock_timestamp() + least(900, 15 * 2 ^ tries) * (0.75 + random() / 2) * interval '1 second' end
+$$;
+
+-- What becomes of an execution with an unknown outcome: the end of a sentence.
+create function execution_future(held execution_key) returns text
+language sql stable as $$
+  select case when held.next_try_at is not null then 'it will be run again under the same key.'
+              when held.repeatable and held.created_at > clock_timestamp() - execution_repeatable_for()
+                then 'it is run again when the call is repeated, or an operator settles it.'
+              else 'an operator has to settle it.' end
 $$;
 
 -- Takes keys for many callers in one round trip. One row per item of the batch comes back, its `verdict`:
@@ -95,15 +106,15 @@ declare
   item record;
   held execution_key;
 begin
-  insert into execution_key (tenant_id, key, execution_id, fingerprint, lease_until, repeatable, connector, operation,
+  insert into execution_key (tenant_id, key, execution_id, fingerprint, lease_until, repeatable, safe, connector, operation,
                              config_version, subject, request_id, correlation_id, traceparent, input, expires_at)
   select distinct on (b.tenant_id, b.key)
          b.tenant_id, b.key, b.execution_id, decode(b.fingerprint, 'hex'),
-         clock_timestamp() + b.lease_ms * interval '1 millisecond', b.repeatable, b.connector, b.operation,
+         clock_timestamp() + b.lease_ms * interval '1 millisecond', b.repeatable, b.safe, b.connector, b.operation,
          b.config_version, b.subject, b.request_id, b.correlation_id, b.traceparent, b.input::json,
          clock_timestamp() + b.keep_ms * interval '1 millisecond'
   from json_to_recordset(batch) as b (
-    ord int, tenant_id uuid, key text, execution_id uuid, fingerprint text, lease_ms float8, repeatable boolean,
+    ord int, tenant_id uuid, key text, execution_id uuid, fingerprint text, lease_ms float8, repeatable boolean, safe boolean,
     connector text, operation text, config_version int, subject text, request_id text, correlation_id text,
     traceparent text, input text, keep_ms float8
   )
@@ -116,7 +127,7 @@ begin
     -- join would be planned for the table as it was when the connection was new, and read all of it later.
     for item in
       select * from json_to_recordset(batch) as b (
-        ord int, tenant_id uuid, key text, execution_id uuid, fingerprint text, lease_ms float8, repeatable boolean,
+        ord int, tenant_id uuid, key text, execution_id uuid, fingerprint text, lease_ms float8, repeatable boolean, safe boolean,
         connector text, operation text, config_version int, subject text, request_id text, correlation_id text,
         traceparent text, input text, keep_ms float8
       )
@@ -134,7 +145,7 @@ begin
         update execution_key k
         set execution_id = item.execution_id, fingerprint = decode(item.fingerprint, 'hex'), state = 'running',
             lease = 1, lease_until = clock_timestamp() + item.lease_ms * interval '1 millisecond',
-            repeatable = item.repeatable, connector = item.connector, operation = item.operation,
+            repeatable = item.repeatable, safe = item.safe, connector = item.connector, operation = item.operation,
             config_version = item.config_version, subject = item.subject, request_id = item.request_id,
             correlation_id = item.correlation_id, traceparent = item.traceparent, input = item.input::json,
             outcome = null, status = null, answer = null, settled_by = null, tries = 0, next_try_at = null,
@@ -198,7 +209,7 @@ begin
   for item in
     select * from json_to_recordset(batch) as b (
       ord int, tenant_id uuid, key text, execution_id uuid, lease int, "to" text, outcome text, status smallint,
-      answer text, again boolean
+      answer text, again boolean, counts boolean
     )
   loop
     if item."to" = 'released' then
@@ -217,7 +228,8 @@ begin
     else
       update execution_key k
       set state = 'unknown', outcome = coalesce(item.outcome, k.outcome), status = coalesce(item.status, k.status),
-          answer = coalesce(item.answer, k.answer), tries = k.tries + 1, unknown_since = clock_timestamp(),
+          answer = coalesce(item.answer, k.answer),
+          tries = k.tries + case when item.counts then 1 else 0 end, unknown_since = clock_timestamp(),
           next_try_at = case when item.again and k.input is not null then execution_next_try(k.created_at, k.tries) end,
           expires_at = greatest(k.expires_at, clock_timestamp() + execution_unknown_kept_for())
       where k.tenant_id = item.tenant_id and k.key = item.key and k.execution_id = item.execution_id
@@ -228,14 +240,15 @@ begin
     ord := item.ord;
     return next;
 
-    if item."to" = 'unknown' or (item."to" = 'finished' and item.lease > 1) then
+    -- A run that sent nothing has no outcome to tell of, unless it was the last one.
+    if (item."to" = 'unknown' and (item.outcome is not null or (ended.input is not null and ended.next_try_at is null)))
+       or (item."to" = 'finished' and item.lease > 1) then
       perform append_events(json_build_array(json_build_object(
         'tenant_id', ended.tenant_id,
         'type', case when item."to" = 'unknown' then 'execution.unknown' else 'execution.settled' end,
         'severity', case when item."to" = 'unknown' then 'warning' else 'info' end,
         'message', case when item."to" <> 'unknown' then 'Its outcome is known now: it was run again under the same key.'
-                        when ended.next_try_at is null then 'Nobody knows whether it had its effect; an operator has to settle it.'
-                        else 'Nobody knows whether it had its effect; it will be run again under the same key.' end,
+                        else 'Nobody knows whether it had its effect; ' || execution_future(ended) end,
         'connector', ended.connector, 'request_id', ended.request_id, 'correlation_id', ended.correlation_id,
         'trace_id', split_part(ended.traceparent, '-', 2),
         'data', json_build_object('execution_id', ended.execution_id, 'operation', ended.operation,
@@ -246,41 +259,58 @@ begin
 end
 $$;
 
--- Executions whose holder has died, among the leases that ended after `since` and before now: they become unknown.
--- What does no harm when it is repeated is not worth settling: its key is free again. Gives how far it has looked,
--- and how many of them there were.
-create function lose_executions(since timestamptz, out looked_until timestamptz, out lost int, out freed int)
+-- Executions whose holder has died, among the next `max_rows` leases that ended after `since` and before now: they
+-- become unknown. What is safe is not worth settling: its key is free again. Gives how far it has looked, when it
+-- began to, whether there is more, and how many there were. Bounded, because those that have ended stand among them:
+-- an index without them would cost every finish a write.
+create function lose_executions(
+  since timestamptz, max_rows int,
+  out looked_until timestamptz, out looked_at timestamptz, out more boolean, out lost int, out freed int
+)
 language plpgsql volatile
 set enable_seqscan = off
 set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 set jit = off
 as $$
 begin
-  looked_until := clock_timestamp();
-  delete from execution_key k
-  where k.lease_until > since and k.lease_until <= looked_until and k.state = 'running' and k.repeatable
-    and k.input is null;
-  get diagnostics freed = row_count;
-  with gone as (
-    update execution_key k
-    set state = 'unknown', unknown_since = looked_until,
-        expires_at = greatest(k.expires_at, looked_until + execution_unknown_kept_for()),
-        next_try_at = case when k.input is not null then looked_until end
+  looked_at := clock_timestamp();
+  select k.lease_until into looked_until from execution_key k
+  where k.lease_until > since and k.lease_until <= looked_at
+  order by k.lease_until offset max_rows - 1 limit 1;
+  more := found;
+  looked_until := coalesce(looked_until, looked_at);
+  with held as materialized (
+    -- In the order in which claims and ends lock, so that they wait for each other and do not deadlock.
+    select k.tenant_id, k.key from execution_key k
     where k.lease_until > since and k.lease_until <= looked_until and k.state = 'running'
+    order by k.tenant_id, k.key collate "C" for update
+  ),
+  free as (
+    delete from execution_key k using held h
+    where k.tenant_id = h.tenant_id and k.key = h.key and k.state = 'running' and k.safe
+    returning 1
+  ),
+  gone as (
+    update execution_key k
+    set state = 'unknown', unknown_since = looked_at,
+        expires_at = greatest(k.expires_at, looked_at + execution_unknown_kept_for()),
+        next_try_at = case when k.input is not null then looked_at end
+    from held h
+    where k.tenant_id = h.tenant_id and k.key = h.key and k.state = 'running' and not k.safe
     returning k.*
   ),
   told as (
     select append_events(json_agg(json_build_object(
       'tenant_id', g.tenant_id, 'type', 'execution.unknown', 'severity', 'warning',
-      'message', case when g.next_try_at is null
-                      then 'The process that ran it has died: nobody knows whether it had its effect; an operator has to settle it.'
-                      else 'The process that ran it has died: it will be run again under the same key.' end,
+      'message', 'The process that ran it has died: nobody knows whether it had its effect; ' || execution_future(g),
       'connector', g.connector, 'request_id', g.request_id, 'correlation_id', g.correlation_id,
       'trace_id', split_part(g.traceparent, '-', 2),
       'data', json_build_object('execution_id', g.execution_id, 'operation', g.operation, 'next_try_at', g.next_try_at)
     ) order by g.execution_id)) as events, count(*)::int as rows
     from gone g having count(*) > 0
   )
-  select coalesce((select t.rows from told t), 0) into lost;
+  select coalesce((select t.rows from told t), 0), (select count(*) from free) into lost, freed;
 end
 $$;

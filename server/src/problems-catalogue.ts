@@ -118,6 +118,12 @@ export const PROBLEMS = {
     retryable: true,
     next: 'Ask again with the same key after the time in Retry-After, or send `Prefer: wait=10` to wait for its answer.',
   },
+  idempotent_response_gone: {
+    status: 410,
+    title: 'The answer to this call was too large to be kept',
+    retryable: false,
+    next: 'The call was carried out once and is not carried out again: read the result from the upstream.',
+  },
   version_mismatch: {
     status: 412,
     title: 'The config has changed since it was read',
@@ -248,6 +254,6 @@ export const PROBLEMS = {
     status: 504,
     title: 'The upstream did not answer in time',
     retryable: true,
-    next: 'Try again with the same idempotency key, or raise the time-outs of the policy.',
+    next: 'Read `outcome`: what was not sent can be repeated at once, anything else only with the same idempotency key. If it stays, raise the time-outs of the policy.',
   },
 } as const satisfies Record<string, ProblemKind>

@@ -17,6 +17,7 @@ export const sampleClaim = (claim: Partial<KeyClaim> & Pick<KeyClaim, 'tenantId'
   leaseMs: 60_000,
   keepMs: 3_600_000,
   repeatable: false,
+  safe: false,
   connector: 'api',
   operation: 'charge',
   configVersion: 1,

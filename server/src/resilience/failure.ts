@@ -34,6 +34,16 @@ export interface UpstreamAnswer {
   readonly body_excerpt: string
 }
 
+/** A limit that had no room for a call. */
+export interface FullLimit {
+  /** What it is of, as the rule names it. */
+  readonly name: string
+  /** Permits that were left: less than the call costs. */
+  readonly remaining: number
+  /** How long it takes until all of a used up burst is back. */
+  readonly refillMs: number
+}
+
 export interface CallFailureFields {
   readonly class: FailureClass
   /** What happened, stable and lower case: `timeout`, `refused`, `dns`, `http_5xx`, `address_forbidden`, … */
@@ -44,6 +54,8 @@ export interface CallFailureFields {
   /** The wait that the upstream asked for, or until the rule that refused has room. */
   readonly retryAfterMs?: number
   readonly refusedBy?: RefusedBy
+  /** Of `rate_limit`: those that keep the call waiting, the longest wait first. */
+  readonly fullLimits?: readonly FullLimit[]
   readonly upstream?: UpstreamAnswer
   /** Given where class and status do not tell it: by protocols other than HTTP, and by calls made before the call. */
   readonly effect?: CallEffect
@@ -57,6 +69,7 @@ export class CallFailure extends Error {
   readonly httpStatus?: number
   readonly retryAfterMs?: number
   readonly refusedBy?: RefusedBy
+  readonly fullLimits?: readonly FullLimit[]
   readonly upstream?: UpstreamAnswer
   readonly effect: CallEffect
 
@@ -68,6 +81,7 @@ export class CallFailure extends Error {
     if (fields.httpStatus !== undefined) this.httpStatus = fields.httpStatus
     if (fields.retryAfterMs !== undefined) this.retryAfterMs = fields.retryAfterMs
     if (fields.refusedBy !== undefined) this.refusedBy = fields.refusedBy
+    if (fields.fullLimits !== undefined) this.fullLimits = fields.fullLimits
     if (fields.upstream !== undefined) this.upstream = fields.upstream
     this.effect = fields.effect ?? usualEffect(fields)
   }
@@ -94,6 +108,7 @@ const fieldsOf = (failure: CallFailure): CallFailureFields => ({
   ...(failure.httpStatus !== undefined && { httpStatus: failure.httpStatus }),
   ...(failure.retryAfterMs !== undefined && { retryAfterMs: failure.retryAfterMs }),
   ...(failure.refusedBy && { refusedBy: failure.refusedBy }),
+  ...(failure.fullLimits && { fullLimits: failure.fullLimits }),
   ...(failure.upstream && { upstream: failure.upstream }),
   effect: failure.effect,
   cause: failure,

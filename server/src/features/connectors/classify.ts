@@ -29,11 +29,15 @@ export function classOfStatus(
   return NOT_DONE.has(status) ? 'permanent' : 'outcome_unknown'
 }
 
-/** The failure of an answer that is no success. `now` is in epoch ms, for a Retry-After with a date. */
+/**
+ * The failure of an answer that is no success. `now` is in epoch ms, for a Retry-After with a date; `notDone` are
+ * statuses of this upstream by which it says that it has not carried the request out.
+ */
 export function failureOfAnswer(
   response: DialResponse,
   failureClass: FailureClass,
   now: number,
+  notDone: readonly number[] = [],
 ): CallFailure {
   const { status, headers, body } = response
   const retryAfterMs = parseRetryAfter(headers['retry-after'], now)
@@ -42,6 +46,7 @@ export function failureOfAnswer(
     kind: kindOfStatus(status),
     message: messageOfStatus(status),
     httpStatus: status,
+    ...(notDone.includes(status) && { effect: 'put_off' }),
     ...(retryAfterMs !== undefined && { retryAfterMs }),
     upstream: { http_status: status, body_excerpt: excerptOf(body) },
   })

@@ -218,6 +218,7 @@ async function resolveSecrets(
 function unfitOutput(httpStatus: number | null, { path, message }: ProblemDetail): CallFailure {
   return new CallFailure({
     class: 'permanent',
+    effect: 'done',
     kind: 'output_invalid',
     message: `The upstream answered with success, but its answer does not fit the output schema: ${path || 'it'} ${message}.`,
     ...(httpStatus !== null && { httpStatus }),

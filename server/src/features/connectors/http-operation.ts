@@ -80,7 +80,7 @@ export function compileOperation(
       )
       if (isSuccess(response.status)) return response
       const failureClass = classOfStatus(response.status, repeatable, statuses)
-      throw failureOfAnswer(response, failureClass, context.clock.now())
+      throw failureOfAnswer(response, failureClass, context.clock.now(), statuses.notDone)
     }
     const answer = pagination
       ? await readPages(request.url, pagination, send)

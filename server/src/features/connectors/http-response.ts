@@ -72,6 +72,7 @@ function textOf(field: Field, answer: AnswerView, target: string): string {
 function missing(field: Field, { status }: AnswerView, why: string): CallFailure {
   return new CallFailure({
     class: 'permanent',
+    effect: 'done',
     kind: 'output_invalid',
     message: `The upstream answered with success, but ${nameOf(field, 'response')} is missing: ${why}.`,
     httpStatus: status,
@@ -87,6 +88,7 @@ export function bodyOf({ status, headers, body }: DialResponse): unknown {
   } catch (cause) {
     throw new CallFailure({
       class: 'permanent',
+      effect: 'done',
       kind: 'output_invalid',
       message: 'The upstream answered with success, but its body is neither text nor acceptable JSON.',
       httpStatus: status,

@@ -75,6 +75,7 @@ export async function requestToken(
 function failureOfTokenDial(failure: DialFailure): CallFailure {
   return new CallFailure({
     class: failure.class === 'address_forbidden' ? 'permanent' : 'never_sent',
+    effect: 'not_sent',
     kind: failure.class,
     message: `No access token for the call: ${failure.message}`,
     cause: failure,
@@ -99,9 +100,10 @@ function refusedToken(response: DialResponse, now: number): CallFailure {
   const said = ERRORS.has(error) ? ` (${error})` : ''
   return new CallFailure({
     class: passing ? 'never_sent' : 'permanent',
+    effect: 'not_sent',
     kind: passing ? 'oauth_unavailable' : 'oauth_refused',
     message: `No access token for the call: the token endpoint answered with HTTP ${status}${said}.`,
-    httpStatus: status,
+    // No `httpStatus`: that is the answer to the call, and there is none.
     ...(retryAfterMs !== undefined && { retryAfterMs }),
     upstream: { http_status: status, body_excerpt: excerptOf(body) },
   })
@@ -120,9 +122,11 @@ function tokenOf({ status, body }: DialResponse): NewToken {
   const unusable = (what: string, cause?: unknown) =>
     new CallFailure({
       class: 'permanent',
+      effect: 'not_sent',
       kind: 'oauth_invalid_answer',
       message: `No access token for the call: the answer of the token endpoint ${what}.`,
-      httpStatus: status,
+      // The answer may be a token in an unexpected form, so nothing of it is shown.
+      upstream: { http_status: status, body_excerpt: '' },
       cause,
     })
   let answer: unknown

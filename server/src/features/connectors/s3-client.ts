@@ -158,6 +158,7 @@ export async function sending<Output>(
     // An unreadable answer to a success is final: the call had its effect.
     throw new CallFailure({
       class: 'permanent',
+      effect: 'done',
       kind: 'output_invalid',
       message: 'The object store answered with success, but with something that is not S3.',
       httpStatus,

@@ -1,7 +1,7 @@
 import type SmtpConnection from 'nodemailer/lib/smtp-connection'
 import type { Secret } from '../../platform/secret.ts'
 import { Problem } from '../../problems.ts'
-import { CallFailure, type FailureClass } from '../../resilience/failure.ts'
+import { type CallEffect, CallFailure, type FailureClass } from '../../resilience/failure.ts'
 import { scrubValue } from './scrub.ts'
 import type { Reached } from './smtp-session.ts'
 
@@ -27,8 +27,15 @@ export function failureOfSmtp(
   context: { readonly signal: AbortSignal; readonly secrets: Readonly<Record<string, Secret>> },
 ): Error {
   if (cause instanceof Problem || cause instanceof CallFailure) return cause
-  const failure = (failureClass: FailureClass, kind: string, message: string) =>
-    new CallFailure({ class: failureClass, kind, message, cause: withoutWords(cause) })
+  const failure = (failureClass: FailureClass, kind: string, message: string, said?: CallEffect) =>
+    new CallFailure({
+      class: failureClass,
+      // A server drops what it has of a message that did not come to its end.
+      effect: said ?? (failureClass === 'outcome_unknown' ? 'unknown' : 'not_sent'),
+      kind,
+      message,
+      cause: withoutWords(cause),
+    })
   if (context.signal.aborted) {
     const timedOut = context.signal.reason instanceof Error && context.signal.reason.name === 'TimeoutError'
     return timedOut
@@ -44,6 +51,7 @@ export function failureOfSmtp(
       permanent ? 'permanent' : reached === 'greeting' ? 'never_sent' : 'safe_to_repeat',
       permanent && code === 'EAUTH' ? 'auth_failed' : `smtp_${permanent ? 5 : 4}xx`,
       `The mail server answered ${place} with ${words}`,
+      reached === 'greeting' ? 'not_sent' : permanent ? 'refused' : 'put_off',
     )
   }
   if (code === 'EAUTH')

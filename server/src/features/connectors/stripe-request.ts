@@ -90,6 +90,7 @@ export function readObject(body: Buffer, httpStatus: number): Record<string, unk
 const unreadable = (httpStatus: number, cause?: unknown): CallFailure =>
   new CallFailure({
     class: 'permanent',
+    effect: 'done',
     kind: 'output_invalid',
     message: 'The upstream answered with success, but its body is not an object in JSON.',
     httpStatus,

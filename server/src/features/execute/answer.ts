@@ -14,9 +14,16 @@ export interface Answer {
   readonly joined?: boolean
 }
 
-/** What an answer tells of the key: `expires_at` null for a key that is not kept. */
-export const keyMember = (key: string, expiresAt: Date | null, replayed = false) => ({
+/**
+ * The key under which an execution goes upstream, the same on every attempt and re-run. Not the caller's: workspaces
+ * may share an account of a provider, and what an operator has settled as not done must go out under a new key.
+ */
+export const upstreamKeyOf = (executionId: string): string => `orch-${executionId}`
+
+/** What an answer tells of the keys: `expires_at` null for a key that is not kept. */
+export const keyMember = (key: string, executionId: string, expiresAt: Date | null, replayed = false) => ({
   key,
+  upstream_key: upstreamKeyOf(executionId),
   replayed,
   expires_at: expiresAt?.toISOString() ?? null,
 })
@@ -25,7 +32,7 @@ export interface Succeeded {
   readonly executionId: string
   readonly output: unknown
   readonly httpStatus: number | null
-  readonly servedFrom?: ServedFrom
+  readonly servedFrom?: ServedFrom | 'operator' | 'dry_run'
   readonly ageMs?: number
   readonly attempts: number
   readonly latencyMs: number
@@ -68,7 +75,7 @@ export function successTexts(
     settled_by: settledBy,
   })
   const withKey = (replayed: boolean) =>
-    `${document.slice(0, -1)},"idempotency":${JSON.stringify(keyMember(key, expiresAt, replayed))}}`
+    `${document.slice(0, -1)},"idempotency":${JSON.stringify(keyMember(key, executionId, expiresAt, replayed))}}`
   return { first: withKey(false), again: withKey(true) }
 }
 
@@ -78,26 +85,58 @@ export function problemText(problem: Problem, { call }: Pick<Execution, 'call'>)
   return JSON.stringify({ ...document, idempotency: { ...(idempotency as object), replayed: true } })
 }
 
-/** Members of a problem whose call is not run again by itself: who can say what came of it is an operator. */
-const toBeSettled = (executionId: string) => ({
-  retryable: false,
+const ASK_THE_OPERATOR =
+  'Repeating the call does not help. Find out at the upstream what came of it, and enter it on the control plane with POST to the path in `settle`.'
+const REPEAT =
+  'Repeat the call with the same key: it is run again in a way that has no second effect. Or find out at the upstream what came of it, and enter it on the control plane with POST to the path in `settle`.'
+const LOOK_UPSTREAM =
+  'The call had no key, so a repetition may have a second effect: find out at the upstream what came of it first.'
+
+/** Members of an answer whose outcome nobody knows. */
+const unknownMembers = (executionId: string, repeatable: boolean) => ({
+  ...(!repeatable && { retryable: false }),
+  next: repeatable ? REPEAT : ASK_THE_OPERATOR,
   settle: `/executions/${executionId}/settle`,
 })
 
-/** Says in a problem that repeating the call will not help. */
-export const notRepeatable = (problem: Problem, executionId: string): Problem =>
+const withMembers = (problem: Problem, members: object): Problem =>
   new Problem(problem.code, problem.message, {
     ...problem.extra,
-    members: { ...problem.extra.members, ...toBeSettled(executionId) },
+    members: { ...problem.extra.members, ...members },
   })
 
-/** What is known of an execution that had this key before. Errors: `idempotency_in_flight`, `idempotency_key_reused`. */
+/** Says in a problem what can be done about its unknown outcome. */
+export const withAdvice = (problem: Problem, executionId: string, repeatable: boolean): Problem =>
+  withMembers(problem, unknownMembers(executionId, repeatable))
+
+/** The same where the call had no key. */
+export const withoutKey = (problem: Problem): Problem =>
+  withMembers(problem, { retryable: false, next: LOOK_UPSTREAM })
+
+/** Says in a problem that the key is free again. */
+export function withFreeKey(problem: Problem): Problem {
+  const { idempotency } = problem.extra.members ?? {}
+  return idempotency === undefined
+    ? problem
+    : withMembers(problem, { idempotency: { ...(idempotency as object), expires_at: null } })
+}
+
+/**
+ * What is known of an execution that had this key before. Errors: `idempotency_in_flight`, `idempotency_key_reused`,
+ * `idempotent_response_gone`.
+ */
 export function answerOf(row: KeyRow, key: string): Answer {
   if (row.verdict === 'mismatch')
     // Never says what differed: the first request may be another caller's (IETF draft idempotency-key §2.7).
     throw new Problem(
       'idempotency_key_reused',
       'The idempotency key was used before for a different request.',
+    )
+  if (row.verdict === 'finished' && row.answer === null)
+    throw new Problem(
+      'idempotent_response_gone',
+      'The call was carried out, but its answer was too large to be kept. It is not carried out again.',
+      { members: { execution_id: row.execution_id } },
     )
   if (row.verdict === 'finished' && row.status !== null && row.answer !== null)
     return { status: row.status, text: row.answer, replayed: true }
@@ -113,7 +152,7 @@ function unknownAnswer(row: KeyRow, key: string): Answer {
     row.answer === null ? diedDocument(row, key) : JSON.parse(row.answer)
   return {
     status: row.status ?? 502,
-    text: JSON.stringify({ ...stored, ...toBeSettled(row.execution_id) }),
+    text: JSON.stringify({ ...stored, ...unknownMembers(row.execution_id, false) }),
     replayed: true,
   }
 }
@@ -128,7 +167,7 @@ const diedDocument = (row: KeyRow, key: string): Record<string, unknown> =>
         members: {
           execution_id: row.execution_id,
           outcome: 'unknown',
-          idempotency: keyMember(key, row.expires_at, true),
+          idempotency: keyMember(key, row.execution_id, row.expires_at, true),
         },
       },
     ),

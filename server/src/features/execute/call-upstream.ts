@@ -114,7 +114,7 @@ export async function callUpstream(
       traceparent: traceparentOf(context.active()),
     })
   }).catch((error: unknown) => {
-    if (error instanceof CallFailure && error.refusedBy) guardMetrics.refused(error.refusedBy)
+    if (error instanceof CallFailure) guardMetrics.refused(error)
     throw error
   })
   if (result.servedFrom && result.servedFrom !== 'upstream') guardMetrics.servedFrom(result.servedFrom)

@@ -11,6 +11,7 @@ export const EXECUTE_ANSWERS: DocumentedAnswers = {
     'connector_not_found',
     'operation_not_found',
     'idempotency_in_flight',
+    'idempotent_response_gone',
     'policy_violation',
     'config_invalid',
     'input_invalid',

@@ -22,9 +22,10 @@ let keys: ExecutionKeys
 let stopTracing: () => Promise<void>
 
 interface Result {
+  execution_id: string
   output: unknown
   attempts: number
-  idempotency: { key: string }
+  idempotency: { key: string; upstream_key: string }
   request_id: string
   trace_id: string
   code: string
@@ -155,7 +156,7 @@ describe('an execution', () => {
         body: '{"id":"i1","amount":5}',
         headers: {
           authorization: `Bearer ${KEY}`,
-          'idempotency-key': idempotency.key,
+          'idempotency-key': idempotency.upstream_key,
           'content-type': 'application/json',
         },
       },
@@ -234,7 +235,7 @@ describe('retries', () => {
       output: { done: true },
       idempotency: { key: 'order-17/charge' },
     })
-    expect(sentKeys()).toEqual(Array(3).fill('order-17/charge'))
+    expect(sentKeys()).toEqual(Array(3).fill(`orch-${body.execution_id}`))
     expect(new Set(requests().map(({ headers }) => headers['x-orchestrator-attempt'])).size).toBe(3)
     const { event } = await logOf(body.request_id)
     expect(event.data).toMatchObject({
@@ -250,11 +251,11 @@ describe('retries', () => {
     const first = await charge()
     const second = await charge()
     expect(sentKeys()).toEqual([
-      first.body.idempotency.key,
-      first.body.idempotency.key,
-      second.body.idempotency.key,
+      first.body.idempotency.upstream_key,
+      first.body.idempotency.upstream_key,
+      second.body.idempotency.upstream_key,
     ])
-    expect(first.body.idempotency.key).not.toBe(second.body.idempotency.key)
+    expect(first.body.idempotency.upstream_key).not.toBe(second.body.idempotency.upstream_key)
   })
 
   test('stop when the attempts of the policy are spent', async () => {

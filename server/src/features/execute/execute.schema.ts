@@ -31,7 +31,7 @@ export const ExecuteHeaders = Type.Object({
   'idempotency-key': Type.Optional(
     Type.String({
       description:
-        'Names the piece of work: the same call with the same key again gives the first answer instead of a second effect. Also sent upstream unchanged on every attempt, where the provider takes a key. 1 to 255 visible ASCII characters. Needed where the operation is not safe, unless its policy excuses it; without one nothing is remembered.',
+        'Names the piece of work: the same call with the same key again gives the first answer instead of a second effect. What goes upstream, where the provider takes a key, is `idempotency.upstream_key` of the answer. 1 to 255 visible ASCII characters. Needed where the operation is not safe, unless its policy excuses it; without one nothing is remembered.',
     }),
   ),
   prefer: Type.Optional(
@@ -58,9 +58,9 @@ export const ExecuteResult = Type.Object({
     },
     { description: 'What the upstream answered.' },
   ),
-  served_from: Type.Enum(['upstream', 'cache', 'coalesced', 'stale', 'static'], {
+  served_from: Type.Enum(['upstream', 'cache', 'coalesced', 'stale', 'static', 'operator', 'dry_run'], {
     description:
-      'Who answered: the upstream, the memory of the hub, an equal call that was under way, or a fallback (`stale`: the last good answer, `static`: the one of the policy). Others than `upstream` only where the policy asks for it and the operation is safe.',
+      'Who answered: the upstream, the memory of the hub, an equal call that was under way, or a fallback (`stale`: the last good answer, `static`: the one of the policy). These others than `upstream` only where the policy asks for it and the operation is safe. `operator`: somebody has entered it; `dry_run`: nobody was asked.',
   }),
   age_ms: Type.Optional(
     Type.Integer({ description: 'How old an answer from `cache` or `stale` is. Milliseconds.' }),
@@ -69,7 +69,11 @@ export const ExecuteResult = Type.Object({
   latency_ms: Type.Integer({ description: 'The whole execution, waits included. Milliseconds.' }),
   idempotency: Type.Object(
     {
-      key: Type.String({ description: 'The key that went upstream.' }),
+      key: Type.String({ description: 'The key of the call; without one the upstream key.' }),
+      upstream_key: Type.String({
+        description:
+          'Goes upstream on every attempt, where the provider takes a key: `orch-` and the id of the execution.',
+      }),
       replayed: Type.Boolean({ description: 'True when this is the stored answer of an earlier execution.' }),
       expires_at: Type.Union([Type.String({ format: 'date-time' }), Type.Null()], {
         description: 'Until then the key gives this answer; null when nothing is remembered.',

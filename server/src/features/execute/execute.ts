@@ -2,7 +2,7 @@
  * The door of the execute feature: one operation of a connector, now, through the pipeline of DESIGN §8.
  *
  * Invariants. Nothing goes upstream before connector, operation, input and policy have been checked, and before the
- * key of the caller is taken (docs/decisions/0013). Every attempt of one execution carries the same idempotency key.
+ * key of the caller is taken (docs/decisions/0013). Every attempt of one execution carries the same upstream key.
  * Every execution that passed these checks leaves a row in the request log and an event, whatever came of it; of a
  * request that did not pass them nothing is stored.
  */
@@ -12,7 +12,7 @@ import type { ActiveConfigs } from '../configs/configs.ts'
 import { findOperation } from '../connectors/connectors.ts'
 import { admitCall } from '../guards/guards.ts'
 import type { Policy } from '../policies/policies.ts'
-import { type Answer, answerOf, keyMember, successTexts } from './answer.ts'
+import { type Answer, answerOf, successTexts, upstreamKeyOf, withoutKey } from './answer.ts'
 import type { Execution } from './execution.ts'
 import type { ExecutionKeys } from './execution-keys.ts'
 import { type Checked, executeKeyed, type KeyedDeps } from './keyed-execution.ts'
@@ -64,7 +64,7 @@ export function createExecutor(options: ExecuteDeps): Executor {
 /**
  * Runs one execution, or gives the answer of the one that had its key. Errors: `connector_not_found`,
  * `operation_not_found`, `input_invalid`, `policy_violation`, `idempotency_key_missing`, `idempotency_key_reused`,
- * `idempotency_in_flight`, `secret_unresolved`, `target_forbidden`, `rate_limited`, `concurrency_limited`,
+ * `idempotency_in_flight`, `idempotent_response_gone`, `secret_unresolved`, `target_forbidden`, `rate_limited`, `concurrency_limited`,
  * `circuit_open`, `overloaded`, `upstream_error`, `upstream_rejected`, `upstream_timeout`, `shutting_down`, `database_unavailable`.
  */
 async function execute(
@@ -124,16 +124,13 @@ function withoutRepetition(policy: Policy): Policy {
 async function executeOnce(deps: RunDeps, checked: Checked): Promise<Answer> {
   const { execution } = checked
   const executionId = newId()
-  const key = execution.idempotency?.key ?? `orch-${executionId}`
-  const run = {
-    ...checked,
-    id: executionId,
-    idempotencyKey: key,
-    idempotency: keyMember(key, null),
-    takenUp: false,
-  }
-  const ran = await runExecution(deps, run)
-  if (!ran.ok) throw ran.error
-  const { first } = successTexts(execution, { ...ran, executionId, key, expiresAt: null })
+  const key = execution.idempotency?.key ?? upstreamKeyOf(executionId)
+  const ran = await runExecution(deps, { ...checked, id: executionId, key, expiresAt: null, takenUp: false })
+  if (!ran.ok)
+    throw ran.effect === 'unknown' && ran.error instanceof Problem && !checked.operation.repeatable
+      ? withoutKey(ran.error)
+      : ran.error
+  const servedFrom = execution.dryRun ? 'dry_run' : (ran.servedFrom ?? 'upstream')
+  const { first } = successTexts(execution, { ...ran, servedFrom, executionId, key, expiresAt: null })
   return { status: 200, text: first, replayed: false }
 }

@@ -4,7 +4,7 @@ import { takesLead } from '../../queue/leader.ts'
 import { type Loop, startLoop } from '../../queue/loop.ts'
 import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
 import type { ExecutionKeys, Executor } from './execute.ts'
-import { type DueRow, loseExecutions, removeExpired, takeDue } from './execution-keys.sql.ts'
+import { type Busy, type DueRow, loseExecutions, removeExpired, takeDue } from './execution-keys.sql.ts'
 
 export interface ExecutionCareDeps {
   readonly platform: Platform
@@ -29,10 +29,23 @@ const LEADER = 'execution_keys'
 const LEAD_MS = 30_000
 /** A claim may commit later than the moment that it counts from; no statement lives longer than 30 s. */
 const OVERLAP_MS = 60_000
-const RERUNS = 10
+/** Leases that one statement looks at: it takes some tens of ms. */
+const LOOK = 10_000
+/** Executions that one worker runs again at once, and of them those of one workspace and of one connector. */
+const SLOTS = 20
+const SLOTS_OF_WORKSPACE = 8
+const SLOTS_OF_CONNECTOR = 4
+/** Few at a time, because what is taken may all be of one connector. */
+const TAKE = 2
 /** The longest total time that a policy can give, and the slack of every lease. */
 const RERUN_LEASE_MS = 75_000
 const EXPIRED_BATCH = 1_000
+
+/** How far the look for dead executions has come; `began` while it has not come to its end. Clock of the database. */
+interface Looked {
+  readonly until?: string
+  readonly began?: Date
+}
 
 export function createExecutionCare(deps: ExecutionCareDeps): ExecutionCare {
   const { platform, directory, executor, keys } = deps
@@ -48,18 +61,25 @@ export function createExecutionCare(deps: ExecutionCareDeps): ExecutionCare {
   )
   const owner = newId()
   let loops: Loop[] = []
-  let since: Date | undefined
+  const running = new Map<DueRow, Promise<void>>()
+  let looked: Looked = {}
 
-  const lose = async (): Promise<undefined> => {
+  /** One step: what it has looked at stays looked at, also when the next step fails. */
+  const lose = async (): Promise<boolean> => {
     if (!(await takesLead(db, { name: LEADER, owner, ttlMs: LEAD_MS }))) {
       // Whoever leads next looks at everything once.
-      since = undefined
-      return
+      looked = {}
+      return false
     }
-    const { looked_until, lost, freed } = await loseExecutions(db, { since })
-    since = new Date(looked_until.getTime() - OVERLAP_MS)
+    const found = await loseExecutions(db, { since: looked.until, maxRows: LOOK })
+    const began = looked.began ?? found.looked_at
+    looked = found.more
+      ? { until: found.looked_until, began }
+      : { until: new Date(began.getTime() - OVERLAP_MS).toISOString() }
+    const { lost, freed, more } = found
     unknown.inc(lost)
     if (lost + freed > 0) log.warn({ lost, freed }, 'executions of dead processes: their outcome is unknown')
+    return more
   }
 
   const again = async (due: DueRow): Promise<void> => {
@@ -78,10 +98,21 @@ export function createExecutionCare(deps: ExecutionCareDeps): ExecutionCare {
     })
   }
 
+  const begin = (due: DueRow): void => {
+    const work = again(due).finally(() => running.delete(due))
+    running.set(due, work)
+  }
+
+  /** Fills the free slots; says whether all are taken, and one of them is free again. */
   const runDue = async (): Promise<boolean> => {
-    const rows = await takeDue(db, { limit: RERUNS, leaseMs: RERUN_LEASE_MS })
-    await Promise.all(rows.map(again))
-    return rows.length === RERUNS
+    while (running.size < SLOTS) {
+      const limit = Math.min(TAKE, SLOTS - running.size)
+      const rows = await takeDue(db, { limit, leaseMs: RERUN_LEASE_MS, busy: busyOf([...running.keys()]) })
+      rows.forEach(begin)
+      if (rows.length === 0) return false
+    }
+    await Promise.race(running.values())
+    return true
   }
 
   const forget = async (): Promise<boolean> =>
@@ -109,6 +140,20 @@ export function createExecutionCare(deps: ExecutionCareDeps): ExecutionCare {
       const stopped = Promise.all(loops.map((loop) => loop.stop()))
       await executor.stop()
       await stopped
+      // A round that was under way may have begun some more.
+      await executor.stop()
+      await Promise.all(running.values())
     },
   }
+}
+
+/** Who has so many slots that two more would be too many. */
+function busyOf(running: readonly DueRow[]): Busy[] {
+  const count = (fits: (due: DueRow) => boolean) => running.filter(fits).length
+  return running.flatMap(({ tenant_id: tenantId, connector }): Busy[] => {
+    const ofWorkspace = count((due) => due.tenant_id === tenantId)
+    if (ofWorkspace > SLOTS_OF_WORKSPACE - TAKE) return [{ tenantId }]
+    const ofConnector = count((due) => due.tenant_id === tenantId && due.connector === connector)
+    return ofConnector > SLOTS_OF_CONNECTOR - TAKE ? [{ tenantId, connector }] : []
+  })
 }

@@ -8,9 +8,11 @@ import { many, run } from '../../platform/db/statement.ts'
 import { newId } from '../../platform/ids.ts'
 import { Problem } from '../../problems.ts'
 import {
+  type Busy,
   claimKeys,
   endKeys,
   findKey,
+  type KeyClaim,
   type KeyEnd,
   loseExecutions,
   removeExpired,
@@ -53,6 +55,17 @@ const makeDue = shift(
   `next_try_at = case when next_try_at is not null then clock_timestamp() - interval '1 second' end`,
 )
 
+const makeWorkspace = run<{ readonly tenantId: string }>(
+  'test.workspace',
+  `insert into workspace (id, slug, name, environment) values ($1, $2, 'Test', 'dev')`,
+  ({ tenantId }) => [tenantId, `w${tenantId.replaceAll('-', '')}-dev`],
+)
+const newTenant = async (): Promise<string> => {
+  const tenantId = newId()
+  await makeWorkspace(database.db, { tenantId })
+  return tenantId
+}
+
 const KEYS = ['k1', 'k2'] as const
 type Key = (typeof KEYS)[number]
 
@@ -64,6 +77,7 @@ interface Model {
   leaseOver: boolean
   print: string
   repeatable: boolean
+  safe: boolean
   /** The worker may run it again. */
   rerunnable: boolean
   expired: boolean
@@ -83,6 +97,7 @@ const anyCall = fc.record({
   print: fc.constantFrom('a', 'b'),
   repeatable: fc.boolean(),
   rerunnable: fc.boolean(),
+  safe: fc.boolean(),
 })
 const step = fc.oneof(
   {
@@ -99,6 +114,7 @@ const step = fc.oneof(
       holder: fc.nat(),
       to: fc.constantFrom('finished' as const, 'unknown' as const, 'released' as const),
       again: fc.boolean(),
+      counts: fc.boolean(),
     }),
   },
   {
@@ -130,7 +146,7 @@ test('every interleaving of calls, ends, crashes, expiry and settlements goes by
   const { db } = database
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 40, size: 'max' }), async (steps) => {
-      const tenantId = newId()
+      const tenantId = await newTenant()
       const model = new Map<Key, Model>()
       const holders: Holder[] = []
       const becomeUnknown = (of: Model, due: boolean): void => {
@@ -140,15 +156,22 @@ test('every interleaving of calls, ends, crashes, expiry and settlements goes by
       }
 
       const call = async (
-        calls: readonly { key: Key; print: string; repeatable: boolean; rerunnable: boolean }[],
+        calls: readonly {
+          key: Key
+          print: string
+          repeatable: boolean
+          rerunnable: boolean
+          safe: boolean
+        }[],
       ) => {
-        const claims = calls.map(({ key, print, repeatable, rerunnable }) =>
+        const claims = calls.map(({ key, print, repeatable, rerunnable, safe }) =>
           sampleClaim({
             tenantId,
             key,
             fingerprint: hashOf(print),
             executionId: newId(),
             repeatable,
+            safe: repeatable && !rerunnable && safe,
             input: repeatable && rerunnable ? '{"a":1}' : undefined,
           }),
         )
@@ -169,6 +192,7 @@ test('every interleaving of calls, ends, crashes, expiry and settlements goes by
               print: first.print,
               repeatable: first.repeatable,
               rerunnable: claim.input !== undefined,
+              safe: claim.safe,
               expired: false,
               old: false,
               tries: 0,
@@ -200,7 +224,7 @@ test('every interleaving of calls, ends, crashes, expiry and settlements goes by
         }
       }
 
-      const end = async (holder: Holder, to: KeyEnd['to'], again: boolean) => {
+      const end = async (holder: Holder, to: KeyEnd['to'], again: boolean, counts: boolean) => {
         const { key, execution, lease } = holder
         const now = model.get(key)
         const holds = now?.execution === execution && now.lease === lease && now.state !== 'finished'
@@ -209,7 +233,7 @@ test('every interleaving of calls, ends, crashes, expiry and settlements goes by
           else if (to === 'finished') Object.assign(now, { state: to, due: false })
           else {
             becomeUnknown(now, again && now.rerunnable && now.tries < 8 && !now.old)
-            now.tries += 1
+            if (counts) now.tries += 1
           }
         }
         const ended = {
@@ -219,6 +243,7 @@ test('every interleaving of calls, ends, crashes, expiry and settlements goes by
           lease,
           to,
           again,
+          counts,
           outcome: 'x',
           status: 200,
           answer: '{}',
@@ -230,7 +255,7 @@ test('every interleaving of calls, ends, crashes, expiry and settlements goes by
         if (each.do === 'call') await call(each.calls)
         else if (each.do === 'end') {
           const holder = holders[each.holder % Math.max(1, holders.length)]
-          if (holder) await end(holder, each.to, each.again)
+          if (holder) await end(holder, each.to, each.again, each.counts)
         } else if (each.do === 'pass') {
           const { key, what } = each
           const change = { crash: endLease, expire: expireKey, age: makeOld }[what]
@@ -242,15 +267,15 @@ test('every interleaving of calls, ends, crashes, expiry and settlements goes by
               { crash: { leaseOver: true }, expire: { expired: true }, age: { old: true } }[what],
             )
         } else if (each.do === 'care' && each.what === 'lose') {
-          await loseExecutions(db, { since: undefined })
+          await loseExecutions(db, { since: undefined, maxRows: 10_000 })
           for (const [key, now] of model)
             if (now.state === 'running' && now.leaseOver) {
-              if (now.repeatable && !now.rerunnable) model.delete(key)
+              if (now.safe) model.delete(key)
               else becomeUnknown(now, now.rerunnable)
             }
         } else if (each.do === 'care' && each.what === 'rerun') {
           for (const key of KEYS) await makeDue(db, { tenantId, key })
-          const taken = await takeDue(db, { limit: 10, leaseMs: 60_000 })
+          const taken = await takeDue(db, { limit: 10, leaseMs: 60_000, busy: [] })
           const due = [...model].filter(([, now]) => now.state === 'unknown' && now.due)
           expect(taken.map(({ key, too_late }) => [key, too_late]).sort()).toEqual(
             due.map(([key, { old }]) => [key, old]).sort(),
@@ -387,4 +412,94 @@ test('a claim reads no more rows when there are more of them, and a finish touch
   expect(after.hot - before.hot).toBeGreaterThan(160)
   // One for the claim and one for the end; with a plan that reads the rows of the workspace it is thousands.
   expect(after.fetched - before.fetched).toBeLessThan(800)
+})
+
+const died = (tenantId: string, count: number, more: Partial<KeyClaim> = {}) =>
+  claimKeys(database.db, {
+    claims: Array.from({ length: count }, () =>
+      sampleClaim({ tenantId, key: newId(), leaseMs: -60_000, ...more }),
+    ),
+  })
+/** Looks at everything in steps of `maxRows`, as the worker does; gives what each step has found. */
+async function loseInSteps(maxRows: number): Promise<number[]> {
+  const lost: number[] = []
+  for (let since: string | undefined; ; ) {
+    const step = await loseExecutions(database.db, { since, maxRows })
+    lost.push(step.lost)
+    since = step.looked_until
+    if (!step.more) return lost
+  }
+}
+
+test('executions of dead processes are found in steps of bounded size, each once', async () => {
+  await loseInSteps(10_000)
+  const tenantId = newId()
+  await died(tenantId, 25)
+  const steps = await loseInSteps(5)
+  expect(steps.reduce((sum, lost) => sum + lost)).toBe(25)
+  expect(Math.max(...steps)).toBeLessThanOrEqual(6)
+  const rows = await rowsOf(database.db, { tenantId })
+  expect(new Set(rows.map(({ state }) => state))).toEqual(new Set(['unknown']))
+})
+
+const fillFinished = run<{ readonly tenantId: string; readonly rows: number }>(
+  'test.fill_finished',
+  `insert into execution_key (tenant_id, key, execution_id, fingerprint, state, lease_until, repeatable, safe, connector,
+     operation, config_version, subject, request_id, correlation_id, traceparent, status, answer, expires_at)
+   select $1, 'old-' || n, gen_random_uuid(), decode(repeat('00', 32), 'hex'), 'finished',
+     clock_timestamp() - interval '2 hours' + n * interval '1 millisecond', false, false, 'api', 'charge', 1, 'svc:t', 'r',
+     'c', '00-0-0-00', 200, '{}', clock_timestamp() + interval '1 day'
+   from generate_series(1, $2::int) n`,
+  ({ tenantId, rows }) => [tenantId, rows],
+)
+
+test('a step reads no more rows than it is given, however many have ended', async () => {
+  const tenantId = newId()
+  await fillFinished(database.db, { tenantId, rows: 20_000 })
+  await database.db.transaction(async (tx) => {
+    const [before] = await touched(tx, undefined)
+    const { more, lost } = await loseExecutions(tx, { since: undefined, maxRows: 500 })
+    const [after] = await touched(tx, undefined)
+    expect({ more, lost }).toEqual({ more: true, lost: 0 })
+    expect((after?.fetched ?? Number.NaN) - (before?.fetched ?? 0)).toBeLessThan(2_000)
+  })
+})
+
+test('what is safe is freed when its process died; what is only idempotent becomes unknown', async () => {
+  const tenantId = newId()
+  await died(tenantId, 1, { key: 'put', repeatable: true })
+  await died(tenantId, 1, { key: 'get', repeatable: true, safe: true })
+  await loseInSteps(10_000)
+  expect(await rowsOf(database.db, { tenantId })).toMatchObject([
+    { key: 'put', state: 'unknown', due: false },
+  ])
+  const put = sampleClaim({ tenantId, key: 'put', repeatable: true })
+  expect(await claimKeys(database.db, { claims: [put] })).toMatchObject([{ verdict: 'claimed', lease: 2 }])
+})
+
+const suspend = run<{ readonly tenantId: string }>(
+  'test.suspend',
+  `update workspace set status = 'suspended' where id = $1`,
+  ({ tenantId }) => [tenantId],
+)
+
+test('those of a suspended workspace are not taken, nor those of a busy workspace or connector', async () => {
+  const [one, other, away] = [await newTenant(), await newTenant(), await newTenant()]
+  for (const tenantId of [one, other, away])
+    for (const connector of ['a', 'b'])
+      await died(tenantId, 1, { key: connector, connector, repeatable: true, input: '1' })
+  await suspend(database.db, { tenantId: away })
+  await loseInSteps(10_000)
+  const take = async (busy: readonly Busy[]) => {
+    const taken = await takeDue(database.db, { limit: 10, leaseMs: 60_000, busy })
+    return taken.map(({ tenant_id, connector }) => [tenant_id, connector]).sort()
+  }
+  expect(await take([{ tenantId: one }, { tenantId: other, connector: 'a' }])).toEqual([[other, 'b']])
+  expect(await take([])).toEqual(
+    [
+      [one, 'a'],
+      [one, 'b'],
+      [other, 'a'],
+    ].sort(),
+  )
 })

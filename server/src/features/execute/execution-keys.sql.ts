@@ -10,6 +10,7 @@ export interface KeyClaim {
   readonly leaseMs: number
   readonly keepMs: number
   readonly repeatable: boolean
+  readonly safe: boolean
   readonly connector: string
   readonly operation: string
   readonly configVersion: number
@@ -50,6 +51,7 @@ export const claimKeys = many<{ readonly claims: readonly KeyClaim[] }, KeyRow &
         lease_ms: claim.leaseMs,
         keep_ms: claim.keepMs,
         repeatable: claim.repeatable,
+        safe: claim.safe,
         connector: claim.connector,
         operation: claim.operation,
         config_version: claim.configVersion,
@@ -73,10 +75,12 @@ export interface KeyEnd {
   /** `ok`, or the code of the problem that the caller got. */
   readonly outcome?: string
   readonly status?: number
-  /** The body for everybody who repeats the call: JSON. */
+  /** The body for everybody who repeats the call: JSON. `finished` without it: it was too large. */
   readonly answer?: string
   /** For `unknown`: whether running it again could tell more. The worker does, as long as it has tries left. */
   readonly again?: boolean
+  /** For `unknown`: whether it was one of the worker's tries. */
+  readonly counts?: boolean
 }
 
 /** See the SQL function `end_execution_keys`. The places of those that held their key still. */
@@ -110,14 +114,24 @@ export const findKey = maybeOne<
   ({ tenantId, key, fingerprint }) => [tenantId, key, fingerprint],
 )
 
-/** See the SQL function `lose_executions`. Without `since` from the beginning. */
+/**
+ * See the SQL function `lose_executions`. Without `since` from the beginning. `looked_until` is text, because a
+ * `Date` has no microseconds: a step would begin with rows that the last one has seen.
+ */
 export const loseExecutions = one<
-  { readonly since: Date | undefined },
-  { readonly looked_until: Date; readonly lost: number; readonly freed: number }
+  { readonly since: string | undefined; readonly maxRows: number },
+  {
+    readonly looked_until: string
+    readonly looked_at: Date
+    readonly more: boolean
+    readonly lost: number
+    readonly freed: number
+  }
 >(
   'execute.lose_executions',
-  `select * from lose_executions(coalesce($1::timestamptz, '-infinity'))`,
-  ({ since }) => [since ?? null],
+  `select looked_until::text, looked_at, more, lost, freed
+   from lose_executions(coalesce($1::timestamptz, '-infinity'), $2)`,
+  ({ since, maxRows }) => [since ?? null, maxRows],
 )
 
 /** An execution that the worker has taken to run it again. */
@@ -140,13 +154,28 @@ export interface DueRow {
   readonly too_late: boolean
 }
 
-/** Takes unknown executions whose next try is due, each for one worker. */
-export const takeDue = many<{ readonly limit: number; readonly leaseMs: number }, DueRow>(
+/** A workspace, or a connector of one, that shall get no more at this moment. */
+export interface Busy {
+  readonly tenantId: string
+  readonly connector?: string | undefined
+}
+
+/** Takes unknown executions whose next try is due, each for one worker; those of suspended workspaces wait. */
+export const takeDue = many<
+  { readonly limit: number; readonly leaseMs: number; readonly busy: readonly Busy[] },
+  DueRow
+>(
   'execute.take_due',
-  `with due as materialized (
-     select tenant_id, key from execution_key
-     where next_try_at < clock_timestamp() and state = 'unknown'
-     order by next_try_at limit $1 for update skip locked
+  `with busy as materialized (
+     select * from json_to_recordset($3::json) as b (tenant_id uuid, connector text)
+   ),
+   due as materialized (
+     select k.tenant_id, k.key from execution_key k
+     where k.next_try_at < clock_timestamp() and k.state = 'unknown'
+       and exists (select from workspace w where w.id = k.tenant_id and w.status = 'active')
+       and not exists (select from busy b where b.tenant_id = k.tenant_id
+                         and (b.connector is null or b.connector = k.connector))
+     order by k.next_try_at limit $1 for update of k skip locked
    )
    update execution_key k
    set state = 'running', lease = k.lease + 1, unknown_since = null, next_try_at = null,
@@ -156,7 +185,11 @@ export const takeDue = many<{ readonly limit: number; readonly leaseMs: number }
    returning k.tenant_id, k.key, k.execution_id, k.lease, k.connector, k.operation, k.input, k.subject,
              k.request_id, k.correlation_id, k.traceparent, k.tries, k.created_at, k.expires_at,
              k.created_at < clock_timestamp() - execution_repeatable_for() as too_late`,
-  ({ limit, leaseMs }) => [limit, leaseMs],
+  ({ limit, leaseMs, busy }) => [
+    limit,
+    leaseMs,
+    JSON.stringify(busy.map(({ tenantId, connector }) => ({ tenant_id: tenantId, connector }))),
+  ],
 )
 
 /** Frees keys whose time is over; never one that somebody holds. */

@@ -32,6 +32,20 @@ const MAX_WAITING = 5_000
  */
 const LONGEST_CLAIM_MS = 10_000
 
+/** How often a key is asked for that others take and give back in between. */
+const CLAIM_TRIES = 5
+const MISSING: PromiseRejectedResult = {
+  status: 'rejected',
+  reason: new Problem(
+    'idempotency_in_flight',
+    'Other calls take and free this idempotency key all the time.',
+    {
+      retryAfterSeconds: 1,
+    },
+  ),
+}
+const isMissing = (result: PromiseSettledResult<KeyRow>): boolean => result === MISSING
+
 export function createExecutionKeys(
   platform: Pick<Platform, 'db' | 'clock' | 'random' | 'log' | 'metrics'>,
 ): ExecutionKeys {
@@ -46,10 +60,7 @@ export function createExecutionKeys(
 
   /** A batch that the database refuses is claimed one by one, so that only the call at fault fails. */
   const claimApart = async (claims: readonly KeyClaim[]): Promise<PromiseSettledResult<KeyRow>[]> => {
-    const results: PromiseSettledResult<KeyRow>[] = claims.map(() => ({
-      status: 'rejected',
-      reason: new Error('the claim of a key gave no row'),
-    }))
+    const results: PromiseSettledResult<KeyRow>[] = claims.map(() => MISSING)
     const order = claims.map((claim, place) => ({ ...claim, place })).sort(byKey)
     try {
       for (const row of await claimKeys(db, { claims: order })) {
@@ -65,7 +76,19 @@ export function createExecutionKeys(
       return apart
     }
   }
-  const batcher = createBatcher({ ...BATCHES, flush: claimApart })
+
+  /** A key that its holder gave back at that moment gave no row: it is free now, or taken anew. */
+  const claimAll = async (claims: readonly KeyClaim[]): Promise<PromiseSettledResult<KeyRow>[]> => {
+    const results = await claimApart(claims)
+    for (let tries = 1; tries < CLAIM_TRIES; tries += 1) {
+      const places = results.flatMap((result, place) => (isMissing(result) ? [place] : []))
+      if (places.length === 0) break
+      const again = await claimApart(places.flatMap((place) => claims[place] ?? []))
+      for (const [at, place] of places.entries()) results[place] = again[at] ?? MISSING
+    }
+    return results
+  }
+  const batcher = createBatcher({ ...BATCHES, flush: claimAll })
 
   /** Its commit may have arrived although we did not hear of it: nothing was sent, so the key is free again. */
   const giveBack = ({ tenantId, key, executionId }: KeyClaim): void => {

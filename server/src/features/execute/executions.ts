@@ -117,6 +117,7 @@ function doneAnswer(row: ExecutionRow, output: unknown, actor: string): string {
       executionId: row.execution_id,
       output,
       httpStatus: null,
+      servedFrom: 'operator',
       attempts: 0,
       latencyMs: 0,
       key: row.key,

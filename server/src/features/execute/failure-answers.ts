@@ -1,24 +1,8 @@
 import { Problem, type ProblemCode } from '../../problems.ts'
-import { CallFailure } from '../../resilience/failure.ts'
+import { CALL_EFFECTS, type CallEffect, CallFailure } from '../../resilience/failure.ts'
 
-/**
- * What a failed execution may have done upstream; where several attempts differ, the last of these counts.
- * `not_sent`: nothing arrived. `refused`: the upstream answered and did not do it. `unknown`: it may have had its
- * effect, so it is repeated only with the same idempotency key. `done`: it had its effect, only its answer is unusable.
- */
-const EFFECTS = ['not_sent', 'refused', 'unknown', 'done'] as const
-export type Effect = (typeof EFFECTS)[number]
-
-/** Answers by which an upstream says that it has not carried the request out, and may do so later. */
-const NOT_DONE = new Set([425, 429])
-
-function effectOf({ class: failureClass, httpStatus }: CallFailure): Effect {
-  if (failureClass === 'never_sent') return 'not_sent'
-  if (httpStatus !== undefined && NOT_DONE.has(httpStatus)) return 'refused'
-  if (failureClass !== 'permanent') return 'unknown'
-  if (httpStatus === undefined) return 'not_sent'
-  return httpStatus < 300 ? 'done' : 'refused'
-}
+/** What an answer says of the effect, by the words of `CallEffect`: what was put off was not carried out either. */
+export type Effect = Exclude<CallEffect, 'put_off'>
 
 const CODES: Readonly<Record<string, ProblemCode>> = {
   timeout: 'upstream_timeout',
@@ -46,16 +30,17 @@ export interface Attempted {
   readonly idempotency: object
   /** It was run before, and nobody knows what came of that. */
   readonly takenUp: boolean
+  /** The upstream knows our key again. */
+  readonly takesKey: boolean
 }
 
 export interface Failed {
   /** What the caller gets. Not a `Problem`: a bug. */
   readonly error: unknown
-  readonly effect: Effect
-  /** Whether the upstream said that the same request may be carried out later. */
-  readonly later: boolean
+  readonly effect: CallEffect
   /** Whether the last attempt failed in a way that another one would repeat. */
   readonly forGood: boolean
+  readonly attempts: number
 }
 
 /**
@@ -64,28 +49,47 @@ export interface Failed {
  * `Problem`, is given back as it is.
  */
 export function failedAs(error: unknown, attempted: Attempted): Failed {
-  const { attempts, failures, takenUp } = attempted
-  const all = error instanceof CallFailure ? [...failures, error] : failures
-  const effects = all.map(effectOf)
+  const { attempts, failures } = attempted
+  const effect = effectOf(error, attempted)
+  const last = error instanceof CallFailure ? error : failures.at(-1)
+  return { error: asAnswer(error, attempted, effect), effect, forGood: last?.class === 'permanent', attempts }
+}
+
+/** The most that may have happened in any attempt, unless the last answer tells of all of them. */
+function effectOf(error: unknown, { attempts, failures, takenUp, takesKey }: Attempted): CallEffect {
+  if (takesKey && error instanceof CallFailure && isConclusive(error)) return error.effect
+  const effects = (error instanceof CallFailure ? [...failures, error] : failures).map(({ effect }) => effect)
   if (takenUp) effects.push('unknown')
   // A bug in the middle of an attempt: it may have been sent. A `Problem` stands for what is found before.
   if (!(error instanceof CallFailure || error instanceof Problem) && attempts > 0) effects.push('unknown')
-  const effect = EFFECTS.findLast((each) => effects.includes(each)) ?? 'not_sent'
-  const last = all.at(-1)
-  return {
-    error: asAnswer(error, attempted, effect),
-    effect,
-    later: last?.httpStatus !== undefined && NOT_DONE.has(last.httpStatus),
-    forGood: last?.class === 'permanent',
-  }
+  return CALL_EFFECTS.findLast((each) => effects.includes(each)) ?? 'not_sent'
+}
+
+/** Refusals that are found before the key is looked at, or that are about the key itself. */
+const BEFORE_THE_KEY = new Set([401, 403, 404, 409])
+
+/**
+ * Whether a refusal under our key is the outcome of all attempts: an upstream that knows a key again answers with
+ * what came of it first (docs.stripe.com/api/idempotent_requests, IETF draft idempotency-key §2.6).
+ */
+function isConclusive({ effect, httpStatus, kind }: CallFailure): boolean {
+  return (
+    effect === 'refused' &&
+    httpStatus !== undefined &&
+    httpStatus >= 400 &&
+    httpStatus < 500 &&
+    !BEFORE_THE_KEY.has(httpStatus) &&
+    kind !== 'idempotency_error'
+  )
 }
 
 function asAnswer(
   error: unknown,
   { attempts, failures, executionId, idempotency, takenUp }: Attempted,
-  effect: Effect,
+  effect: CallEffect,
 ): unknown {
-  const members = { execution_id: executionId, attempts, outcome: effect, idempotency }
+  const outcome: Effect = effect === 'put_off' ? 'refused' : effect
+  const members = { execution_id: executionId, attempts, outcome, idempotency }
   if (error instanceof CallFailure)
     return new Problem(codeOf(error), error.message, {
       ...(error.retryAfterMs !== undefined && { retryAfterSeconds: error.retryAfterMs / 1_000 }),

@@ -26,7 +26,7 @@ interface Result {
   status: string
   output: unknown
   execution_id: string
-  idempotency: { key: string; replayed: boolean; expires_at: string | null }
+  idempotency: { key: string; upstream_key: string; replayed: boolean; expires_at: string | null }
   request_id: string
   code: string
   outcome: string
@@ -151,6 +151,7 @@ describe('without a key', () => {
     const safe = await ask(undefined, { operation: 'get' })
     expect(safe.body.idempotency).toEqual({
       key: `orch-${safe.body.execution_id}`,
+      upstream_key: `orch-${safe.body.execution_id}`,
       replayed: false,
       expires_at: null,
     })
@@ -187,7 +188,9 @@ describe('the same call with the same key', () => {
       })
     }
     expect(sent()).toHaveLength(1)
-    expect(sent()[0]?.headers['idempotency-key']).toBe(key)
+    // Never the caller's: another workspace may use the same on the same account of the provider.
+    expect(sent()[0]?.headers['idempotency-key']).toBe(first.body.idempotency.upstream_key)
+    expect(first.body.idempotency.upstream_key).toBe(`orch-${first.body.execution_id}`)
   })
 
   test('gets the refusal of the upstream again: it is the outcome', async () => {
@@ -288,6 +291,8 @@ describe('the same call with the same key', () => {
     expect(second.body).toMatchObject({ status: 'ok', idempotency: { replayed: false } })
     expect(second.body.execution_id).not.toBe(first.body.execution_id)
     expect(sent()).toHaveLength(2)
+    // Under the old one the upstream would give the old answer.
+    expect(new Set(sent().map(({ headers }) => headers['idempotency-key'])).size).toBe(2)
   })
 })
 
@@ -358,7 +363,11 @@ describe('what was not carried out burns no key', () => {
 
 describe('an outcome that nobody knows', () => {
   test('is found out by the next call, under the key that went upstream', async () => {
-    hub.upstream.reset(json(500, {}))
+    const seen: unknown[] = []
+    hub.upstream.reset((response, request, number) => {
+      seen.push(request.headers['idempotency-key'])
+      json(500, {})(response, request, number)
+    })
     const key = newId()
     const first = await ask(key)
     expect(first).toMatchObject({ status: 502, body: { outcome: 'unknown', retryable: true } })
@@ -369,7 +378,10 @@ describe('an outcome that nobody knows', () => {
       status: 200,
       body: { execution_id: first.body.execution_id, output: { done: true } },
     })
-    expect(sent().map(({ headers }) => headers['idempotency-key'])).toEqual([key])
+    const upstreamKey = `orch-${first.body.execution_id}`
+    expect([...seen, ...sent().map(({ headers }) => headers['idempotency-key'])]).toEqual(
+      Array(3).fill(upstreamKey),
+    )
     expect(await rowOf(key)).toMatchObject({ state: 'finished', lease: 2 })
   })
 
@@ -437,7 +449,7 @@ describe('an outcome that nobody knows', () => {
     const care = createExecutionCare({ platform, directory: hub.directory, executor, keys: own, timing })
     hub.upstream.reset(json(500, {}))
     const [key, left] = [newId(), newId()]
-    await ask(key)
+    const first = await ask(key)
     await ask(left, mail)
     hub.upstream.reset(json(200, { done: true }))
     await change(key, `next_try_at = clock_timestamp() - interval '1 second'`)
@@ -446,7 +458,7 @@ describe('an outcome that nobody knows', () => {
     await care.stop()
     await own.close()
     expect(sent().map(({ headers, body }) => [headers['idempotency-key'], body])).toEqual([
-      [key, '{"amount":5}'],
+      [`orch-${first.body.execution_id}`, '{"amount":5}'],
     ])
     expect(await rowOf(left)).toMatchObject({ state: 'unknown', due: false })
     expect(await ask(key)).toMatchObject({ status: 200, headers: { 'idempotent-replayed': 'true' } })

@@ -4,7 +4,7 @@ import { PROBLEMS, Problem } from '../../problems.ts'
 import type { ActiveConnector } from '../configs/configs.ts'
 import type { ConnectorOperation } from '../connectors/connectors.ts'
 import type { Policy } from '../policies/policies.ts'
-import { type Answer, answerOf, keyMember, notRepeatable, problemText, successTexts } from './answer.ts'
+import { type Answer, answerOf, problemText, successTexts, withAdvice, withFreeKey } from './answer.ts'
 import type { Execution, RequestKey } from './execution.ts'
 import type { ExecutionKeys, KeyClaim, KeyEnd, KeyRow } from './execution-keys.ts'
 import type { Failed } from './failure-answers.ts'
@@ -15,6 +15,8 @@ export const LEASE_SLACK_MS = 15_000
 /** For calls that another process runs: the pause before the database is asked again doubles up to a second. */
 const FIRST_POLL_MS = 50
 const LAST_POLL_MS = 1_000
+/** Of an answer that is kept for those who repeat the call. */
+const MAX_STORED_BYTES = 1024 * 1024
 
 export interface KeyedDeps extends RunDeps {
   readonly keys: ExecutionKeys
@@ -36,7 +38,7 @@ export interface Checked {
 /**
  * One execution under the key of its caller. The key is taken before anything goes upstream and what came of it is
  * stored before the caller hears of it. Errors: those of the execution, `idempotency_in_flight`,
- * `idempotency_key_reused`, `database_unavailable` when the key could not be taken.
+ * `idempotency_key_reused`, `idempotent_response_gone`, `database_unavailable` when the key could not be taken.
  */
 export async function executeKeyed(deps: KeyedDeps, checked: Checked, request: RequestKey): Promise<Answer> {
   failPoint('execute.before_claim')
@@ -78,6 +80,7 @@ function claimOf(
     leaseMs: policy.timeouts.total_ms + LEASE_SLACK_MS,
     keepMs: policy.idempotency.keep_ms,
     repeatable: operation.repeatable,
+    safe: operation.safe,
     connector: execution.connector,
     operation: execution.operation,
     configVersion: active.configVersion,
@@ -117,20 +120,21 @@ async function claimOrJoin(
 interface Held {
   readonly row: Pick<KeyRow, 'execution_id' | 'lease' | 'expires_at'>
   readonly key: string
+  /** Nobody waits for it. */
+  readonly byWorker?: boolean
 }
 
 /** Runs an execution whose key is held, and stores what came of it before it tells. */
 export async function runHeld(deps: KeyedDeps, checked: Checked, held: Held): Promise<Answer> {
   const { row, key } = held
-  const takenUp = row.lease > 1
   const ran = await runExecution(deps, {
     ...checked,
     id: row.execution_id,
-    idempotencyKey: key,
-    idempotency: keyMember(key, row.expires_at),
-    takenUp,
+    key,
+    expiresAt: row.expires_at,
+    takenUp: row.lease > 1,
   })
-  const { end, answer } = ended(checked, held, ran)
+  const { end, answer } = ran.ok ? endOf(checked, held, ran) : endOfFailed(checked, held, ran)
   failPoint('execute.before_store')
   await deps.keys.end({
     tenantId: checked.execution.principal.tenantId,
@@ -143,50 +147,64 @@ export async function runHeld(deps: KeyedDeps, checked: Checked, held: Held): Pr
   return answer()
 }
 
-type End = Pick<KeyEnd, 'to' | 'outcome' | 'status' | 'answer' | 'again'>
+interface Ended {
+  /** What is stored of a run … */
+  readonly end: Pick<KeyEnd, 'to' | 'outcome' | 'status' | 'answer' | 'again' | 'counts'>
+  /** … and what its caller gets. */
+  answer(): Answer
+}
 
-/** What is stored of a run, and what its caller gets. */
-function ended(
+function endOf({ execution }: Checked, { row, key }: Held, ran: Ran & { readonly ok: true }): Ended {
+  // Not the upstream's answer: who asks again shall get that.
+  const standIn = ran.servedFrom === 'stale' || ran.servedFrom === 'static'
+  const executionId = row.execution_id
+  const expiresAt = standIn ? null : row.expires_at
+  const texts = successTexts(execution, { ...ran, executionId, key, expiresAt })
+  const answer = () => ({ status: 200, text: texts.first, replayed: false })
+  if (standIn) return { end: { to: 'released' }, answer }
+  // The fact counts, and is kept also without the answer.
+  const kept = Buffer.byteLength(texts.again) <= MAX_STORED_BYTES ? { answer: texts.again } : {}
+  return { end: { to: 'finished', outcome: 'ok', status: 200, ...kept }, answer }
+}
+
+function endOfFailed(
   { execution, operation }: Checked,
-  { row, key }: Held,
-  ran: Ran,
-): { end: End; answer(): Answer } {
-  if (ran.ok) {
-    const texts = successTexts(execution, {
-      ...ran,
-      executionId: row.execution_id,
-      key,
-      expiresAt: row.expires_at,
-    })
-    return {
-      end: { to: 'finished', outcome: 'ok', status: 200, answer: texts.again },
-      answer: () => ({ status: 200, text: texts.first, replayed: false }),
-    }
-  }
+  { row, byWorker = false }: Held,
+  ran: Ran & { readonly ok: false },
+): Ended {
   const to = stateAfter(ran, operation)
-  const thrown = ran.error instanceof Problem ? ran.error : undefined
-  const problem =
-    thrown && to === 'unknown' && !operation.repeatable ? notRepeatable(thrown, row.execution_id) : thrown
+  const problem = ran.error instanceof Problem ? ran.error : undefined
+  const told =
+    problem &&
+    (to === 'unknown'
+      ? withAdvice(problem, row.execution_id, operation.repeatable)
+      : to === 'released'
+        ? withFreeKey(problem)
+        : problem)
+  // A re-run that sent nothing tells nothing: neither of the outcome nor of whether another one is of use.
+  const nothingNew = row.lease > 1 && ran.attempts === 0
   return {
     end: {
       to,
-      again: !ran.forGood,
-      ...(problem && {
-        outcome: problem.code,
-        status: PROBLEMS[problem.code].status,
-        answer: problemText(problem, execution),
-      }),
+      again: nothingNew || !ran.forGood,
+      counts: byWorker && ran.attempts > 0,
+      ...(told &&
+        !nothingNew && {
+          outcome: told.code,
+          status: PROBLEMS[told.code].status,
+          answer: problemText(told, execution),
+        }),
     },
     answer: () => {
-      throw problem ?? ran.error
+      throw told ?? ran.error
     },
   }
 }
 
 /** What becomes of the key of a failed execution. */
-function stateAfter({ effect, later }: Failed, operation: ConnectorOperation): KeyEnd['to'] {
+function stateAfter({ effect }: Failed, operation: ConnectorOperation): KeyEnd['to'] {
   // Nothing arrived, or the upstream said that it has not been done and may be done later: as if it had not been tried.
-  if (effect === 'not_sent' || (effect === 'refused' && later)) return 'released'
+  if (effect === 'not_sent' || effect === 'put_off') return 'released'
   if (effect === 'unknown') return operation.safe ? 'released' : 'unknown'
   return 'finished'
 }

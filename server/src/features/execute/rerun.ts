@@ -9,7 +9,7 @@ import { type KeyedDeps, runHeld } from './keyed-execution.ts'
 export type { DueRow } from './execution-keys.sql.ts'
 
 /**
- * Runs an execution again whose outcome is unknown, under the key that went upstream the first time: an upstream that
+ * Runs an execution again whose outcome is unknown, under the upstream key of the first time: an upstream that
  * honours it gives the outcome of the first run, or has the effect now. By the config of now. What cannot be run stays
  * unknown. Never rejects: the caller of the first run has gone.
  */
@@ -44,7 +44,7 @@ export async function rerun(
     return
   }
   const startedAt = deps.platform.clock.monotonic()
-  const held = { row: due, key: due.key }
+  const held = { row: due, key: due.key, byWorker: true }
   await context
     .with(trace, () => runHeld(deps, { ...checked, execution, startedAt, stopSignal }, held))
     // Its answer is for those who ask for it again.

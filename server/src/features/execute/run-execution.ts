@@ -3,7 +3,9 @@ import { newId } from '../../platform/ids.ts'
 import { Problem } from '../../problems.ts'
 import type { CallResult, ServedFrom } from '../../resilience/pipeline.ts'
 import type { ActiveConnector } from '../configs/configs.ts'
+import { findOperation } from '../connectors/connectors.ts'
 import type { Policy } from '../policies/policies.ts'
+import { keyMember, upstreamKeyOf } from './answer.ts'
 import { type CallDeps, callUpstream, type Progress } from './call-upstream.ts'
 import { entryOf } from './entry.ts'
 import type { Execution } from './execution.ts'
@@ -20,10 +22,10 @@ export interface Run {
   readonly active: ActiveConnector
   readonly policy: Policy
   readonly id: string
-  /** What goes upstream. */
-  readonly idempotencyKey: string
-  /** As the answer tells of the key. */
-  readonly idempotency: object
+  /** The caller's, or what stands for it. */
+  readonly key: string
+  /** Until when the key is kept. */
+  readonly expiresAt: Date | null
   /** It was run before, and nobody knows what came of that. */
   readonly takenUp: boolean
   /** `clock.monotonic()`. */
@@ -46,7 +48,8 @@ export type Ran =
 /** Runs an execution once, through the stages of its policy; it leaves a row in the request log, whatever came of it. */
 export async function runExecution(deps: RunDeps, run: Run): Promise<Ran> {
   const { clock } = deps.platform
-  const { execution, active, id, idempotencyKey } = run
+  const { execution, active, id, key } = run
+  const idempotencyKey = upstreamKeyOf(id)
   const progress: Progress = { attempts: 0, failures: [], wouldHave: [] }
   const finish = (
     outcome: string,
@@ -57,12 +60,21 @@ export async function runExecution(deps: RunDeps, run: Run): Promise<Ran> {
     const latencyMs = Math.round(clock.monotonic() - run.startedAt)
     const at = new Date(clock.now())
     const ids = { logId: run.takenUp ? newId() : id, executionId: id }
-    const ended = { ...ids, idempotencyKey, outcome, httpStatus, message, latencyMs, servedFrom, ...progress }
+    const ended = {
+      ...ids,
+      idempotencyKey: key,
+      outcome,
+      httpStatus,
+      message,
+      latencyMs,
+      servedFrom,
+      ...progress,
+    }
     deps.requestLog.record(entryOf(execution, active.configVersion, ended, at))
     return latencyMs
   }
   try {
-    const result = await callUpstream(deps, execution, { ...run, progress })
+    const result = await callUpstream(deps, execution, { ...run, idempotencyKey, progress })
     failPoint('execute.after_send')
     const latencyMs = finish(
       'ok',
@@ -75,8 +87,10 @@ export async function runExecution(deps: RunDeps, run: Run): Promise<Ran> {
     failPoint('execute.after_send')
     const failures = progress.failures.map(({ failure }) => failure)
     const { attempts } = progress
-    const { idempotency, takenUp } = run
-    const failed = failedAs(error, { attempts, failures, executionId: id, idempotency, takenUp })
+    const { takenUp } = run
+    const takesKey = findOperation(active.connector, execution.operation).takesIdempotencyKey
+    const idempotency = keyMember(key, id, run.expiresAt)
+    const failed = failedAs(error, { attempts, failures, executionId: id, idempotency, takenUp, takesKey })
     const httpStatus = progress.failures.at(-1)?.failure.httpStatus ?? null
     if (failed.error instanceof Problem && failed.error.code !== 'internal_error')
       finish(failed.error.code, httpStatus, messageOf(failed.error, progress))
