@@ -35,3 +35,14 @@ describe.each(KINDS)('the section on $kind', (kind) => {
     ).toEqual([])
   })
 })
+
+test('the page of the SDK calls operations of Stripe that there are', () => {
+  const sdkPage = readFileSync(new URL('../../../../sdk/README.md', import.meta.url), 'utf8')
+  const named = [...sdkPage.matchAll(/connector: 'stripe',\s+operation: '([^']+)'/g)].map(
+    ([, name = '']) => name,
+  )
+  expect(named).toHaveLength(2)
+  const config: ConnectorConfig = { kind: 'stripe', settings: { mode: 'test' }, secrets: { api_key: 'key' } }
+  const { operations } = compileConnector({ name: 'stripe', lane: 1, config })
+  expect(named.filter((name) => !operations.has(name))).toEqual([])
+})
