@@ -125,6 +125,20 @@ export function storeConformance(name: string, make: () => Promise<StoreUnderTes
         expect(await spend(1, charge('a', { limit, cost: 20 }))).toMatchObject({ allowed: true })
       })
 
+      test('what a call leaves of the burst is there for those that leave nothing', async () => {
+        const limit = { ...HOURLY, burst: 5 }
+        const modest = charge('a', { limit, reserve: 2 })
+        expect(await spend(3, modest)).toMatchObject({ allowed: true, states: [{ remaining: 0 }] })
+        const refused = await spend(1, modest)
+        expect(refused).toMatchObject({ allowed: false, states: [{ remaining: 0 }] })
+        about(refused?.states[0]?.retryAfterMs, HOURLY.periodMs)
+        expect(await spend(2, charge('a', { limit }))).toMatchObject({ allowed: true })
+        expect(await spend(1, charge('a', { limit }))).toMatchObject({ allowed: false })
+        // One whose cost needs them is not refused for ever.
+        const dear = charge('b', { limit, cost: 5, reserve: 2 })
+        expect(await spend(1, dear)).toMatchObject({ allowed: true })
+      })
+
       test('1,000 calls at once on two nodes: exactly the burst passes', async () => {
         const limit = { ...HOURLY, burst: 137 }
         const answers = await Promise.all(

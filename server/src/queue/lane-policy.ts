@@ -25,7 +25,8 @@ export type BlockReason =
 /**
  * Stops claims from a lane for a time (429 with Retry-After, a suspension): its jobs wait and spend no attempt.
  * A longer block that is already set stays. Writes the event `lane.blocked` with it; the many answers of one
- * moment, which hardly move the end, are not told again.
+ * moment, which hardly move the end, are not told again, and a limit that is full again and again only when it has
+ * had room for a minute.
  */
 export const blockLane = run<
   LaneRef & {
@@ -37,24 +38,34 @@ export const blockLane = run<
 >(
   'queue.block_lane',
   `with before as materialized (
-     select (select blocked_until from lane_policy where tenant_id = $1 and lane = $2) as until
+     -- Locked: of several at the same time, only the first is to tell it.
+     select true as known, blocked_until as until from lane_policy where tenant_id = $1 and lane = $2 for update
    ),
    blocked as (
      insert into lane_policy as p (tenant_id, lane, blocked_until, blocked_why, blocked_reason)
-     select $1, $2, clock_timestamp() + $3 * interval '1 millisecond', $4, $10 from before
+     select $1, $2, clock_timestamp() + $3 * interval '1 millisecond', $4, $10
+     from (select count(*) from before) as locked
      on conflict (tenant_id, lane) do update
        set blocked_until = excluded.blocked_until, blocked_why = excluded.blocked_why,
            blocked_reason = excluded.blocked_reason
        where coalesce(p.blocked_until < excluded.blocked_until, true)
-     returning p.blocked_until
+     returning p.blocked_until, xmax = 0 as is_new
    )
    select append_events(json_build_array(json_build_object(
-     'tenant_id', $1::uuid, 'type', 'lane.blocked', 'severity', 'warning', 'message', $4::text,
+     'tenant_id', $1::uuid, 'type', 'lane.blocked', 'message', $4::text,
+     'severity', case when $10 = 'rate_limited' then 'info' else 'warning' end,
      'connector', $5::text, 'job_id', $6::uuid, 'request_id', $7::text, 'correlation_id', $8::text,
      'trace_id', $9::text, 'data', json_build_object('blocked_until', blocked.blocked_until)
    )))
-   from blocked, before
-   where coalesce(before.until + interval '1 second' < blocked.blocked_until, true)`,
+   from blocked left join before on true
+   where case
+     when before.known then coalesce(
+       before.until + case when $10 = 'rate_limited' then interval '1 minute' else interval '1 second' end
+         < blocked.blocked_until,
+       true
+     )
+     else blocked.is_new
+   end`,
   ({ tenantId, lane, forMs, reason, why, by }) => [
     tenantId,
     lane,

@@ -1,4 +1,4 @@
-import type { ChargeState, RateLimit } from './stores/store.ts'
+import type { Charge, ChargeState, RateLimit } from './stores/store.ts'
 
 /**
  * Generic cell rate algorithm with burst and cost, as redis-cell has it. What is kept is how much of the limit is
@@ -40,9 +40,13 @@ export function settleDebt(debt: Debt, limit: RateLimit, nowUs: number): void {
   debt.period = period
 }
 
-/** Room for a call of `cost` permits. `debt` must be settled. */
-export const hasRoom = (debt: Debt, limit: RateLimit, cost: number): boolean =>
-  debt.debt + cost * debt.period <= limit.burst * debt.period
+/** What a call leaves of the burst: never so much that its own cost has no room in what is left. */
+export const reserveOf = ({ reserve = 0, limit, cost }: Pick<Charge, 'reserve' | 'limit' | 'cost'>): number =>
+  Math.max(0, Math.min(reserve, limit.burst - cost))
+
+/** Room for a call of `cost` permits that leaves `reserve` of the burst. `debt` must be settled. */
+export const hasRoom = (debt: Debt, limit: RateLimit, cost: number, reserve = 0): boolean =>
+  debt.debt + cost * debt.period <= (limit.burst - reserve) * debt.period
 
 /** Takes `cost` permits. `debt` must be settled and have room. */
 export function take(debt: Debt, cost: number): void {
@@ -53,11 +57,17 @@ export function take(debt: Debt, cost: number): void {
  * The figures of a decision; `debt` must be settled, and taken from already if the call was charged. Waits are in
  * whole ms, rounded up: the call has room exactly then, and not a ms before.
  */
-export function stateOf(debt: Debt, limit: RateLimit, cost: number, allowed: boolean): ChargeState {
-  const capacity = limit.burst * debt.period
+export function stateOf(
+  debt: Debt,
+  limit: RateLimit,
+  cost: number,
+  allowed: boolean,
+  reserve = 0,
+): ChargeState {
+  const capacity = (limit.burst - reserve) * debt.period
   return {
     allowed,
-    remaining: Math.floor((capacity - debt.debt) / debt.period),
+    remaining: Math.max(0, Math.floor((capacity - debt.debt) / debt.period)),
     retryAfterMs: allowed ? 0 : waitMs(debt, debt.debt + cost * debt.period - capacity, cost > limit.burst),
     resetMs: waitMs(debt, debt.debt, false),
   }

@@ -1,3 +1,4 @@
+import { reserveOf } from './gcra.ts'
 import type { RateRule } from './rate-limit.ts'
 import type { ChargeState, RateLimit } from './stores/store.ts'
 
@@ -39,7 +40,7 @@ export function rateLimitHeaders(
   enforced.sort((a, b) => tighterNow(a.state, b.state))
   let rateLimit = ''
   for (const { name, rule, state } of enforced)
-    rateLimit += `${rateLimit && ', '}${name};r=${state.remaining};t=${growsInS(rule.limit, state)}`
+    rateLimit += `${rateLimit && ', '}${name};r=${state.remaining};t=${growsInS(rule, state)}`
   return { rateLimit, rateLimitPolicy }
 }
 
@@ -64,11 +65,12 @@ const windowOf = ({ permits, periodMs, burst }: RateLimit): number =>
 const quotaOf = ({ permits, periodMs }: RateLimit, windowS: number): number =>
   Math.floor((windowS * 1_000 * permits) / periodMs)
 
-function growsInS(limit: RateLimit, state: ChargeState): number {
+function growsInS(rule: RateRule, state: ChargeState): number {
+  const { limit } = rule
   const { remaining, resetMs, retryAfterMs, allowed } = state
   if (!allowed && retryAfterMs !== Number.POSITIVE_INFINITY) return Math.ceil(retryAfterMs / 1_000)
   // All but one of the missing permits come back after the next one.
-  const laterMs = ((limit.burst - remaining - 1) * limit.periodMs) / limit.permits
+  const laterMs = ((limit.burst - reserveOf(rule) - remaining - 1) * limit.periodMs) / limit.permits
   return Math.max(0, Math.ceil((resetMs - Math.max(0, laterMs)) / 1_000))
 }
 

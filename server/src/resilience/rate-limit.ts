@@ -53,10 +53,18 @@ function judged<T>(
 /** The failure names the limit that keeps the call waiting longest: after that wait, all of them have room. */
 function refusal(rules: readonly RateRule[], states: readonly ChargeState[]): CallFailure {
   const full = rules
-    .map((rule, index) => ({ rule, waitMs: states[index]?.retryAfterMs ?? 0 }))
+    .map((rule, index) => {
+      const { retryAfterMs: waitMs = 0, remaining = 0 } = states[index] ?? {}
+      return { rule, waitMs, remaining }
+    })
     .filter(({ rule, waitMs }) => rule.enforced && waitMs > 0)
     .sort((a, b) => b.waitMs - a.waitMs)
   const [longest] = full
+  const fullLimits = full.map(({ rule: { name, limit }, remaining }) => ({
+    name,
+    remaining,
+    refillMs: (limit.burst * limit.periodMs) / limit.permits,
+  }))
   const names = full.map(({ rule }) => rule.name).join(', ')
   if (longest?.waitMs === Number.POSITIVE_INFINITY) {
     const { name, limit, cost } = longest.rule
@@ -65,6 +73,7 @@ function refusal(rules: readonly RateRule[], states: readonly ChargeState[]): Ca
       class: 'permanent',
       kind: 'rate_limited',
       refusedBy: 'rate_limit',
+      fullLimits,
       message: `The call costs ${cost} permits, and the rate limit of the ${name} lets at most ${limit.burst} through at once.`,
     })
   }
@@ -73,6 +82,7 @@ function refusal(rules: readonly RateRule[], states: readonly ChargeState[]): Ca
     class: 'never_sent',
     kind: 'rate_limited',
     refusedBy: 'rate_limit',
+    fullLimits,
     retryAfterMs: waitMs,
     message:
       full.length > 1

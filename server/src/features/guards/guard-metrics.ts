@@ -1,12 +1,13 @@
 import type { Metrics } from '../../platform/metrics.ts'
-import type { RefusedBy } from '../../resilience/failure.ts'
+import type { CallFailure } from '../../resilience/failure.ts'
 import type { ServedFrom } from '../../resilience/pipeline.ts'
 
 /** What the rules did to the calls of one process. */
 export interface GuardMetrics {
   /** A rule in shadow mode would have refused a call or made it wait. */
   wouldHave(rule: string): void
-  refused(by: RefusedBy): void
+  /** A rule refused a call; of several limits the one that keeps it waiting longest is named. */
+  refused(failure: Pick<CallFailure, 'refusedBy' | 'fullLimits'>): void
   /** A failed attempt of an execution is made again. */
   repeated(): void
   /** Something else than the upstream that was asked answered. */
@@ -23,7 +24,7 @@ export function createGuardMetrics(metrics: Pick<Metrics, 'counter'>): GuardMetr
   const refused = metrics.counter(
     'calls_refused_total',
     'Executions and attempts of jobs that a rule refused; nothing was sent',
-    ['rule'],
+    ['rule', 'limit'],
   )
   const repeated = metrics.counter('call_retries_total', 'Repetitions inside executions')
   const served = metrics.counter(
@@ -33,7 +34,9 @@ export function createGuardMetrics(metrics: Pick<Metrics, 'counter'>): GuardMetr
   )
   return {
     wouldHave: (rule) => wouldHave.inc({ rule }),
-    refused: (rule) => refused.inc({ rule }),
+    refused: ({ refusedBy, fullLimits }) => {
+      if (refusedBy) refused.inc({ rule: refusedBy, limit: fullLimits?.[0]?.name ?? '' })
+    },
     repeated: () => repeated.inc(),
     servedFrom: (from) => served.inc({ from }),
   }

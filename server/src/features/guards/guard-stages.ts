@@ -24,6 +24,8 @@ export interface GuardedCall {
    * whether the upstream had its time.
    */
   readonly attemptMs: number
+  /** An attempt of a job, see `rateRules`. */
+  readonly ofJob?: boolean
   /** Told the name of each shadow rule that would have refused the call. */
   readonly onWouldHave: (rule: string) => void
 }

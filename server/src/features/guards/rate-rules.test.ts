@@ -23,18 +23,26 @@ describe('the rate limits of a call', () => {
     })
     expect(rateRules(policy, { ...call, callerKey: 'user-7' })).toEqual(
       [
-        ['workspace', 'workspace', 100],
-        ['connector', 'connector/stripe', 80],
-        ['operation', 'operation/stripe/refunds.create', 5],
-        ['caller', 'caller/stripe/user-7', 1],
-      ].map(([name, key, permits]) => ({
+        ['workspace', 'workspace', 100, { reserve: 20 }],
+        ['connector', 'connector/stripe', 80, { reserve: 16 }],
+        ['operation', 'operation/stripe/refunds.create', 5, { reserve: 1 }],
+        ['caller', 'caller/stripe/user-7', 1, {}],
+      ].map(([name, key, permits, more]) => ({
         name,
         key,
         limit: { permits, periodMs: 1_000, burst: permits },
         cost: 3,
         enforced: true,
+        ...(more as object),
       })),
     )
+  })
+
+  test('leave a part of a burst to jobs, which use all of it; a small one has none to spare', () => {
+    const policy = policyOf({ workspace: rule(100), connector: rule(4) })
+    const reserves = (ofJob: boolean) => rateRules(policy, { ...call, ofJob }).map(({ reserve }) => reserve)
+    expect(reserves(false)).toEqual([20, 0])
+    expect(reserves(true)).toEqual([undefined, undefined])
   })
 
   test('one that is off is none, one in shadow is not enforced, the caller limit needs a caller', () => {

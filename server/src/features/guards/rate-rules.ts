@@ -9,7 +9,17 @@ export interface Counted {
   readonly operation: string
   /** As the caller sent it: limits per end user, per account, … of the product. */
   readonly callerKey?: string | undefined
+  /** An attempt of a job: it may use the whole burst. */
+  readonly ofJob?: boolean
 }
+
+/**
+ * The part of a burst that executions leave to jobs. Without it, executions that take all they get would leave no
+ * permit to a job for ever: they ask without a pause, and it asks after a rest. Small bursts have no part to spare.
+ */
+const LEFT_TO_JOBS = 0.2
+const SPARES_FROM = 5
+const reserveOf = (burst: number): number => (burst < SPARES_FROM ? 0 : Math.floor(LEFT_TO_JOBS * burst))
 
 /** Rules of calls without a caller key, by operation: the policy is shared by all of them and frozen. */
 const made = new WeakMap<Policy, Map<string, readonly ScopeRule[]>>()
@@ -20,7 +30,7 @@ export function rateRules(policy: Policy, call: Counted): readonly ScopeRule[] {
   const ofPolicy = made.get(policy) ?? new Map<string, readonly ScopeRule[]>()
   made.set(policy, ofPolicy)
   // The connector is a part of the key: connectors may share one policy.
-  const key = `${call.connector} ${call.operation}`
+  const key = `${call.ofJob ? 'job' : 'call'} ${call.connector} ${call.operation}`
   const rules = ofPolicy.get(key) ?? makeRules(policy, call)
   ofPolicy.set(key, rules)
   return rules
@@ -45,6 +55,8 @@ function makeRules({ rate_limits: limits }: Policy, call: Counted): readonly Sco
         limit: { permits: rule.permits, periodMs: rule.period_ms, burst: rule.burst },
         cost: limits.cost,
         enforced: rule.mode === 'enforce',
+        // Jobs have no caller.
+        ...(!call.ofJob && name !== 'caller' && { reserve: reserveOf(rule.burst) }),
       },
     ]
   })

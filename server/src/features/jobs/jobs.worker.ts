@@ -130,7 +130,16 @@ function call(deps: JobHandlerDeps, job: ClaimedJob, active: ActiveConnector, si
   const onWouldHave = deps.guardMetrics.wouldHave
   // The total time is of executions.
   const attemptMs = policy.timeouts.attempt_ms
-  const guarded = { tenantId, connector, operation, policy, connectorPolicy, attemptMs, onWouldHave }
+  const guarded = {
+    tenantId,
+    connector,
+    operation,
+    policy,
+    connectorPolicy,
+    attemptMs,
+    ofJob: true,
+    onWouldHave,
+  }
   const stages = [
     limitStage(deps.guards, guarded),
     circuitStage(deps.guards, guarded, clock),
@@ -162,7 +171,7 @@ async function failed(
 ): Promise<Outcome> {
   const failure = asCallFailure(error)
   if (!failure) return refused(deps, job, error)
-  if (failure.refusedBy) deps.guardMetrics.refused(failure.refusedBy)
+  deps.guardMetrics.refused(failure)
   if (failure.refusedBy && failure.class === 'never_sent') return waitsForRule(deps.platform, job, failure)
   const waitMs = askedToWait(failure)
   if (waitMs !== undefined) {

@@ -10,7 +10,7 @@ let hub: CallingHub
 
 beforeAll(async () => {
   hub = await callingHub('orchestrator-exec')
-  const operations = { get: { method: 'GET', path: '/' } }
+  const operations = { get: { method: 'GET', path: '/' }, list: { method: 'GET', path: '/all' } }
   const api = (policy: string) => ({
     kind: 'http',
     settings: { base_url: hub.upstream.url, operations },
@@ -25,12 +25,21 @@ beforeAll(async () => {
       hourly: once(),
       watched: once({ mode: 'shadow' }),
       brisk: once({ period_ms: 100 }),
+      patient: once({ permits: 2, period_ms: 1_000, burst: 4 }),
+      narrow: {
+        rate_limits: { connector: { permits: 100 }, operation: { permits: 1, period_ms: 60_000 } },
+      },
+      costly: { rate_limits: { connector: { permits: 3, period_ms: 60_000 }, cost: 2 } },
     },
     connectors: {
       broken: { ...api('default'), settings: { base_url: 'http://127.0.0.1:1', operations } },
       hourly: api('hourly'),
       watched: api('watched'),
       brisk: api('brisk'),
+      patient: api('patient'),
+      crowded: api('hourly'),
+      narrow: api('narrow'),
+      costly: api('costly'),
     },
   })
 })
@@ -41,9 +50,9 @@ afterEach(async () => {
 })
 afterAll(() => hub.close())
 
-const attempt = (connector: string) =>
+const attempt = (connector: string, operation = 'get') =>
   createJobHandler({ ...hub, platform: hub.database.platform })(
-    sampleClaimed({ leaseId: 1, tenantId: hub.tenantId, connector, operation: 'get', input: {} }),
+    sampleClaimed({ leaseId: 1, tenantId: hub.tenantId, connector, operation, input: {} }),
     new AbortController().signal,
   )
 const blocks = () =>
@@ -66,9 +75,30 @@ describe('an attempt that a rate limit has no room for', () => {
     expect(block?.seconds).toBeGreaterThan(50)
   })
 
-  test('waits for several permits when they come faster than a claim is worth', async () => {
-    await attempt('brisk')
-    expect(await attempt('brisk')).toMatchObject({ kind: 'snooze', delayMs: 1_000 })
+  test.each([
+    ['until its burst is whole', 'brisk', 1, 100],
+    ['a second at most', 'patient', 4, 1_000],
+  ])('rests %s, so that a claim is worth its while', async (_how, connector, burst, delayMs) => {
+    for (let n = 0; n < burst; n += 1) expect(await attempt(connector)).toMatchObject({ kind: 'done' })
+    expect(await attempt(connector)).toMatchObject({ kind: 'snooze', delayMs })
+  })
+
+  test('tells it once, however many jobs hear it at the same time', async () => {
+    await attempt('crowded')
+    await Promise.all(Array.from({ length: 8 }, () => attempt('crowded')))
+    expect(await hub.query(`select severity from event where type = 'lane.blocked'`)).toEqual([
+      { severity: 'info' },
+    ])
+  })
+
+  test('waits alone when only its operation has no room, or only its cost is too high', async () => {
+    expect(await attempt('narrow')).toMatchObject({ kind: 'done' })
+    const refused = await attempt('narrow')
+    expect(refused).toMatchObject({ kind: 'snooze', why: expect.stringContaining('operation') })
+    expect(await attempt('narrow', 'list')).toMatchObject({ kind: 'done' })
+    expect(await attempt('costly')).toMatchObject({ kind: 'done' })
+    expect(await attempt('costly')).toMatchObject({ kind: 'snooze' })
+    expect(await blocks()).toEqual([])
   })
 
   test('goes on when the limit is only watched, and is counted', async () => {
@@ -91,7 +121,7 @@ test('refusals are counted by the rule', async () => {
   })
   for (const _ of [1, 2]) await handle(job, new AbortController().signal)
   expect(await metrics.registry.metrics()).toMatch(
-    /orchestrator_calls_refused_total\{rule="rate_limit",.*\} [12]\n/,
+    /orchestrator_calls_refused_total\{rule="rate_limit",limit="connector",.*\} [12]\n/,
   )
 })
 

@@ -96,6 +96,7 @@ function partOf(charges: readonly Charge[], nodes: number): readonly Charge[] {
   return charges.map((charge) => {
     const { permits, periodMs, burst } = charge.limit
     const part = Math.max(1, Math.floor(burst / nodes), Math.min(charge.cost, burst))
-    return { ...charge, limit: { permits, periodMs: periodMs * nodes, burst: part } }
+    const reserve = Math.floor(((charge.reserve ?? 0) * part) / burst)
+    return { ...charge, reserve, limit: { permits, periodMs: periodMs * nodes, burst: part } }
   })
 }

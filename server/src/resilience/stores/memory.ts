@@ -1,5 +1,5 @@
 import type { Clock } from '../../platform/clock.ts'
-import { hasRoom, isPaid, noDebt, settleDebt, stateOf, take } from '../gcra.ts'
+import { hasRoom, isPaid, noDebt, reserveOf, settleDebt, stateOf, take } from '../gcra.ts'
 import { keyedStates } from '../keyed-states.ts'
 import type { Charge, Charged, SharedOpening, SharedStore } from './store.ts'
 
@@ -44,13 +44,14 @@ export function createMemoryStore(options: {
       const settled = charges.map((charge) => {
         const debt = limits.of(group, charge.key)
         settleDebt(debt, charge.limit, now)
-        const room = hasRoom(debt, charge.limit, charge.cost)
+        const reserve = charge.reserve ? reserveOf(charge) : 0
+        const room = hasRoom(debt, charge.limit, charge.cost, reserve)
         if (charge.enforced && !room) allowed = false
-        return { charge, debt, room }
+        return { charge, debt, room, reserve }
       })
-      const states = settled.map(({ charge, debt, room }) => {
+      const states = settled.map(({ charge, debt, room, reserve }) => {
         if (allowed && room) take(debt, charge.cost)
-        return stateOf(debt, charge.limit, charge.cost, room)
+        return stateOf(debt, charge.limit, charge.cost, room, reserve)
       })
       limits.tidy()
       return { allowed, states }

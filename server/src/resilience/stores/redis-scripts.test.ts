@@ -2,7 +2,7 @@ import { createClient } from '@redis/client'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { HAS_REDIS, type RedisServer, startRedis } from '../../../testing/redis.ts'
-import { hasRoom, noDebt, settleDebt, stateOf, take } from '../gcra.ts'
+import { hasRoom, noDebt, reserveOf, settleDebt, stateOf, take } from '../gcra.ts'
 import { CHARGE } from './redis-scripts.ts'
 import type { RateLimit } from './store.ts'
 
@@ -23,6 +23,7 @@ const calls = fc.array(
     cost: fc.integer({ min: 1, max: 20 }),
     /** Which of two limits is in force: operators change them. */
     second: fc.boolean(),
+    leaves: fc.integer({ min: 0, max: 30 }),
   }),
   { minLength: 1, maxLength: 30 },
 )
@@ -43,8 +44,8 @@ describe.skipIf(!HAS_REDIS)('the script that charges', () => {
     await server.stop()
   })
 
-  const charge = async (key: string, limit: RateLimit, cost: number, nowUs: number) => {
-    const figures = [limit.permits, limit.periodMs * 1_000, limit.burst, cost, 1]
+  const charge = async (key: string, limit: RateLimit, cost: number, nowUs: number, reserve = 0) => {
+    const figures = [limit.permits, limit.periodMs * 1_000, limit.burst, cost, 1, reserve]
     const time = [Math.floor(nowUs / 1e6), nowUs % 1e6]
     const answer = await ask(['EVAL', BY_OUR_CLOCK, '1', key, ...[...figures, ...time].map(String)])
     const [, room, remaining, wait = 0, resetMs] = answer as number[]
@@ -62,13 +63,16 @@ describe.skipIf(!HAS_REDIS)('the script that charges', () => {
         played += 1
         const debt = noDebt()
         let nowUs = START_US
-        for (const { waitUs, cost, second } of script) {
+        for (const { waitUs, cost, second, leaves } of script) {
           nowUs += waitUs
           const limit = second ? two : one
           settleDebt(debt, limit, nowUs)
-          const room = hasRoom(debt, limit, cost)
+          const reserve = reserveOf({ limit, cost, reserve: leaves })
+          const room = hasRoom(debt, limit, cost, reserve)
           if (room) take(debt, cost)
-          expect(await charge(`{g}:${played}`, limit, cost, nowUs)).toEqual(stateOf(debt, limit, cost, room))
+          expect(await charge(`{g}:${played}`, limit, cost, nowUs, reserve)).toEqual(
+            stateOf(debt, limit, cost, room, reserve),
+          )
         }
       }),
       { numRuns: 150 },

@@ -5,7 +5,8 @@ import { redisScript } from '../../platform/redis/redis.ts'
  * Charges all limits of a decision or none. The arithmetic is that of `gcra.ts`, in the same whole numbers; the
  * clock is the server's, so the nodes' clocks do not matter. A limit is kept only until it is paid back.
  *
- * KEYS: one per limit. ARGV, five per limit: permits, period in µs, burst, cost, 1 if enforced.
+ * KEYS: one per limit. ARGV, six per limit: permits, period in µs, burst, cost, 1 if enforced, permits of the burst
+ * that the call leaves to others.
  * Answers four numbers per limit: 1 if it has room, permits left, ms until there is room (-1 = never), ms until
  * nothing is owed; and before them 1 if the call may pass.
  */
@@ -15,7 +16,7 @@ local now = time[1] * 1000000 + time[2]
 local limits = {}
 local pass = true
 for i, key in ipairs(KEYS) do
-  local at = (i - 1) * 5
+  local at = (i - 1) * 6
   local l = { permits = tonumber(ARGV[at + 1]), period = tonumber(ARGV[at + 2]), cost = tonumber(ARGV[at + 4]),
     debt = 0, changed = false }
   l.burst = tonumber(ARGV[at + 3])
@@ -33,7 +34,8 @@ for i, key in ipairs(KEYS) do
       l.changed = true
     end
   end
-  l.room = l.debt + l.cost * l.period <= l.capacity
+  l.usable = l.capacity - tonumber(ARGV[at + 6]) * l.period
+  l.room = l.debt + l.cost * l.period <= l.usable
   if not l.room and ARGV[at + 5] == '1' then pass = false end
   limits[i] = l
 end
@@ -47,10 +49,10 @@ for i, l in ipairs(limits) do
   end
   local wait = 0
   if not l.room then
-    wait = l.cost > l.burst and -1 or math.ceil((l.debt + l.cost * l.period - l.capacity) / (l.permits * 1000))
+    wait = l.cost > l.burst and -1 or math.ceil((l.debt + l.cost * l.period - l.usable) / (l.permits * 1000))
   end
   table.insert(answer, l.room and 1 or 0)
-  table.insert(answer, math.floor((l.capacity - l.debt) / l.period))
+  table.insert(answer, math.max(0, math.floor((l.usable - l.debt) / l.period)))
   table.insert(answer, wait)
   table.insert(answer, reset)
 end

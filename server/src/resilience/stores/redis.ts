@@ -1,4 +1,5 @@
 import type { Redis } from '../../platform/redis/redis.ts'
+import { reserveOf } from '../gcra.ts'
 import type { RemoteStore } from './degrading.ts'
 import { BEAT, CHARGE, LEFT, RELEASE } from './redis-scripts.ts'
 import type { Charge, Charged, ChargeState, SharedOpening } from './store.ts'
@@ -109,8 +110,11 @@ export function createRedisStore(options: {
 /** Redis refuses an expiry of 0. */
 const wholeMs = (ms: number): number => Math.max(1, Math.ceil(ms))
 
-const argumentsOf = ({ limit, cost, enforced }: Charge): string[] =>
-  [limit.permits, limit.periodMs * US_PER_MS, limit.burst, cost, enforced ? 1 : 0].map(String)
+const argumentsOf = (charge: Charge): string[] => {
+  const { limit, cost, enforced } = charge
+  const figures = [limit.permits, limit.periodMs * US_PER_MS, limit.burst, cost, enforced ? 1 : 0]
+  return [...figures, reserveOf(charge)].map(String)
+}
 
 function readCharged(answer: unknown): Charged {
   const [pass, ...figures] = answer as number[]

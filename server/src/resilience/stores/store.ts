@@ -21,6 +21,11 @@ export interface Charge {
   /** Permits that the call takes; at least 1. One that is above `burst` never passes. */
   readonly cost: number
   /**
+   * So many permits of the burst the call leaves to others, as far as its cost does not need them; absent = none. Who
+   * leaves nothing still finds room after a rest when others take all they can.
+   */
+  readonly reserve?: number
+  /**
    * False: the limit is only watched. It never refuses, and is charged only when it would have let the call pass
    * and the call does pass.
    */
@@ -30,7 +35,7 @@ export interface Charge {
 export interface ChargeState {
   /** The limit has room for the call. */
   readonly allowed: boolean
-  /** Whole permits that are left after this decision. */
+  /** Whole permits that are left after this decision, without what the call leaves to others. */
   readonly remaining: number
   /** Until a call of this cost has room; 0 when it has. Infinity when it never will. */
   readonly retryAfterMs: number
