@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer, type IncomingHttpHeaders } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
-import { createClient, OrchestratorError } from './client.ts'
+import { createClient, NoAnswerError, OrchestratorError } from './client.ts'
 
 interface Seen {
   readonly line: string
@@ -159,7 +159,10 @@ test('a fixed token is not sent twice', async () => {
 
 test('a redirect is not followed: it would take the token along', async () => {
   answers = [{ status: 307, headers: { location: `${baseUrl}/elsewhere` }, body: '' }]
-  await expect(createClient({ baseUrl, token: 't' }).getJob('1')).rejects.toThrow(TypeError)
+  await expect(createClient({ baseUrl, token: 't' }).getJob('1')).rejects.toMatchObject({
+    name: 'NoAnswerError',
+    cause: expect.any(TypeError),
+  })
   expect(seen).toHaveLength(1)
 })
 
@@ -175,7 +178,30 @@ test('the caller can give up, and so does the time limit', async () => {
   controller.abort(new Error('given up'))
   await expect(call).rejects.toThrow('given up')
   const limited = createClient({ baseUrl, token: 't', fetch: never, timeoutMs: 20 })
-  await expect(limited.getJob('1')).rejects.toMatchObject({ name: 'TimeoutError' })
+  await expect(limited.getJob('1')).rejects.toMatchObject({ cause: { name: 'TimeoutError' } })
+})
+
+test('every failure of a call says under which key it was made, so that it can be repeated', async () => {
+  const request = { connector: 'a', operation: 'b', input: 1 }
+  const failing = (of: Promise<unknown>) => of.catch((error: unknown) => error)
+  answers = [problem(422), { body: 'no json' }]
+  const client = createClient({ baseUrl, token: 't' })
+  const failures = [await failing(client.execute(request)), await failing(client.execute(request))]
+  expect(failures).toEqual([expect.any(OrchestratorError), expect.any(NoAnswerError)])
+  expect(failures).toMatchObject(seen.map(({ headers }) => ({ idempotencyKey: headers['idempotency-key'] })))
+
+  // Two calls that are given up for the same reason have a key of their own each.
+  const controller = new AbortController()
+  controller.abort(Object.freeze(new Error('given up')))
+  const { signal } = controller
+  const given = await Promise.all([
+    failing(client.execute(request, { signal, idempotencyKey: 'k-1' })),
+    failing(client.execute(request, { signal })),
+  ])
+  expect(given).toMatchObject([
+    { idempotencyKey: 'k-1' },
+    { idempotencyKey: expect.stringMatching(/^[0-9a-f-]{36}$/) },
+  ])
 })
 
 test('a client without a token or an address is refused when it is made', () => {

@@ -19,7 +19,7 @@ export interface CallOptions {
   /**
    * Sent as `Idempotency-Key`: give it to everything that must not happen twice. Made from what the call is about
    * (`order-17/charge`) it also survives a restart of the caller. Absent: `execute` makes a random one for this one
-   * call (`result.idempotency.key`), `createJob` sends none.
+   * call (`result.idempotency.key`, and `error.idempotencyKey` when it fails), `createJob` sends none.
    */
   readonly idempotencyKey?: string
   /** `execute` only: when the same call is running already, wait so many seconds for its answer, at most 10. */
@@ -52,6 +52,8 @@ export interface ExecuteResult<Output = unknown> {
   readonly latency_ms: number
   readonly idempotency: {
     readonly key: string
+    /** What goes upstream, where the provider takes a key: look for it there. */
+    readonly upstream_key: string
     /** True: the stored answer of an earlier call. */
     readonly replayed: boolean
     /** Until then the key gives this answer; null when nothing is remembered. */
@@ -172,6 +174,7 @@ export interface ProblemDocument {
   /** For executions: the key to repeat the call with. */
   readonly idempotency?: {
     readonly key: string
+    readonly upstream_key: string
     readonly replayed: boolean
     readonly expires_at: string | null
   }
@@ -180,7 +183,7 @@ export interface ProblemDocument {
   readonly upstream?: { readonly http_status: number; readonly body_excerpt: string }
 }
 
-/** The hub answered, but not with success. Failures of the network stay what `fetch` throws. */
+/** The hub answered, but not with success. */
 export class OrchestratorError extends Error {
   override readonly name = 'OrchestratorError'
   readonly status: number
@@ -189,8 +192,15 @@ export class OrchestratorError extends Error {
   readonly problem: ProblemDocument | undefined
   /** From `Retry-After`. */
   readonly retryAfterSeconds: number | undefined
+  /** Under which the call was made: repeat it with the same one. */
+  readonly idempotencyKey: string | undefined
 
-  constructor(status: number, problem: ProblemDocument | undefined, retryAfterSeconds: number | undefined) {
+  constructor(
+    status: number,
+    problem: ProblemDocument | undefined,
+    retryAfterSeconds: number | undefined,
+    idempotencyKey?: string,
+  ) {
     super(
       problem
         ? `${problem.code}: ${problem.detail}`
@@ -200,6 +210,23 @@ export class OrchestratorError extends Error {
     this.code = problem?.code ?? `http_${status}`
     this.problem = problem
     this.retryAfterSeconds = retryAfterSeconds
+    this.idempotencyKey = idempotencyKey
+  }
+}
+
+/**
+ * No answer that can be used: the network, the time limit, or the signal of the caller. The call may have had its
+ * effect. `cause` is what `fetch` threw, or the reason of the signal.
+ */
+export class NoAnswerError extends Error {
+  override readonly name = 'NoAnswerError'
+  /** Under which the call was made: repeat it with the same one. */
+  readonly idempotencyKey: string | undefined
+
+  // An error of its own, because several calls may be given up for one and the same reason.
+  constructor(cause: unknown, idempotencyKey: string | undefined) {
+    super(`No answer of the hub: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+    this.idempotencyKey = idempotencyKey
   }
 }
 
@@ -223,12 +250,13 @@ export function createClient(options: ClientOptions): Client {
   const send = options.fetch ?? fetch
 
   const once = async (method: string, path: string, body: unknown, call: CallOptions, refresh: boolean) => {
+    const bearer = await getToken(refresh)
     const timeout = AbortSignal.timeout(options.timeoutMs ?? 70_000)
-    return send(new URL(path, root.href.endsWith('/') ? root : `${root.href}/`), {
+    const sent: RequestInit = {
       method,
       headers: {
         accept: 'application/json',
-        authorization: `Bearer ${await getToken(refresh)}`,
+        authorization: `Bearer ${bearer}`,
         ...(body !== undefined && { 'content-type': 'application/json' }),
         ...(call.idempotencyKey !== undefined && { 'idempotency-key': call.idempotencyKey }),
         ...(call.waitSeconds !== undefined && { prefer: `wait=${call.waitSeconds}` }),
@@ -238,7 +266,9 @@ export function createClient(options: ClientOptions): Client {
       ...(body !== undefined && { body: JSON.stringify(body) }),
       signal: call.signal ? AbortSignal.any([call.signal, timeout]) : timeout,
       redirect: 'error',
-    })
+    }
+    const url = new URL(path, root.href.endsWith('/') ? root : `${root.href}/`)
+    return orNoAnswer(send(url, sent), call)
   }
 
   const request = async <Result>(method: string, path: string, body: unknown, call: CallOptions = {}) => {
@@ -248,8 +278,8 @@ export function createClient(options: ClientOptions): Client {
       await response.body?.cancel()
       response = await once(method, path, body, call, true)
     }
-    if (!response.ok) throw await errorOf(response)
-    return (await response.json()) as Result
+    if (!response.ok) throw await errorOf(response, call.idempotencyKey)
+    return (await orNoAnswer(response.json(), call)) as Result
   }
 
   return {
@@ -269,12 +299,18 @@ export function createClient(options: ClientOptions): Client {
   }
 }
 
-async function errorOf(response: Response): Promise<OrchestratorError> {
+/** Errors: `NoAnswerError`. */
+const orNoAnswer = <Value>(answer: Promise<Value>, { idempotencyKey }: CallOptions): Promise<Value> =>
+  answer.catch((cause: unknown) => {
+    throw new NoAnswerError(cause, idempotencyKey)
+  })
+
+async function errorOf(response: Response, key: string | undefined): Promise<OrchestratorError> {
   const seconds = Number(response.headers.get('retry-after') ?? Number.NaN)
   const isProblem = response.headers.get('content-type')?.includes('application/problem+json') ?? false
   const problem = isProblem
     ? ((await response.json().catch(() => undefined)) as ProblemDocument | undefined)
     : undefined
   if (!isProblem) await response.body?.cancel()
-  return new OrchestratorError(response.status, problem, Number.isFinite(seconds) ? seconds : undefined)
+  return new OrchestratorError(response.status, problem, Number.isFinite(seconds) ? seconds : undefined, key)
 }
