@@ -38,6 +38,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
   const nodeGuards = environment.guards ?? openGuards(platform, sharedStore.store)
   const { guards } = nodeGuards
   nodeGuards.exposeOn(metrics)
+  const guardMetrics = createGuardMetrics(metrics)
   const enqueuer = createEnqueuer(db, { wakeUp })
   const requestLog = createRequestLog({ db, clock, log, metrics, onWritten: createEventHints(db, log) })
   const keys = createExecutionKeys(platform)
@@ -49,7 +50,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
     requestLog,
     keys,
     guards,
-    guardMetrics: createGuardMetrics(metrics),
+    guardMetrics,
   })
 
   const app = await createProcessServer(environment, platform, {
@@ -71,6 +72,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
     enqueuer,
     wakeUp,
     loadShed: guards.loadShed,
+    wouldHave: guardMetrics.wouldHave,
   })
   eventsExec(app, platform, access.directory)
   oauthExec(app, { ...access, db, clock, lifetimeSeconds: config.tokenTtlSeconds })

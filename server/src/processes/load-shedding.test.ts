@@ -108,6 +108,8 @@ test('a policy that only watches refuses nothing', async () => {
   const call = await planeAt(2)
   const body = { connector: 'watched', operation: 'get', input: {} }
   expect((await call('POST', '/execute', token, { body })).status).toBe(200)
+  expect((await call('POST', '/jobs', token, { body })).status).toBe(202)
+  expect((await call('POST', '/jobs/batch', token, { body: { jobs: [body] } })).status).toBe(202)
 })
 
 test('who is refused is told when to come again', async () => {

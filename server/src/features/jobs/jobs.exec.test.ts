@@ -36,7 +36,15 @@ beforeAll(async () => {
   const { loadShed } = hub.guards
   const enqueuer = createEnqueuer(db, { wakeUp })
   call = await hub.serve((app) =>
-    jobsExec(app, { db, clock: systemClock, activeConfigs, enqueuer, wakeUp, loadShed }),
+    jobsExec(app, {
+      db,
+      clock: systemClock,
+      activeConfigs,
+      enqueuer,
+      wakeUp,
+      loadShed,
+      wouldHave: hub.guardMetrics.wouldHave,
+    }),
   )
   await hub.configure(DOCUMENT())
 })

@@ -5,7 +5,6 @@ import { fingerprintOf, idempotencyKeyOf } from '../../platform/http/idempotency
 import { faultsOfItems } from '../../platform/http/validation.ts'
 import type { NewJob } from '../../queue/job.ts'
 import { originOfJob } from '../../queue/job-of-key.ts'
-import { admitJobs } from './admit-jobs.ts'
 import { BATCH_ANSWERS, CANCEL_ANSWERS, SUBMIT_ANSWERS } from './documented.ts'
 import { addJobReadRoutes } from './job-routes.ts'
 import {
@@ -42,7 +41,6 @@ export function jobsExec(app: HttpServer, deps: JobDeps): void {
       },
     },
     async (request, reply) => {
-      admitJobs(deps.loadShed, [request.body])
       const { id, queuedAt, replayed } = await submitJob(deps, request, request.body, {
         dedupe: dedupeOf(request),
         bytes: request.rawBody.length,
@@ -82,7 +80,6 @@ export function jobsExec(app: HttpServer, deps: JobDeps): void {
     },
     async (request, reply) => {
       const malformed = malformedItems(request.validationError)
-      if (malformed === undefined) admitJobs(deps.loadShed, request.body.jobs)
       const batch = { items: request.body.jobs, dedupe: dedupeOf(request), malformed }
       const jobs = await submitBatch(deps, request, batch)
       if (jobs.every(({ replayed }) => replayed)) reply.header('idempotent-replayed', 'true')

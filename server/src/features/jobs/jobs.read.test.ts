@@ -43,7 +43,15 @@ beforeAll(async () => {
   wakeUp = createWakeUp(platform)
   const enqueuer = createEnqueuer(db, { wakeUp })
   const { loadShed } = hub.guards
-  const deps = { db, clock: systemClock, activeConfigs, enqueuer, wakeUp, loadShed }
+  const deps = {
+    db,
+    clock: systemClock,
+    activeConfigs,
+    enqueuer,
+    wakeUp,
+    loadShed,
+    wouldHave: hub.guardMetrics.wouldHave,
+  }
   exec = await hub.serve((app) => jobsExec(app, deps))
   control = await hub.serve((app) => jobsControl(app, deps))
   const operations = { call: { method: 'POST', path: '/' } }

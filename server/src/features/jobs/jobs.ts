@@ -17,6 +17,8 @@ import type { WakeUp } from '../../queue/wake-up.ts'
 import type { LoadShed } from '../../resilience/load-shed.ts'
 import { type Change, recordAudit } from '../audit/audit.ts'
 import type { ActiveConfigs } from '../configs/configs.ts'
+import type { GuardMetrics } from '../guards/guards.ts'
+import { admitJobs } from './admit-jobs.ts'
 import { createFollowUps } from './follow-ups.ts'
 import type { NewJobBody } from './jobs.schema.ts'
 import { type Caller, connectorsOf, newJob } from './new-job.ts'
@@ -31,11 +33,13 @@ export interface JobDeps {
   readonly wakeUp: Pick<WakeUp, 'hint'>
   /** Refuses jobs when the process has too much to do. */
   readonly loadShed: LoadShed
+  /** Told of jobs that a load shedding in shadow mode would have refused. */
+  readonly wouldHave: GuardMetrics['wouldHave']
 }
 
 /**
  * Accepts one job; resolves after the commit. `bytes` is the size of the body. Errors: `connector_not_found`, `operation_not_found`,
- * `input_invalid`, `validation_error`, `idempotency_key_reused`, `database_unavailable`.
+ * `input_invalid`, `validation_error`, `idempotency_key_reused`, `database_unavailable`, `overloaded`.
  */
 export async function submitJob(
   deps: JobDeps,
@@ -45,6 +49,7 @@ export async function submitJob(
 ): Promise<EnqueuedJob> {
   const { tenantId } = caller.principal
   const config = await deps.activeConfigs.get(tenantId, connectorsOf([body]))
+  admitJobs(deps.loadShed, config, [body], deps.wouldHave)
   let job: NewJob
   try {
     job = newJob(config, deps.clock, caller, body, '/body')

@@ -3,6 +3,7 @@ import { Problem, type ProblemDetail } from '../../problems.ts'
 import { enqueueJobs, startable } from '../../queue/enqueue.ts'
 import type { EnqueuedJob, NewJob } from '../../queue/job.ts'
 import { jobsOfKeys } from '../../queue/job-of-key.ts'
+import { admitJobs } from './admit-jobs.ts'
 import type { BatchItem } from './jobs.schema.ts'
 import type { JobDeps } from './jobs.ts'
 import { type Caller, connectorsOf, newJob } from './new-job.ts'
@@ -23,7 +24,7 @@ const MAX_FAULTS_OF_ITEM = 10
 /**
  * Accepts all jobs or none, in one transaction, all of them by one config. An item whose key was used for the same
  * job answers with the first one, `replayed: true`. Errors: `validation_error` that names every item at fault, and
- * of each item every fault; `idempotency_key_reused` with the places of the keys; `database_unavailable`.
+ * of each item every fault; `idempotency_key_reused` with the places of the keys; `database_unavailable`, `overloaded`.
  */
 export async function submitBatch(
   deps: JobDeps,
@@ -33,6 +34,7 @@ export async function submitBatch(
   const { tenantId } = caller.principal
   const formed = items.filter((_, at) => !malformed.has(at))
   const config = await deps.activeConfigs.get(tenantId, connectorsOf(formed))
+  if (malformed.size === 0) admitJobs(deps.loadShed, config, items, deps.wouldHave)
   const faults = new Map(malformed)
   const jobs = new Map<number, NewJob>()
   const keys = new Map<number, Dedupe>()

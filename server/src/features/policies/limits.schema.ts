@@ -52,7 +52,7 @@ const rateLimit = (description: string) =>
             burst: count(
               1,
               1_000_000,
-              'So many permits at once after a rest. Absent = as many as `permits`.',
+              'So many permits at once after a rest; of five or more, executions leave a fifth to attempts of jobs. Absent = as many as `permits`.',
             ),
           },
           closed,
@@ -107,13 +107,15 @@ export const priority = (description: string) => Type.Optional(Type.Enum(PRIORIT
 
 export const LoadShedding = Type.Object(
   {
-    mode: mode('What an overloaded process does with executions.'),
-    priority: priority('Who has to give way first: `low`, then `default`, then `critical`.'),
+    mode: mode('What an overloaded process does with executions and with jobs that are submitted.'),
+    priority: priority(
+      'Who has to give way first: `low`, then `default`, then `critical`. Of executions; jobs give way by their queue.',
+    ),
   },
   {
     ...closed,
     title: 'Load shedding',
-    description: 'When a process is overloaded it refuses the least important executions first.',
+    description: 'When a process is overloaded it refuses the least important executions and jobs first.',
   },
 )
 
