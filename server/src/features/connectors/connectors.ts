@@ -119,6 +119,10 @@ function inputInvalid(details: readonly ProblemDetail[]): Problem {
   return new Problem('input_invalid', `${first?.path} ${first?.message}${more}.`, { details })
 }
 
+/** Whether the upstream will know our key again in a repetition of this very call. */
+export const sendsKey = (operation: ConnectorOperation, input: unknown): boolean =>
+  operation.takesIdempotencyKey && (operation.sendsKey?.(input) ?? true)
+
 /** Errors: `operation_not_found`, with `path` (where the name stands) in its details. */
 export function findOperation(
   connector: Connector,

@@ -63,12 +63,14 @@ export interface Operation {
   readonly idempotent?: boolean
   /** The upstream recognises our idempotency key, so that repeating has no second effect. */
   readonly takesIdempotencyKey: boolean
+  /** Where only some inputs go out with the key: whether this one does. Absent = every one. */
+  sendsKey?(input: unknown): boolean
   /** Faults of an input that fits the schema but that the kind cannot send; paths are relative to the input. */
   checkInput?(input: unknown): readonly ProblemDetail[]
   /**
    * Exactly one attempt: no retries here, the pipeline is the one layer that retries. An attempt may still be
-   * several requests: a token before it, once more after a 401, the pages of a list. Throws `CallFailure`,
-   * a `DialFailure` as it came from `dial`, or Problem `secret_unresolved` for a secret that cannot be used.
+   * several requests: a token before it, once more after a 401, the pages of a list. Throws `CallFailure`
+   * (with `effect` where neither class nor HTTP status says what the attempt has done), a `DialFailure` as it came from `dial`, or Problem `secret_unresolved` for a secret that cannot be used.
    */
   invoke(context: InvokeContext): Promise<InvokeResult>
   /**

@@ -17,6 +17,7 @@ import {
   type GuardMetrics,
   type Guards,
   limitStage,
+  permitsOf,
   placeStage,
   type SafeCall,
 } from '../guards/guards.ts'
@@ -75,6 +76,7 @@ export async function callUpstream(
     attemptMs: attemptMsOf(active.policy(execution.operation).policy),
     configVersion: active.configVersion,
     input: execution.input,
+    onHedge: guardMetrics.hedged,
     onWouldHave: (rule) => {
       progress.wouldHave.push(rule)
       guardMetrics.wouldHave(rule)
@@ -93,9 +95,11 @@ export async function callUpstream(
       clock,
       random,
       budget: budgetOf(guards, call),
+      takePermits: permitsOf(guards, call),
       onFailure: (attempt) => {
         progress.failures.push(attempt)
         if (attempt.decision.again) guardMetrics.repeated()
+        else if (attempt.decision.refusedBy) guardMetrics.notRepeated(attempt.decision.refusedBy)
       },
     }),
     ...(answers?.hedge ?? []),

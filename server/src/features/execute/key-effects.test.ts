@@ -270,6 +270,22 @@ test('a dry run says that nobody answered', async () => {
   expect((await ask(newId(), { options: { dry_run: true } })).body.served_from).toBe('dry_run')
 })
 
+test.each([
+  ['POST', true],
+  ['DELETE', false],
+])('a lost %s is left to the worker only when it went out with the key', async (method, due) => {
+  const settings = { mode: 'test', base_url: hub.upstream.url }
+  await hub.configure(document({ stripe: { kind: 'stripe', settings, secrets: { api_key: 'key' } } }))
+  hub.upstream.reset(cut)
+  const key = newId()
+  const input = { method, path: '/coupons/summer' }
+  expect((await ask(key, { connector: 'stripe', operation: 'request', input })).body).toMatchObject({
+    outcome: 'unknown',
+    retryable: true,
+  })
+  expect(await rowOf(key)).toMatchObject({ state: 'unknown', due })
+})
+
 describe('the worker', () => {
   const caring = () => {
     // The metrics of one process can be made once.

@@ -237,6 +237,8 @@ describe('the same call with the same key', () => {
       headers: { 'preference-applied': 'wait=10', 'idempotent-replayed': 'true' },
       body: { output: { done: true }, execution_id: (await first).body.execution_id },
     })
+    // It was looked at while it ran, and not claimed again and again.
+    expect(verdicts).toEqual(['claimed', 'running'])
     expect(sent()).toHaveLength(1)
   })
 

@@ -2,7 +2,7 @@ import { failPoint } from '../../platform/fail-points.ts'
 import { newId } from '../../platform/ids.ts'
 import { PROBLEMS, Problem } from '../../problems.ts'
 import type { ActiveConnector } from '../configs/configs.ts'
-import type { ConnectorOperation } from '../connectors/connectors.ts'
+import { type ConnectorOperation, sendsKey } from '../connectors/connectors.ts'
 import type { Policy } from '../policies/policies.ts'
 import { type Answer, answerOf, problemText, successTexts, withAdvice, withFreeKey } from './answer.ts'
 import type { Execution, RequestKey } from './execution.ts'
@@ -91,7 +91,9 @@ function claimOf(
     // For the worker, who comes late: only a key keeps it from doing over what others have changed since. What does
     // no harm when it is repeated needs nobody to find out what came of it.
     input:
-      operation.takesIdempotencyKey && !operation.safe ? JSON.stringify(execution.input ?? null) : undefined,
+      sendsKey(operation, execution.input) && !operation.safe
+        ? JSON.stringify(execution.input ?? null)
+        : undefined,
   }
 }
 
@@ -103,8 +105,8 @@ async function claimOrJoin(
   stopSignal: AbortSignal,
 ): Promise<{ row: KeyRow; joined: boolean }> {
   const until = clock.monotonic() + waitMs
+  let row = await keys.claim(claim)
   for (let pauseMs = FIRST_POLL_MS, joined = false; ; pauseMs = Math.min(2 * pauseMs, LAST_POLL_MS)) {
-    const row = await keys.claim(claim)
     const leftMs = until - clock.monotonic()
     if (row.verdict !== 'running' || leftMs <= 0 || stopSignal.aborted) return { row, joined }
     joined = true
@@ -114,6 +116,9 @@ async function claimOrJoin(
     const timer = clock.sleep(here ? leftMs : Math.min(pauseMs, leftMs), signal).catch(() => undefined)
     await (here ? Promise.race([here, timer]) : timer)
     done.abort()
+    // Looking costs no write; only what may be taken is claimed.
+    const known = await keys.find(claim)
+    row = known && known.verdict !== 'unknown' ? known : await keys.claim(claim)
   }
 }
 

@@ -1,7 +1,7 @@
 import { context } from '@opentelemetry/api'
 import { contextFrom, traceIdOf } from '../../platform/call-context.ts'
 import type { ActiveConfigs } from '../configs/configs.ts'
-import { findOperation } from '../connectors/connectors.ts'
+import { findOperation, sendsKey } from '../connectors/connectors.ts'
 import type { Execution } from './execution.ts'
 import type { DueRow } from './execution-keys.sql.ts'
 import { type KeyedDeps, runHeld } from './keyed-execution.ts'
@@ -60,7 +60,7 @@ async function check(
   if (due.too_late) throw new Error('the upstream may have forgotten the key')
   const active = await activeConfigs.connector(principal.tenantId, connector)
   const operation = findOperation(active.connector, name)
-  if (!operation.takesIdempotencyKey) throw new Error('the operation takes no key any more')
+  if (!sendsKey(operation, input)) throw new Error('the operation takes no key any more')
   operation.validateInput(input)
   return { active, operation, policy: active.policy(name).policy }
 }

@@ -3,7 +3,7 @@ import { newId } from '../../platform/ids.ts'
 import { Problem } from '../../problems.ts'
 import type { CallResult, ServedFrom } from '../../resilience/pipeline.ts'
 import type { ActiveConnector } from '../configs/configs.ts'
-import { findOperation } from '../connectors/connectors.ts'
+import { findOperation, sendsKey } from '../connectors/connectors.ts'
 import type { Policy } from '../policies/policies.ts'
 import { keyMember, upstreamKeyOf } from './answer.ts'
 import { type CallDeps, callUpstream, type Progress } from './call-upstream.ts'
@@ -88,7 +88,7 @@ export async function runExecution(deps: RunDeps, run: Run): Promise<Ran> {
     const failures = progress.failures.map(({ failure }) => failure)
     const { attempts } = progress
     const { takenUp } = run
-    const takesKey = findOperation(active.connector, execution.operation).takesIdempotencyKey
+    const takesKey = sendsKey(findOperation(active.connector, execution.operation), execution.input)
     const idempotency = keyMember(key, id, run.expiresAt)
     const failed = failedAs(error, { attempts, failures, executionId: id, idempotency, takenUp, takesKey })
     const httpStatus = progress.failures.at(-1)?.failure.httpStatus ?? null

@@ -124,6 +124,7 @@ const rawOperation = (settings: StripeSettings): Operation => ({
   ),
   safe: false,
   takesIdempotencyKey: true,
+  sendsKey: (input) => isObject(input) && input.method === 'POST',
 })
 
 /** What all operations have in common; `callOf` is given inputs that fit the schema. */
