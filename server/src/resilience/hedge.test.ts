@@ -112,7 +112,7 @@ test('an answer that repeating would not change ends both', async () => {
 })
 
 test('no second call without budget, nor when the time ends before it could do anything', async () => {
-  const allowance = { tryTake: () => false, end: () => undefined }
+  const allowance = { tryTake: () => false, giveBack: () => undefined, end: () => undefined }
   for (const limit of [{ allowance }, { deadlineAt: 205 }]) {
     const { clock, run, started } = setUp([{ ms: 1_000 }], limit)
     const result = run()

@@ -21,6 +21,8 @@ export interface RetryBudgetSettings {
 export interface RetryAllowance {
   /** Asks before each repetition (a hedge is one, too). False: it must not be made. */
   tryTake(kind: RetryKind): boolean
+  /** The repetition that was allowed last is not made. */
+  giveBack(): void
   /** The call is over. Must be called once, whatever happened; later calls change nothing. */
   end(succeeded: boolean): void
 }
@@ -86,7 +88,7 @@ export function createRetryBudgets(options: { readonly clock: Clock }): RetryBud
   }
 }
 
-const UNLIMITED: RetryAllowance = { tryTake: () => true, end: () => undefined }
+const UNLIMITED: RetryAllowance = { tryTake: () => true, giveBack: () => undefined, end: () => undefined }
 
 function allowance(
   budget: Budget,
@@ -113,6 +115,11 @@ function allowance(
       if (!repeats) budget.repeating += 1
       repeats = true
       return true
+    },
+    giveBack: () => {
+      if (ended) return
+      budget.spent = Math.max(0, budget.spent - lastCost)
+      lastCost = 0
     },
     end: (succeeded) => {
       if (ended) return

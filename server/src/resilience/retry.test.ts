@@ -8,7 +8,7 @@ import { createRetryBudgets } from './retry-budget.ts'
 const failing = (extra: Partial<CallFailureFields> = {}) =>
   new CallFailure({ class: 'never_sent', kind: 'test', message: 'failed', ...extra })
 
-function setUp(tokens: number) {
+function setUp(tokens: number, takePermits?: () => boolean | Promise<boolean>) {
   const clock = manualClock()
   const failed: FailedAttempt[] = []
   const budgets = createRetryBudgets({ clock })
@@ -17,6 +17,7 @@ function setUp(tokens: number) {
     clock,
     random: () => 0.5,
     onFailure: (attempt) => failed.push(attempt),
+    takePermits,
     budget: {
       budgets,
       group: 'acme',
@@ -54,6 +55,21 @@ test('repeats as long as the budget of the upstream lasts', async () => {
   expect(whys().at(-1)).toBe('not repeated: the retry budget of the upstream is spent')
   expect(whys()).toHaveLength(3)
 })
+
+test.each([
+  ['at once', () => false],
+  ['later', async () => false],
+])(
+  'is not made when the rate limit has no room for it, told %s, and costs no budget',
+  async (_when, room) => {
+    const { play, whys } = setUp(14, room)
+    const failure = failing()
+    for (const _ of [1, 2]) {
+      expect(await play(failure, 'done')).toBe(failure)
+      expect(whys().at(-1)).toBe('not repeated: the rate limit has no room')
+    }
+  },
+)
 
 test('a success that needed a repetition gives back what it cost, a failure keeps it', async () => {
   const { play } = setUp(14)

@@ -3,7 +3,7 @@ import { attemptsOf, type BackoffSchedule, backoffDelay } from './backoff.ts'
 import { MIN_LEFT_MS, remainingMs } from './deadline.ts'
 import { CallFailure } from './failure.ts'
 import type { CallScope, Stage } from './pipeline.ts'
-import type { RetryBudgetSettings, RetryBudgets, RetryKind } from './retry-budget.ts'
+import type { RetryAllowance, RetryBudgetSettings, RetryBudgets, RetryKind } from './retry-budget.ts'
 
 /** An upstream that asks for more than a day is believed a day. */
 const RETRY_AFTER_CAP_MS = 24 * 3_600_000
@@ -11,7 +11,12 @@ const RETRY_AFTER_CAP_MS = 24 * 3_600_000
 /** What follows a failed attempt. `why` is one sentence for the timeline. */
 export type RetryDecision =
   | { readonly again: true; readonly delayMs: number; readonly why: string }
-  | { readonly again: false; readonly why: string }
+  | {
+      readonly again: false
+      readonly why: string
+      /** The rule of the hub that would not have another attempt. */
+      readonly refusedBy?: 'retry_budget' | 'rate_limit'
+    }
 
 const REFUSALS = {
   outcome_unknown: 'it may have had its effect, and the operation is neither safe nor keyed',
@@ -58,6 +63,8 @@ export interface RetryOptions {
   readonly onFailure?: (failed: FailedAttempt) => void
   /** What all calls of the upstream together may repeat. */
   readonly budget?: RetryBudgetOptions
+  /** Asked last before each repetition: takes what it costs from the rate limits of the call, if they have room. */
+  readonly takePermits?: (() => boolean | Promise<boolean>) | undefined
 }
 
 export interface RetryBudgetOptions {
@@ -91,7 +98,11 @@ export function retry(options: RetryOptions): Stage {
         } catch (error) {
           if (!(error instanceof CallFailure)) throw error
           maybeSent ||= error.class !== 'never_sent'
-          const decision = decide(options, scope, error, attempt)
+          const decided = decide(options, scope, error, attempt)
+          const decision =
+            decided.again && options.takePermits
+              ? await ifRoom(decided, options.takePermits, allowance)
+              : decided
           options.onFailure?.({ attempt, failure: error, decision })
           // "Never sent" would be a lie when an earlier attempt may have arrived.
           const failure = maybeSent && error.class === 'never_sent' ? error.as('safe_to_repeat') : error
@@ -120,7 +131,22 @@ function decide(
     remainingMs(scope, options.clock),
   )
   if (!decision.again || (scope.allowance?.tryTake(kindOf(failure)) ?? true)) return decision
-  return { again: false, why: 'not repeated: the retry budget of the upstream is spent' }
+  return {
+    again: false,
+    why: 'not repeated: the retry budget of the upstream is spent',
+    refusedBy: 'retry_budget',
+  }
+}
+
+/** A repetition is a call to whoever counts calls, a provider for one. */
+async function ifRoom(
+  decision: RetryDecision,
+  takePermits: NonNullable<RetryOptions['takePermits']>,
+  allowance: RetryAllowance | undefined,
+): Promise<RetryDecision> {
+  if (await takePermits()) return decision
+  allowance?.giveBack()
+  return { again: false, why: 'not repeated: the rate limit has no room', refusedBy: 'rate_limit' }
 }
 
 const kindOf = ({ httpStatus, retryAfterMs }: CallFailure): RetryKind =>

@@ -144,6 +144,16 @@ describe('a rate limit', () => {
     expect((await execute('get', { cost: 1 })).body.code).toBe('policy_violation')
   })
 
+  test('counts repetitions: one that finds no room is not made', async () => {
+    hub.upstream.reset(json(503, {}))
+    const execute = await connectorWith({
+      rate_limits: { connector: limit(3) },
+      retry: { max_attempts: 4, base_ms: 1, cap_ms: 5 },
+    })
+    const { body } = await execute()
+    expect([body.code, body.attempts, requests().length]).toEqual(['upstream_error', 3, 3])
+  })
+
   test('that refuses burns no idempotency key', async () => {
     const execute = await connectorWith({ rate_limits: { connector: limit(1) } })
     await execute()

@@ -14,6 +14,8 @@ import type { GuardedCall } from './guard-stages.ts'
 export interface SafeCall extends GuardedCall {
   readonly configVersion: number
   readonly input: unknown
+  /** Told of each second call that is sent beside a slow one. */
+  readonly onHedge: () => void
 }
 
 /**
@@ -50,6 +52,7 @@ export function answerStages(guards: Guards, call: SafeCall, clock: Clock): Answ
             delayMs: policy.hedge.delay_ms,
             latency: guards.latencies.of(call.tenantId, `${call.connector}/${call.operation}`),
             clock,
+            onHedge: call.onHedge,
           }),
         ]
       : [],

@@ -10,6 +10,10 @@ export interface GuardMetrics {
   refused(failure: Pick<CallFailure, 'refusedBy' | 'fullLimits'>): void
   /** A failed attempt of an execution is made again. */
   repeated(): void
+  /** A rule would not have a failed attempt made again. */
+  notRepeated(by: 'retry_budget' | 'rate_limit'): void
+  /** A second call was sent beside one that took long. */
+  hedged(): void
   /** Something else than the upstream that was asked answered. */
   servedFrom(from: ServedFrom): void
 }
@@ -27,6 +31,12 @@ export function createGuardMetrics(metrics: Pick<Metrics, 'counter'>): GuardMetr
     ['rule', 'limit'],
   )
   const repeated = metrics.counter('call_retries_total', 'Repetitions inside executions')
+  const notRepeated = metrics.counter(
+    'call_retries_refused_total',
+    'Repetitions inside executions that a rule did not let happen',
+    ['rule'],
+  )
+  const hedged = metrics.counter('call_hedges_total', 'Second calls that were sent beside slow ones')
   const served = metrics.counter(
     'calls_served_total',
     'Executions that were answered without asking the upstream anew, by who answered',
@@ -38,6 +48,8 @@ export function createGuardMetrics(metrics: Pick<Metrics, 'counter'>): GuardMetr
       if (refusedBy) refused.inc({ rule: refusedBy, limit: fullLimits?.[0]?.name ?? '' })
     },
     repeated: () => repeated.inc(),
+    notRepeated: (rule) => notRepeated.inc({ rule }),
+    hedged: () => hedged.inc(),
     servedFrom: (from) => served.inc({ from }),
   }
 }

@@ -4,7 +4,7 @@ import type { BreakerRule } from '../../resilience/breakers.ts'
 import { bulkhead } from '../../resilience/bulkhead.ts'
 import type { Stage } from '../../resilience/pipeline.ts'
 import { type RateLimitOptions, rateLimit } from '../../resilience/rate-limit.ts'
-import type { RetryBudgetOptions } from '../../resilience/retry.ts'
+import type { RetryBudgetOptions, RetryOptions } from '../../resilience/retry.ts'
 import { breakerSettings, type Policy, retryBudgetSettings } from '../policies/policies.ts'
 import type { Guards } from './guard-memory.ts'
 import { rateRules } from './rate-rules.ts'
@@ -43,6 +43,19 @@ export const limitStage = (
     onWouldHave: call.onWouldHave,
     ...(onCharged && { onCharged }),
   })
+
+/**
+ * Takes the permits of a repetition from all rate limits of the call, if they have room; undefined for a call without
+ * limits.
+ */
+export function permitsOf({ store }: Guards, call: GuardedCall): RetryOptions['takePermits'] {
+  const rules = rateRules(call.policy, call)
+  if (rules.length === 0) return undefined
+  return () => {
+    const charged = store.charge(call.tenantId, rules)
+    return charged instanceof Promise ? charged.then(({ allowed }) => allowed) : charged.allowed
+  }
+}
 
 /** Places of this process for the connector and its workspace. */
 export function placeStage(

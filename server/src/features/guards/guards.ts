@@ -11,5 +11,12 @@ export { admit, admitCall } from './admission.ts'
 export { answerStages, type SafeCall } from './answer-stages.ts'
 export { createGuards, type Guards } from './guard-memory.ts'
 export { createGuardMetrics, type GuardMetrics } from './guard-metrics.ts'
-export { budgetOf, circuitStage, type GuardedCall, limitStage, placeStage } from './guard-stages.ts'
+export {
+  budgetOf,
+  circuitStage,
+  type GuardedCall,
+  limitStage,
+  permitsOf,
+  placeStage,
+} from './guard-stages.ts'
 export { rateRules } from './rate-rules.ts'

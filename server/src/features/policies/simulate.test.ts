@@ -184,6 +184,12 @@ describe('the breaker', () => {
 })
 
 describe('attempts', () => {
+  test('take permits, and are not made without them', () => {
+    const rate_limits = { workspace: null, connector: { permits: 2, period_ms: 60_000 } }
+    const found = under([call(0, { attempts: 3, latencyMs: 3_000 })], { rate_limits })
+    expect(found).toMatchObject({ retried: 1, given_up_earlier: 1 })
+  })
+
   test('that a policy does not allow would not have been made', () => {
     const calls = [call(0, { attempts: 3, latencyMs: 900 }), call(10, { attempts: 2 }), call(20)]
     expect(under(calls, { retry: { max_attempts: 2 } })).toMatchObject({

@@ -128,6 +128,14 @@ export function simulate(
     })
   }
 
+  /** What a repetition costs. */
+  const takePermits = ({ call, rules, allowance }: Underway): boolean => {
+    const { connector, operation } = call
+    const { allowed } = store.charge(WORKSPACE, rateRules(rules.policy, { connector, operation }))
+    if (!allowed) allowance.giveBack()
+    return allowed
+  }
+
   /** Begins the attempt that follows one that was neither refused nor cut; false when there is none. */
   const follow = (underway: Underway, number: number): boolean => {
     const { call, rules, startedAt, allowance } = underway
@@ -145,7 +153,7 @@ export function simulate(
       if (again) counts.count('repeated_further', call.requestId)
       return false
     }
-    if (again && allowance.tryTake('transient')) {
+    if (again && allowance.tryTake('transient') && takePermits(underway)) {
       attempt(underway, number + 1)
       return true
     }
