@@ -42,13 +42,13 @@ const view = (row: ExecutionRow): ExecutionView => ({
 
 /** `/executions` of the control plane: those that have a key, and settling those whose outcome is unknown. */
 export function executeControl(app: HttpServer, { db }: { readonly db: Db }): void {
-  const read = { access: { scope: 'orchestrator.control.read' } }
+  const read = { scope: 'orchestrator.control.read' }
   const tags = ['executions']
 
   app.get(
     '/executions',
     {
-      config: read,
+      config: { access: read, answers: { problems: [] } },
       schema: {
         operationId: 'listExecutions',
         tags,
@@ -75,7 +75,7 @@ export function executeControl(app: HttpServer, { db }: { readonly db: Db }): vo
   app.get(
     '/executions/:id',
     {
-      config: read,
+      config: { access: read, answers: { problems: ['not_found'] } },
       schema: {
         operationId: 'getExecution',
         tags,
@@ -97,7 +97,10 @@ export function executeControl(app: HttpServer, { db }: { readonly db: Db }): vo
   app.post(
     '/executions/:id/settle',
     {
-      config: { access: { scope: 'orchestrator.control.write' } },
+      config: {
+        access: { scope: 'orchestrator.control.write' },
+        answers: { problems: ['not_found', 'conflict'] },
+      },
       schema: {
         operationId: 'settleExecution',
         tags,
