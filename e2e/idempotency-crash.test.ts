@@ -35,11 +35,13 @@ async function startUpstream() {
   const effects = new Map<string, number>()
   const had = (name: string) => effects.set(name, (effects.get(name) ?? 0) + 1)
   const answers = new Map<string, string>()
+  const keys = new Map<string, Set<string>>()
   const server = createServer(async (request, response: ServerResponse) => {
     const chunks: Buffer[] = []
     for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk)
     const { marker } = JSON.parse(Buffer.concat(chunks).toString('utf8')) as { marker: string }
     const key = String(request.headers['idempotency-key'])
+    keys.set(marker, (keys.get(marker) ?? new Set()).add(key))
     const first = request.url === '/keyed' ? answers.get(key) : undefined
     if (first === undefined) had(marker)
     const answer = first ?? JSON.stringify({ taken: marker, effect: effects.get(marker) })
@@ -50,6 +52,7 @@ async function startUpstream() {
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     effectsOf: (marker: string) => effects.get(marker) ?? 0,
+    keysOf: (marker: string) => [...(keys.get(marker) ?? [])],
     stop: () =>
       new Promise<void>((resolve) => {
         server.close(() => resolve())
@@ -150,6 +153,8 @@ describe.each(POINTS)('a process that dies at %s', (point) => {
       expect(answer.headers.get('idempotent-replayed')).toBe(point === 'after_store' ? 'true' : null)
       expect(upstream.effectsOf(marker)).toBe(1)
       expect((await execute('keyed', marker)).body).toMatchObject({ idempotency: { replayed: true } })
+      // One over both processes, and of the execution: the caller's is no key of the provider.
+      expect(upstream.keysOf(marker)).toEqual([`orch-${answer.body.execution_id}`])
       expect(upstream.effectsOf(marker)).toBe(1)
       await exec.stop('SIGTERM')
     },
