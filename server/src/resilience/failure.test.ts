@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { CallFailure, excerptOf } from './failure.ts'
+import { CallFailure, type CallFailureFields, excerptOf } from './failure.ts'
 
 test('an excerpt has at most 2 KiB, cut between characters, and broken bytes are replaced', () => {
   const long = Buffer.from('é'.repeat(2_000))
@@ -21,4 +21,26 @@ test('another class keeps everything else', () => {
   })
   expect(failure.as('never_sent')).toBe(failure)
   expect(failure.as('safe_to_repeat')).toMatchObject({ ...failure, class: 'safe_to_repeat', message: 'm' })
+})
+
+const failure = (fields: Partial<CallFailureFields>) =>
+  new CallFailure({ class: 'permanent', kind: 'test', message: 'It failed.', ...fields })
+
+test.each([
+  [{ class: 'never_sent' }, 'not_sent'],
+  [{}, 'not_sent'],
+  [{ httpStatus: 200 }, 'done'],
+  [{ httpStatus: 402 }, 'refused'],
+  [{ httpStatus: 429 }, 'put_off'],
+  [{ class: 'safe_to_repeat', httpStatus: 425 }, 'put_off'],
+  [{ class: 'safe_to_repeat', httpStatus: 500 }, 'unknown'],
+  [{ class: 'outcome_unknown' }, 'unknown'],
+  [{ class: 'safe_to_repeat', effect: 'not_sent' }, 'not_sent'],
+] as const)('%j has the effect %s', (fields, effect) => {
+  expect(failure(fields).effect).toBe(effect)
+})
+
+test('another class does not change what has happened', () => {
+  expect(failure({ class: 'never_sent' }).as('safe_to_repeat').effect).toBe('not_sent')
+  expect(failure({ class: 'permanent', httpStatus: 402 }).as('safe_to_repeat').effect).toBe('refused')
 })

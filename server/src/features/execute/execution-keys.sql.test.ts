@@ -503,3 +503,20 @@ test('those of a suspended workspace are not taken, nor those of a busy workspac
     ].sort(),
   )
 })
+
+test('the look for dead executions and those who take them up do not lock each other out', async () => {
+  const { db } = database
+  const tenantId = newId()
+  const keys = Array.from({ length: 100 }, (_, at) => `key-${String(at).padStart(3, '0')}`)
+  // The later the key the earlier its lease ended: by the lease the rows come the other way round.
+  const claims = (leaseMs: number) =>
+    keys.map((key, at) =>
+      sampleClaim({ tenantId, key, repeatable: true, input: '1', leaseMs: leaseMs - at * 1_000 }),
+    )
+  await claimKeys(db, { claims: claims(-60_000) })
+  for (let round = 0; round < 15; round += 1) {
+    const looks = Array.from({ length: 3 }, () => loseExecutions(db, { since: undefined, maxRows: 10_000 }))
+    const calls = Array.from({ length: 3 }, () => claimKeys(db, { claims: claims(-60_000) }))
+    await expect(Promise.all([...looks, ...calls])).resolves.toHaveLength(6)
+  }
+}, 60_000)
