@@ -11,7 +11,11 @@ import {
   withFaultPlaces,
   withMember,
 } from '../configs/configs.ts'
+import { findOperation } from '../connectors/connectors.ts'
 import { type LoggedCall, loggedCalls } from '../execute/execute.ts'
+import { checkPolicy } from './check-policy.ts'
+import type { PolicyDocument } from './policies.schema.ts'
+import type { Policy } from './policy.ts'
 import { type CallRules, simulate } from './simulate.ts'
 import { SimulateBody, Simulation } from './simulation.schema.ts'
 
@@ -74,7 +78,7 @@ interface Draft {
   readonly places: Readonly<Record<string, string>>
 }
 
-/** Errors: `validation_error`, `connector_not_found`, `not_found`. */
+/** Errors: `validation_error`, `connector_not_found`, `operation_not_found`, `not_found`, `config_invalid`. */
 function draftOf(body: SimulateBody, active: ActiveConfig): Draft {
   const details = NEEDED[body.as]
     .filter((field) => body[field] === undefined)
@@ -82,7 +86,9 @@ function draftOf(body: SimulateBody, active: ActiveConfig): Draft {
   if (details[0])
     throw new Problem('validation_error', `${details[0].path} ${details[0].message}.`, { details })
   const { policy, connector, operation } = body
-  if (connector !== undefined) active.connector(connector)
+  const met = connector === undefined ? undefined : active.connector(connector)
+  if (met && operation !== undefined) findOperation(met.connector, operation, '/body/operation')
+  if (met && body.as === 'operation') requireOperationPolicy(policy, met.policy().policy)
   const named = body.as === 'policy' ? body.name : body.as === 'workspace' ? DEFAULT_POLICY : DRAFT
   const name = named ?? DRAFT
   if (body.as === 'policy' && !memberOf(active.document, 'policies', name))
@@ -99,8 +105,18 @@ function draftOf(body: SimulateBody, active: ActiveConfig): Draft {
       : { ...config, policy: DRAFT }
   return {
     edit: (document) => withMember('connectors', connector, changed)(withDraft(document)),
-    places: { ...places, [`/connectors/${connector}/operation_policies`]: '/body/policy' },
+    places,
   }
+}
+
+/** In the config the fault would be one of the connector, which names the draft; here it is the policy's. */
+function requireOperationPolicy(policy: PolicyDocument, above: Policy): void {
+  const details = checkPolicy(policy, above, 'operation').map(({ path, message }) => ({
+    path: `/body/policy${path}`,
+    message,
+  }))
+  if (details[0])
+    throw new Problem('config_invalid', `${details[0].path} ${details[0].message}.`, { details })
 }
 
 /** The rules that a config has for a logged call; none when the connector or the operation is gone. */
