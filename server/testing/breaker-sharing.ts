@@ -70,8 +70,12 @@ export function breakerSharing(current: () => StoreUnderTest): void {
     test('are taken back', async () => {
       one.shareOpening(opening)
       await vi.waitFor(async () => expect(await two.opening(GROUP, 'stripe')).toBeDefined())
+      const heard: SharedOpening[] = []
+      const stop = one.onOpening((told) => heard.push(told))
       two.endOpening(GROUP, 'stripe')
       await vi.waitFor(async () => expect(await one.opening(GROUP, 'stripe')).toBeUndefined())
+      await vi.waitFor(() => expect(heard).toMatchObject([{ group: GROUP, key: 'stripe', forMs: 0 }]))
+      stop()
     })
   })
 

@@ -212,6 +212,22 @@ describe('several nodes', () => {
     expect(await other.call()).toBe('ok')
   })
 
+  test('a breaker that closed after its probes closes at the others, too', async () => {
+    const { clock, node } = setUp()
+    const [one, other] = [node(), node()]
+    await other.call()
+    await one.fail()
+    await one.fail()
+    await clock.advance(30_001)
+    while (one.breakers.snapshot('acme')[0]?.state !== 'closed') await one.call()
+    await clock.advance(0)
+    expect(other.breakers.snapshot('acme')).toMatchObject([{ state: 'closed' }])
+    expect(other.transitions.map(({ to, heard }) => [to, heard])).toEqual([
+      ['open', true],
+      ['closed', true],
+    ])
+  })
+
   test('a breaker that closed is not opened by its old opening at a node that begins later', async () => {
     const { clock, node } = setUp()
     const one = node()
@@ -249,4 +265,16 @@ test('however many connectors there are, the table stays bounded', async () => {
   const { breakers, call } = node()
   for (let count = 0; count < 100; count += 1) await call(undefined, { key: `connector-${count}` })
   expect(breakers.size).toBeLessThanOrEqual(11)
+})
+
+test('a full table forgets no breaker that is open or forced', async () => {
+  const { node } = setUp({ atMost: 5 })
+  const { breakers, call, fail } = node()
+  await fail()
+  await fail()
+  breakers.setForced('acme', 'by hand', { state: 'open', forMs: 60_000, why: 'maintenance' })
+  for (let count = 0; count < 50; count += 1) await call(undefined, { key: `connector-${count}` })
+  expect(await call()).toMatchObject(circuitOpen)
+  expect(await call(undefined, { key: 'by hand' })).toMatchObject(circuitOpen)
+  expect(breakers.size).toBeLessThanOrEqual(6)
 })

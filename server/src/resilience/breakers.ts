@@ -140,6 +140,8 @@ export function createBreakers(deps: {
     idle: ({ breaker, forced, usedAt }) =>
       breaker.idle && forced === undefined && clock.monotonic() - usedAt > FORGET_AFTER_MS,
     atMost: deps.atMost ?? MAX_BREAKERS,
+    // Forgotten, an upstream that is down would get calls, and an operator would not be obeyed.
+    mustKeep: ({ breaker, forced }) => !breaker.idle || forced !== undefined,
   })
 
   const tell = (entry: Entry, { forMs, why }: SharedOpening, source: 'heard' | 'restored') => {
@@ -151,8 +153,17 @@ export function createBreakers(deps: {
   // One that is not known here needs nothing: at the first meeting the store is asked.
   const stopListening = store.onOpening((opening) => {
     const entry = entries.find(opening.group, opening.key)
-    if (entry) tell(entry, opening, 'heard')
+    if (entry === undefined) return
+    if (opening.forMs > 0) tell(entry, opening, 'heard')
+    else if (!entry.breaker.idle && !entry.openedInShadow) hearClosing(entry)
   })
+
+  /** Whoever closed it has seen enough healthy probes for all. */
+  const hearClosing = (entry: Entry) => {
+    entry.source = 'heard'
+    entry.breaker.close('another node closed it')
+    entry.source = 'calls'
+  }
 
   const forcedOf = (entry: Entry | undefined): Entry['forced'] => {
     if (entry?.forced && clock.monotonic() >= entry.forced.until) entry.forced = undefined

@@ -26,14 +26,15 @@ const LOOKS_PER_NEW = 2
 /**
  * A table that stays as small as what is in use, without a timer and without a long pause. An idle state must be
  * equal to a new one for the caller. A busy one is kept, because it may count calls that are still in flight;
- * only where the caller says `atMost` is it dropped when the table is full.
+ * only where the caller says `atMost` is it dropped when the table is full, unless the caller `mustKeep` it.
  */
 export function keyedStates<T>(options: {
   readonly create: (group: string, key: string) => T
   readonly idle: (state: T) => boolean
   readonly atMost?: number
+  readonly mustKeep?: (state: T) => boolean
 }): KeyedStates<T> {
-  const { create, idle, atMost = Number.POSITIVE_INFINITY } = options
+  const { create, idle, atMost = Number.POSITIVE_INFINITY, mustKeep = () => false } = options
   const groups = new Map<string, Map<string, T>>()
   const ring: Entry<T>[] = []
   let hand = 0
@@ -43,7 +44,7 @@ export function keyedStates<T>(options: {
     if (hand >= ring.length) hand = 0
     const entry = ring[hand]
     if (entry === undefined) return
-    if (!idle(entry.state) && ring.length <= atMost) {
+    if (!idle(entry.state) && (ring.length <= atMost || mustKeep(entry.state))) {
       hand += 1
       return
     }

@@ -37,6 +37,16 @@ export function createMemoryStore(options: {
   const probes = expiring<true>(clock)
   const listeners = new Set<(opening: SharedOpening) => void>()
 
+  const shareOpening = (opening: SharedOpening): void => {
+    if (opening.forMs > 0) openings.keep(opening.group, opening.key, opening, opening.forMs)
+    else openings.end(opening.group, opening.key)
+    // Not at once: who shares must not run the code of who listens.
+    for (const listener of listeners)
+      queueMicrotask(() => {
+        if (listeners.has(listener)) listener(opening)
+      })
+  }
+
   return {
     charge: (group, charges) => {
       const now = nowUs()
@@ -57,14 +67,7 @@ export function createMemoryStore(options: {
       return { allowed, states }
     },
 
-    shareOpening: (opening) => {
-      openings.keep(opening.group, opening.key, opening, opening.forMs)
-      // Not at once: who shares must not run the code of who listens.
-      for (const listener of listeners)
-        queueMicrotask(() => {
-          if (listeners.has(listener)) listener(opening)
-        })
-    },
+    shareOpening,
     onOpening: (listener) => {
       listeners.add(listener)
       return () => {
@@ -75,7 +78,7 @@ export function createMemoryStore(options: {
       const found = openings.find(group, key)
       return found && { ...found.value, forMs: found.leftMs }
     },
-    endOpening: openings.end,
+    endOpening: (group, key) => shareOpening({ group, key, forMs: 0, why: '' }),
 
     takeProbe: (group, key, leaseMs) => {
       if (probes.find(group, key) !== undefined) return false

@@ -58,6 +58,9 @@ export function createRedisStore(options: {
   /** For what nobody waits for: a Redis that is gone has said so itself. */
   const tell = (call: Promise<unknown>): void => void call.catch(() => undefined)
 
+  const publish = (at: string, opening: SharedOpening): void =>
+    tell(redis.send(at, ['PUBLISH', CHANNEL, JSON.stringify({ nodeId, ...opening })]))
+
   return {
     get ready() {
       return redis.ready
@@ -76,7 +79,7 @@ export function createRedisStore(options: {
     shareOpening: ({ group, key, forMs, why }) => {
       const at = `{${group}}:open:${key}`
       tell(redis.send(at, ['SET', at, why, 'PX', String(wholeMs(forMs))]))
-      tell(redis.send(at, ['PUBLISH', CHANNEL, JSON.stringify({ nodeId, group, key, forMs, why })]))
+      publish(at, { group, key, forMs, why })
     },
     onOpening: (listener) => {
       listeners.add(listener)
@@ -89,6 +92,7 @@ export function createRedisStore(options: {
     endOpening: (group, key) => {
       const at = `{${group}}:open:${key}`
       tell(redis.send(at, ['DEL', at]))
+      publish(at, { group, key, forMs: 0, why: '' })
     },
 
     takeProbe: async (group, key, leaseMs) => {

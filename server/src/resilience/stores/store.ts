@@ -50,10 +50,11 @@ export interface Charged {
   readonly states: readonly ChargeState[]
 }
 
-/** A breaker that opened somewhere. */
+/** A breaker that opened somewhere, or closed again. */
 export interface SharedOpening {
   readonly group: string
   readonly key: string
+  /** 0: it has closed. */
   readonly forMs: number
   readonly why: string
 }
@@ -68,7 +69,7 @@ export interface SharedStore {
   onOpening(listener: (opening: SharedOpening) => void): () => void
   /** What is left of an opening that was shared before this node listened. Never rejects. */
   opening(group: string, key: string): Promise<SharedOpening | undefined>
-  /** Takes back an opening: the breaker has closed. */
+  /** Takes back an opening, and tells the listeners: the breaker has closed. */
   endOpening(group: string, key: string): void
 
   /** True for the one node that may probe now; the right ends with `leaseMs` or with `endProbe`. Never rejects. */
