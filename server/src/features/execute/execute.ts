@@ -126,10 +126,13 @@ async function executeOnce(deps: RunDeps, checked: Checked): Promise<Answer> {
   const executionId = newId()
   const key = execution.idempotency?.key ?? upstreamKeyOf(executionId)
   const ran = await runExecution(deps, { ...checked, id: executionId, key, expiresAt: null, takenUp: false })
-  if (!ran.ok)
-    throw ran.effect === 'unknown' && ran.error instanceof Problem && !checked.operation.repeatable
+  if (!ran.ok) {
+    // The caller's next call would have another upstream key.
+    const harmless = checked.operation.safe || checked.operation.idempotent === true
+    throw ran.effect === 'unknown' && ran.error instanceof Problem && !harmless
       ? withoutKey(ran.error)
       : ran.error
+  }
   const servedFrom = execution.dryRun ? 'dry_run' : (ran.servedFrom ?? 'upstream')
   const { first } = successTexts(execution, { ...ran, servedFrom, executionId, key, expiresAt: null })
   return { status: 200, text: first, replayed: false }

@@ -286,6 +286,20 @@ test.each([
   expect(await rowOf(key)).toMatchObject({ state: 'unknown', due })
 })
 
+test.each([
+  ['put', 'it is run again when the call is repeated, or an operator settles it.'],
+  ['mail', 'an operator has to settle it.'],
+  ['charge', 'it will be run again under the same key.'],
+])('the event of a lost %s says what becomes of it', async (operation, future) => {
+  hub.upstream.reset(cut)
+  const { body } = await ask(newId(), { operation })
+  const events = await hub.query<{ message: string }>(
+    `select message from event where type = 'execution.unknown' and data ->> 'execution_id' = $1`,
+    [body.execution_id],
+  )
+  expect(events).toEqual([{ message: `Nobody knows whether it had its effect; ${future}` }])
+})
+
 describe('the worker', () => {
   const caring = () => {
     // The metrics of one process can be made once.

@@ -161,7 +161,7 @@ describe('without a key', () => {
   test('one that its policy excuses runs, with one attempt', async () => {
     hub.upstream.reset(json(503, {}))
     const answer = await ask(undefined, { connector: 'excused' })
-    expect(answer).toMatchObject({ status: 502, body: { attempts: 1, outcome: 'unknown' } })
+    expect(answer).toMatchObject({ status: 502, body: { attempts: 1, outcome: 'unknown', retryable: false } })
     expect(sent()).toHaveLength(1)
   })
 })
