@@ -1,12 +1,16 @@
+import type { QueryResultRow } from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { type CallingHub, callingHub } from '../../../testing/calling-hub.ts'
 import { systemClock } from '../../platform/clock.ts'
+import type { Db } from '../../platform/db/db.ts'
 import { run } from '../../platform/db/statement.ts'
 import { createWakeUp, type WakeUp } from '../../queue/wake-up.ts'
 import type { BreakerRule, Breakers, BreakerTransition } from '../../resilience/breakers.ts'
 import { createLoadShed } from '../../resilience/load-shed.ts'
 import { createMemoryStore } from '../../resilience/stores/memory.ts'
 import { createGuards } from '../guards/guards.ts'
+import { tellBreakers } from './breaker-care.ts'
+import { listLiveBreakers } from './breakers.sql.ts'
 import { createBreakerCare, forceBreaker, readBreaker, releaseBreaker } from './breakers.ts'
 
 let hub: CallingHub
@@ -53,8 +57,8 @@ const RULE: BreakerRule = {
 }
 
 /** A process that makes calls, as far as breakers go. */
-async function startNode(): Promise<Breakers> {
-  const { platform } = hub.database
+async function startNode(db: Db = hub.database.db): Promise<Breakers> {
+  const platform = { ...hub.database.platform, db }
   const care = createBreakerCare(platform, { pollMs: 60_000 })
   const { breakers } = createGuards({
     clock: systemClock,
@@ -136,9 +140,9 @@ describe('what breakers did', () => {
     ...(to === 'open' && { openMs: 60_000, openUntil: Date.now() + 60_000 }),
   })
   const eventTypes = async () =>
-    (await hub.query<{ type: string }>(`select type from event where type ~ '^breaker' order by at, seq`)).map(
-      ({ type }) => type,
-    )
+    (
+      await hub.query<{ type: string }>(`select type from event where type ~ '^breaker' order by at, seq`)
+    ).map(({ type }) => type)
 
   test('twice while the database was held up is told twice, and stored as it ended', async () => {
     const care = createBreakerCare(hub.database.platform)
@@ -196,6 +200,35 @@ describe('what an operator forces', () => {
     expect(await refused(late)).toBe(true)
     await releaseBreaker(deps(), ref(), change)
     for (const node of [...nodes, late]) await vi.waitFor(async () => expect(await refused(node)).toBe(false))
+  })
+
+  test('is obeyed although what was read before it arrives after it', async () => {
+    const { db } = hub.database
+    let reads = 0
+    let arrive = (): void => undefined
+    const slowOnce: Db = {
+      ...db,
+      execute: async <Row extends QueryResultRow>(...asked: Parameters<Db['execute']>) => {
+        reads += 1
+        const late = reads === 2
+        const answer = await db.execute<Row>(...asked)
+        if (late)
+          await new Promise<void>((resolve) => {
+            arrive = resolve
+          })
+        return answer
+      },
+    }
+    const node = await startNode(slowOnce)
+    await db.transaction((tx) => tellBreakers(tx, hub.tenantId))
+    await vi.waitFor(() => expect(reads).toBe(2))
+    await forceBreaker(deps(), ref(), { state: 'open', forMs: 60_000 }, change)
+    // By now an answer of its own would have come for the force, if it were asked for beside the late one.
+    await vi.waitFor(async () => expect((await listLiveBreakers(db, {})).length).toBe(1))
+    arrive()
+    await vi.waitFor(async () => expect(await refused(node)).toBe(true))
+    await vi.waitFor(() => expect(reads).toBe(3))
+    expect(await refused(node)).toBe(true)
   })
 
   test('closed lets calls pass however many fail, until its time is over', async () => {
