@@ -10,7 +10,7 @@ import {
   type InvokeContext,
 } from '../define-connector.ts'
 import { MASK } from '../scrub.ts'
-import { messageId, signatureHeaders } from '../sign-callback.ts'
+import { messageId, signatureHeaders } from './callback/sign.ts'
 
 /** Nothing of the answer is used; what explains a failure is shorter. */
 const MAX_RESPONSE_BYTES = 64 * 1024

@@ -1,9 +1,9 @@
 import { type ConnectorDefinition, defineConnector } from '../define-connector.ts'
-import { httpFaults } from '../http-checks.ts'
-import { checkHttpHealth } from '../http-health.ts'
-import { createTokenSource, type TokenSource } from '../http-oauth.ts'
-import { compileOperation } from '../http-operation.ts'
-import { HttpSettings } from '../http-settings.ts'
+import { httpFaults } from './http/checks.ts'
+import { checkHttpHealth } from './http/health.ts'
+import { createTokenSource, type TokenSource } from './http/oauth.ts'
+import { compileOperation } from './http/operation.ts'
+import { HttpSettings } from './http/settings.ts'
 
 /** One source of tokens per compiled connector, and with its settings it goes. */
 const tokenSources = new WeakMap<HttpSettings, TokenSource>()

@@ -10,9 +10,9 @@ import {
   type InvokeResult,
   type Operation,
 } from '../define-connector.ts'
-import { newClient, sending } from '../s3-client.ts'
-import { contentOf, MAX_GET_BYTES, S3_SCHEMAS, type S3Input, s3InputFaults } from '../s3-schemas.ts'
-import { endpointOf, S3Settings, s3Faults } from '../s3-settings.ts'
+import { newClient, sending } from './s3/client.ts'
+import { contentOf, MAX_GET_BYTES, S3_SCHEMAS, type S3Input, s3InputFaults } from './s3/schemas.ts'
+import { endpointOf, S3Settings, s3Faults } from './s3/settings.ts'
 
 /** A list of a thousand keys of a thousand bytes. */
 const MAX_LIST_BYTES = 4 * 1024 * 1024

@@ -6,11 +6,11 @@ import {
   type InvokeContext,
   type InvokeResult,
 } from '../define-connector.ts'
-import { failureOfSmtp, wordsOf } from '../smtp-failure.ts'
-import { MAIL_INPUT, MAIL_OUTPUT, type MailInput, mailFaults } from '../smtp-input.ts'
-import { signingKey, signMail, writeMail } from '../smtp-message.ts'
-import { inSession, type Session } from '../smtp-session.ts'
-import { SmtpSettings, serverOf, smtpFaults } from '../smtp-settings.ts'
+import { failureOfSmtp, wordsOf } from './smtp/failure.ts'
+import { MAIL_INPUT, MAIL_OUTPUT, type MailInput, mailFaults } from './smtp/input.ts'
+import { signingKey, signMail, writeMail } from './smtp/message.ts'
+import { inSession, type Session } from './smtp/session.ts'
+import { SmtpSettings, serverOf, smtpFaults } from './smtp/settings.ts'
 
 /** Of a message that a dry run shows. */
 const SHOWN_BYTES = 32 * 1024

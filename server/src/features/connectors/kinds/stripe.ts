@@ -9,13 +9,13 @@ import {
 } from '../define-connector.ts'
 import { isObject } from '../schema-rules.ts'
 import { MASK } from '../scrub.ts'
-import { BILLING } from '../stripe-billing.ts'
-import { failureOfStripe } from '../stripe-failure.ts'
-import { unencodable } from '../stripe-form.ts'
-import { inputOf, outputOf, STRIPE_ACCOUNT, type StripeOperation } from '../stripe-operation.ts'
-import { PAYMENTS } from '../stripe-payments.ts'
-import { authorization, readObject, type StripeCall, writeRequest } from '../stripe-request.ts'
-import { baseUrlOf, StripeSettings, stripeFaults } from '../stripe-settings.ts'
+import { BILLING } from './stripe/billing.ts'
+import { failureOfStripe } from './stripe/failure.ts'
+import { unencodable } from './stripe/form.ts'
+import { inputOf, outputOf, STRIPE_ACCOUNT, type StripeOperation } from './stripe/operation.ts'
+import { PAYMENTS } from './stripe/payments.ts'
+import { authorization, readObject, type StripeCall, writeRequest } from './stripe/request.ts'
+import { baseUrlOf, StripeSettings, stripeFaults } from './stripe/settings.ts'
 
 /** A page of a hundred objects with others expanded in them. */
 const MAX_RESPONSE_BYTES = 2 * 1024 * 1024
