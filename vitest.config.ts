@@ -21,8 +21,9 @@ export default defineConfig({
           include: ['{server,sdk,e2e,torture}/**/*.test.ts', 'bench/*.test.ts'],
           exclude: [...configDefaults.exclude, REAL_RUNS, AT_SIZE],
           globalSetup: ONE_POSTGRES,
-          // Vitest's default is one core less than there are: on two cores one file after the other.
-          maxWorkers: Math.max(2, availableParallelism() - 1),
+          // Vitest's default is one core less than there are: on two cores one file after the other. A third of the
+          // time goes by in waiting for processes that start, stop and are found dead.
+          maxWorkers: Math.max(3, availableParallelism() - 1),
         },
       },
       // After the others, which they would slow down.
