@@ -1,10 +1,10 @@
 import type { Counter } from 'prom-client'
 import { isTransient } from '../../platform/db/failures.ts'
 import type { Platform } from '../../platform/platform.ts'
+import { createWriteBehind } from '../../platform/write-behind.ts'
 import type { BreakerTransition } from '../../resilience/breakers.ts'
 import { saveTransitions, type TransitionRow } from './breakers.sql.ts'
 
-const RETRY_MS = 1_000
 /** Of an outage of the database the last ones are kept: only they are still true. */
 const MAX_WAITING = 1_000
 
@@ -12,7 +12,7 @@ const MAX_WAITING = 1_000
 export interface BreakerRecords {
   /** Takes a change of state; its row and its event are written soon. Never throws, never waits. */
   heard(transition: BreakerTransition): void
-  /** Resolves when everything is written, or given up because the database is away. */
+  /** Resolves when everything is written, or given up after some attempts. */
   close(): Promise<void>
 }
 
@@ -23,62 +23,27 @@ export function createBreakerRecords(
     readonly dropped?: Pick<Counter, 'inc'> | undefined
   },
 ): BreakerRecords {
-  const closing = new AbortController()
-  const waiting: BreakerTransition[] = []
-  let writing: Promise<void> | undefined
-
-  /**
-   * Gives those that have to wait. A batch that the database refuses is halved until the one at fault is alone: the
-   * breakers of one workspace must not keep those of all others from being told.
-   */
-  const write = async (batch: readonly BreakerTransition[]): Promise<readonly BreakerTransition[]> => {
-    try {
+  const behind = createWriteBehind<BreakerTransition>({
+    clock,
+    log,
+    what: 'changes of breakers',
+    dropped: options.dropped,
+    write: async (batch) => {
       await saveTransitions(db, { transitions: batch.map(rowOf) })
       options.onWritten?.()
-      return []
-    } catch (err) {
-      if (isTransient(err)) {
-        log.warn({ err, transitions: batch.length }, 'changes of breakers could not be stored')
-        return batch
-      }
-      if (batch.length === 1) {
-        options.dropped?.inc()
-        log.error(
-          { err, tenant_id: batch[0]?.group, connector: batch[0]?.key },
-          'a change of a breaker is lost',
-        )
-        return []
-      }
-      const half = Math.ceil(batch.length / 2)
-      const left = await write(batch.slice(0, half))
-      return left.length > 0 ? [...left, ...batch.slice(half)] : write(batch.slice(half))
-    }
-  }
-
-  const writeAll = async (): Promise<void> => {
-    while (waiting.length > 0) {
-      const left = await write(waiting.splice(0))
-      if (left.length === 0) continue
-      if (closing.signal.aborted) break
-      waiting.unshift(...left)
-      waiting.splice(0, Math.max(0, waiting.length - MAX_WAITING))
-      await clock.sleep(RETRY_MS, closing.signal).catch(() => undefined)
-    }
-    // In the same turn as the last look at `waiting`: what is heard from now on starts anew.
-    writing = undefined
-  }
-
+    },
+    isFault: (error) => !isTransient(error),
+    factsOf: ({ group, key }) => ({ tenant_id: group, connector: key }),
+    maxBatch: MAX_WAITING,
+    maxWaiting: MAX_WAITING,
+    gatherMs: 0,
+  })
   return {
+    // Whoever told this process of a change writes it.
     heard: (transition) => {
-      // Whoever told this process of it writes it.
-      if (transition.heard) return
-      waiting.push(transition)
-      writing ??= writeAll()
+      if (!transition.heard) behind.add(transition)
     },
-    close: async () => {
-      closing.abort()
-      await writing
-    },
+    close: behind.close,
   }
 }
 

@@ -214,7 +214,7 @@ describe('with the database away', () => {
     await clock.whenSleeping()
     await requestLog.close()
     expect(await dropped()).toBe(3)
-    expect(captured.lines().at(-1)).toMatchObject({ level: 'error', rows: 3 })
+    expect(captured.lines().at(-1)).toMatchObject({ level: 'error', count: 3 })
     await wire.mend()
     expect(await stored()).toEqual([])
   })
