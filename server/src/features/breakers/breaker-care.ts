@@ -1,4 +1,5 @@
 import { notify } from '../../platform/db/notifications.ts'
+import { createLookUp } from '../../platform/look-ups.ts'
 import type { Platform } from '../../platform/platform.ts'
 import type { Breakers } from '../../resilience/breakers.ts'
 import { type BreakerRecords, createBreakerRecords } from './breaker-records.ts'
@@ -59,9 +60,11 @@ export function createBreakerCare(
         first = false
         obey(breakers, rows)
       }
-      const lookAgain = oneAtATime(() =>
+      // One at a time: an answer that was read earlier must not be obeyed later.
+      const lookUp = createLookUp(() =>
         look().catch((err: unknown) => log.debug({ err }, 'the breakers could not be read')),
       )
+      const lookAgain = (): Promise<void> => lookUp('all')
       unlisten = notifications.listen(BREAKER_CHANNEL, () => void lookAgain())
       timer = setInterval(() => void lookAgain(), options.pollMs ?? POLL_MS).unref()
       await lookAgain()
@@ -71,27 +74,6 @@ export function createBreakerCare(
       clearInterval(timer)
       await records.close()
     },
-  }
-}
-
-/**
- * An answer that was read earlier must not be obeyed later. Who asks during a run waits for another one, because the
- * run may have read before the change that he knows of. `run` never rejects.
- */
-function oneAtATime(run: () => Promise<void>): () => Promise<void> {
-  let wanted = false
-  let running: Promise<void> | undefined
-  const runAll = async (): Promise<void> => {
-    while (wanted) {
-      wanted = false
-      await run()
-    }
-    running = undefined
-  }
-  return () => {
-    wanted = true
-    running ??= runAll()
-    return running
   }
 }
 

@@ -1,9 +1,9 @@
 import type { Db } from '../../platform/db/db.ts'
 import type { Notifications } from '../../platform/db/notifications.ts'
 import type { Log } from '../../platform/log.ts'
+import { createLookUp } from '../../platform/look-ups.ts'
 import { listPointers } from './configs.sql.ts'
 import { type ActiveConfig, type ActiveConnector, loadActiveConfig } from './load-config.ts'
-import { createLookUp } from './look-ups.ts'
 
 /** Hint to the processes that hold configs in memory; the payload is the workspace's id. */
 export const CONFIG_CHANNEL = 'orchestrator_config'
