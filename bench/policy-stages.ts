@@ -17,6 +17,7 @@ import { createResponseCache } from '../server/src/resilience/response-cache.ts'
 import { retry } from '../server/src/resilience/retry.ts'
 import { createRetryBudgets } from '../server/src/resilience/retry-budget.ts'
 import { createMemoryStore } from '../server/src/resilience/stores/memory.ts'
+import { BREAKER_SETTINGS } from '../server/testing/breaker-settings.ts'
 
 /**
  * What the stages of a policy cost a call, in memory and with nothing to wait for: `node bench/policy-stages.ts`.
@@ -116,22 +117,7 @@ const STAGES: Readonly<Record<string, Make>> = {
       key: 'stripe',
       clock,
       onWouldHave: never,
-      rule: {
-        mode: 'enforce',
-        settings: {
-          consecutiveFailures: 5,
-          failureRate: 0.5,
-          slowRate: 0.8,
-          slowCallMs: 8_000,
-          minCalls: 20,
-          windowMs: 30_000,
-          openMs: 30_000,
-          openCapMs: 300_000,
-          probes: 5,
-          closeRate: 0.6,
-          attemptMs: 10_000,
-        },
-      },
+      rule: { mode: 'enforce', settings: BREAKER_SETTINGS },
     }),
   'attempt timeout': () => attemptTimeout({ attemptMs: 10_000, clock }),
 }

@@ -1,9 +1,7 @@
 /** The exec process: `/execute`, `/jobs`, `/events` and `/oauth/token` for products. Wiring only. */
 import { createActiveConfigs } from '../features/configs/configs.ts'
 import { eventsExec } from '../features/events/events.exec.ts'
-import { createEventHints } from '../features/events/events.ts'
 import { executeExec } from '../features/execute/execute.exec.ts'
-import { createExecutionKeys, createExecutor, createRequestLog } from '../features/execute/execute.ts'
 import { admit, createGuardMetrics } from '../features/guards/guards.ts'
 import { oauthExec } from '../features/identities/oauth.exec.ts'
 import { jobsExec } from '../features/jobs/jobs.exec.ts'
@@ -11,6 +9,7 @@ import { armFailPoints } from '../platform/fail-points.ts'
 import { createEnqueuer } from '../queue/enqueuer.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
 import type { Work } from '../resilience/load-shed.ts'
+import { openExecutor } from './executor.ts'
 import { openGuards } from './guards.ts'
 import { openDial, openSecrets } from './outbound.ts'
 import { openPlaneAccess } from './plane.ts'
@@ -28,7 +27,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
   const { config } = environment
   armFailPoints(config.failPoints)
   const platform = createPlatform('exec', environment)
-  const { db, clock, log, metrics } = platform
+  const { db, clock, metrics } = platform
   const access = await openPlaneAccess(config, 'exec', platform)
   const activeConfigs = createActiveConfigs(platform)
   const dial = openDial(config, platform)
@@ -40,18 +39,8 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
   nodeGuards.exposeOn(metrics)
   const guardMetrics = createGuardMetrics(metrics)
   const enqueuer = createEnqueuer(db, { wakeUp })
-  const requestLog = createRequestLog({ db, clock, log, metrics, onWritten: createEventHints(db, log) })
-  const keys = createExecutionKeys(platform)
-  const executor = createExecutor({
-    platform,
-    activeConfigs,
-    dial,
-    resolveSecret,
-    requestLog,
-    keys,
-    guards,
-    guardMetrics,
-  })
+  const calls = { activeConfigs, dial, resolveSecret, guards, guardMetrics }
+  const { executor, keys, requestLog } = openExecutor(platform, calls)
 
   const app = await createProcessServer(environment, platform, {
     checks: [databaseCheck(db), ...sharedStore.checks],

@@ -1,8 +1,6 @@
 /** The worker process: claims and runs jobs, promotes, rescues, keeps partitions ahead, drops old ones. Wiring only. */
 import { createActiveConfigs } from '../features/configs/configs.ts'
 import { createDeadLetterWork } from '../features/dead-letters/dead-letters.worker.ts'
-import { createEventHints } from '../features/events/events.ts'
-import { createExecutionKeys, createExecutor, createRequestLog } from '../features/execute/execute.ts'
 import { createExecutionCare } from '../features/execute/execute.worker.ts'
 import { createGuardMetrics } from '../features/guards/guards.ts'
 import { createFollowUps } from '../features/jobs/jobs.ts'
@@ -12,6 +10,7 @@ import { createInboxCare } from '../features/webhooks/webhooks.worker.ts'
 import { createDb } from '../platform/db/db.ts'
 import { createRunner, QUEUE_CONNECTIONS, QUEUE_SESSION } from '../queue/queue.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
+import { openExecutor } from './executor.ts'
 import { openGuards } from './guards.ts'
 import { openDial, openSecrets } from './outbound.ts'
 import { createDirectory } from './plane.ts'
@@ -27,7 +26,7 @@ import {
 export async function buildWorker(environment: Environment): Promise<BuiltProcess> {
   const { config, databaseUrl } = environment
   const platform = createPlatform('worker', environment)
-  const { db, clock, log, metrics } = platform
+  const { log, metrics } = platform
   const claimDb = createDb({
     url: databaseUrl,
     applicationName: 'orchestrator worker queue',
@@ -47,20 +46,13 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
   const { guards } = nodeGuards
   nodeGuards.exposeOn(metrics)
   const guardMetrics = createGuardMetrics(metrics)
+  const calls = { activeConfigs, dial, resolveSecret, guards, guardMetrics }
   const runner = createRunner({
     platform,
     claimDb,
     wakeUp,
     concurrency: config.workerConcurrency,
-    handler: createJobHandler({
-      platform,
-      activeConfigs,
-      directory,
-      dial,
-      resolveSecret,
-      guards,
-      guardMetrics,
-    }),
+    handler: createJobHandler({ ...calls, platform, directory }),
     followUps: createFollowUps({ activeConfigs, clock: platform.clock }),
   })
 
@@ -73,18 +65,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
   })
   const retention = createRetentionWork(platform, config.keepDays)
   const inboxCare = createInboxCare(platform)
-  const requestLog = createRequestLog({ db, clock, log, metrics, onWritten: createEventHints(db, log) })
-  const keys = createExecutionKeys(platform)
-  const executor = createExecutor({
-    platform,
-    activeConfigs,
-    dial,
-    resolveSecret,
-    requestLog,
-    keys,
-    guards,
-    guardMetrics,
-  })
+  const { executor, keys, requestLog } = openExecutor(platform, calls)
   const executionCare = createExecutionCare({ platform, directory, executor, keys })
 
   const app = await createProcessServer(environment, platform, {

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { BREAKER_SETTINGS } from '../../testing/breaker-settings.ts'
 import { manualClock } from '../../testing/manual-clock.ts'
 import {
   type BreakerAnswer,
@@ -11,19 +12,7 @@ import {
 import { SLICES } from './breaker-window.ts'
 import type { Health } from './health-of.ts'
 
-const SETTINGS: BreakerSettings = {
-  consecutiveFailures: 5,
-  failureRate: 0.5,
-  slowRate: 0.8,
-  slowCallMs: 8_000,
-  minCalls: 20,
-  windowMs: 30_000,
-  openMs: 30_000,
-  openCapMs: 300_000,
-  probes: 5,
-  closeRate: 0.6,
-  attemptMs: 10_000,
-}
+const SETTINGS = BREAKER_SETTINGS
 
 function setUp(changed: Partial<BreakerSettings> = {}, random = 0.5) {
   const settings = { ...SETTINGS, ...changed }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
+import { BREAKER_SETTINGS } from '../../testing/breaker-settings.ts'
 import { manualClock } from '../../testing/manual-clock.ts'
-import type { BreakerSettings } from './breaker.ts'
 import { breakerStage } from './breaker-stage.ts'
 import { type BreakerRule, type BreakerTransition, createBreakers } from './breakers.ts'
 import { CallFailure } from './failure.ts'
@@ -8,19 +8,7 @@ import { outermost, runPipeline } from './pipeline.ts'
 import { createMemoryStore } from './stores/memory.ts'
 import type { SharedStore } from './stores/store.ts'
 
-const SETTINGS: BreakerSettings = {
-  consecutiveFailures: 2,
-  failureRate: 0.5,
-  slowRate: 0.8,
-  slowCallMs: 8_000,
-  minCalls: 20,
-  windowMs: 30_000,
-  openMs: 30_000,
-  openCapMs: 300_000,
-  probes: 1,
-  closeRate: 1,
-  attemptMs: 10_000,
-}
+const SETTINGS = { ...BREAKER_SETTINGS, consecutiveFailures: 2, probes: 1, closeRate: 1 }
 
 const refused = new CallFailure({ class: 'never_sent', kind: 'refused', message: 'nobody listens' })
 

@@ -1,5 +1,6 @@
 import type { QueryResultRow } from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { BREAKER_SETTINGS } from '../../../testing/breaker-settings.ts'
 import { type CallingHub, callingHub } from '../../../testing/calling-hub.ts'
 import { systemClock } from '../../platform/clock.ts'
 import type { Db } from '../../platform/db/db.ts'
@@ -41,19 +42,7 @@ const lockBreakers = run<object>(
 
 const RULE: BreakerRule = {
   mode: 'enforce',
-  settings: {
-    consecutiveFailures: 3,
-    failureRate: 0.5,
-    slowRate: 0.8,
-    slowCallMs: 1_000,
-    minCalls: 20,
-    windowMs: 30_000,
-    openMs: 60_000,
-    openCapMs: 300_000,
-    probes: 5,
-    closeRate: 0.6,
-    attemptMs: 10_000,
-  },
+  settings: { ...BREAKER_SETTINGS, consecutiveFailures: 3, openMs: 60_000 },
 }
 
 /** A process that makes calls, as far as breakers go. */
