@@ -1,6 +1,8 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { AUDIENCES, PLANE_SCOPES } from '../src/features/identities/identities.ts'
+import { authorizationOf } from '../src/features/permissions/permissions.ts'
 import {
   createAuthenticate,
   createWorkspace,
@@ -14,7 +16,10 @@ import { createHttpServer, type HttpServer, type HttpServerOptions } from '../sr
 import type { Log } from '../src/platform/log.ts'
 import type { TestDatabase } from './database.ts'
 
-const CONTROL_SCOPES = ['orchestrator.control.read', 'orchestrator.control.write']
+const CONTROL_SCOPES = PLANE_SCOPES.control
+/** The scopes that count on the plane with this audience. */
+const scopesOf = (audience: string): readonly string[] =>
+  PLANE_SCOPES[audience === AUDIENCES.exec ? 'exec' : 'control']
 
 /** Who makes the changes of a test. */
 export const CHANGE = {
@@ -70,7 +75,10 @@ export async function tenantAccess(
         bodyLimitBytes: 100_000,
         handlerTimeoutMs: 20_000,
         checks: [],
-        authenticate: createAuthenticate({ verify, directory }),
+        access: {
+          authenticate: createAuthenticate({ verify, directory }),
+          authorization: authorizationOf(scopesOf(audience)),
+        },
         openApi: { title: 'test', description: 'test', version: '1' },
       })
       servers.push(app)

@@ -11,6 +11,8 @@ export interface CallContext {
   readonly traceId: string
   /** The header to send on and to store with a job, so that its attempts continue the same trace. */
   readonly traceparent: string
+  /** Where the call came from and with what, when it came over HTTP: for the audit log. */
+  readonly client?: { readonly ip: string; readonly userAgent: string | null }
 }
 
 /** The `traceparent` header (W3C Trace Context §3.2) of a context's span. */

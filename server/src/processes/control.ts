@@ -48,7 +48,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
 
   const app = await createProcessServer(environment, platform, {
     checks: [databaseCheck(db)],
-    authenticate: access.authenticate,
+    access,
     openApi: {
       title: 'Orchestrator: control plane',
       description:

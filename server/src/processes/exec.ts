@@ -44,7 +44,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
 
   const app = await createProcessServer(environment, platform, {
     checks: [databaseCheck(db), ...sharedStore.checks],
-    authenticate: access.authenticate,
+    access,
     admit: (work) => admit(guards.loadShed, work as Work),
     openApi: {
       title: 'Orchestrator: exec plane',

@@ -3,7 +3,8 @@
  * workspaces. Wiring only.
  */
 import type { Config } from '../config.ts'
-import { AUDIENCES, type Plane } from '../features/identities/identities.ts'
+import { AUDIENCES, PLANE_SCOPES, type Plane } from '../features/identities/identities.ts'
+import { authorizationOf } from '../features/permissions/permissions.ts'
 import {
   createAuthenticate,
   createWorkspaceDirectory,
@@ -12,7 +13,7 @@ import {
 import { type Keys, openKeys } from '../platform/auth/keys.ts'
 import { createVerifier, type TokenRules } from '../platform/auth/tokens.ts'
 import type { Clock } from '../platform/clock.ts'
-import type { Authenticate } from '../platform/http/access.ts'
+import type { AccessControl } from '../platform/http/access.ts'
 import type { Log } from '../platform/log.ts'
 import type { Platform } from '../platform/platform.ts'
 
@@ -33,11 +34,10 @@ export const openPlaneKeys = (
 ): Promise<Keys> =>
   openKeys({ folder: config.keysDir, name: plane, maxTokenAgeSeconds: MAX_TOKEN_SECONDS, ...on })
 
-export interface PlaneAccess {
+export interface PlaneAccess extends AccessControl {
   readonly keys: Keys
   readonly rules: TokenRules
   readonly directory: WorkspaceDirectory
-  readonly authenticate: Authenticate
   close(): void
 }
 
@@ -62,6 +62,7 @@ export async function openPlaneAccess(
     rules,
     directory,
     authenticate: createAuthenticate({ verify, directory }),
+    authorization: authorizationOf(PLANE_SCOPES[plane]),
     close: () => {
       directory.close()
       keys.close()

@@ -109,7 +109,7 @@ const HANDLER_TIMEOUT_MS = 65_000
 export function createProcessServer(
   { config }: Environment,
   platform: Pick<Platform, 'log' | 'metrics'>,
-  options: Pick<HttpServerOptions, 'checks' | 'authenticate' | 'openApi' | 'admit'> & {
+  options: Pick<HttpServerOptions, 'checks' | 'access' | 'openApi' | 'admit'> & {
     readonly bodyLimitBytes?: number
   },
 ): Promise<HttpServer> {

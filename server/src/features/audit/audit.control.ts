@@ -22,7 +22,7 @@ const view = (entry: AuditEntry): AuditEntryView => ({
 
 /** `/audit` of the control plane: reading only, entries are written by the changes themselves. */
 export function auditControl(app: HttpServer, { db }: { readonly db: Db }): void {
-  const config = { access: { scope: 'orchestrator.control.read' } }
+  const config = { access: { permission: 'audit.read' } }
 
   app.get(
     '/audit',

@@ -7,6 +7,7 @@
  * rewrite the whole database can rewrite the chain: keep the head that `verifyChain` gives somewhere else.
  */
 import { type TString, Type } from 'typebox'
+import type { Principal } from '../../platform/auth/principal.ts'
 import type { CallContext } from '../../platform/call-context.ts'
 import type { Queryable, Tx } from '../../platform/db/statement.ts'
 import { appendEntry, type EntryFilter, findHead, listChain, listEntries, lockHead } from './audit.sql.ts'
@@ -20,12 +21,32 @@ export const Reason: TString = Type.String({
   description: 'Why this is done, for the audit log. 1 to 500 characters.',
 })
 
-/** Who makes a change, why, and in which call: what every mutation hands on to its audit entry. */
-export interface Change {
+/** Who makes a change. */
+export interface Author {
+  /** The subject of the token. */
   readonly actor: string
+  /** Roles of a person, joined by commas; absent for machines. */
+  readonly role?: string
+  /** Who really acts, when the actor is impersonated. */
+  readonly impersonator?: string
+}
+
+/** Who makes a change, why, and in which call: what every mutation hands on to its audit entry. */
+export interface Change extends Author {
   readonly reason: string
   readonly call: CallContext
 }
+
+/** The author that a verified token names. */
+export const authorOf = ({ subject, roles, impersonator }: Principal): Author => ({
+  actor: subject,
+  ...(roles.size > 0 && { role: [...roles].sort().join(',') }),
+  ...(impersonator !== undefined && { impersonator }),
+})
+
+/** The author as one text, for rows that hold one: both identities when one acts as the other. */
+export const nameOf = ({ actor, impersonator }: Author): string =>
+  impersonator === undefined ? actor : `${actor} (${impersonator})`
 
 /** One changed field: a JSON pointer (RFC 6901) into the object; no `before` = added, no `after` = removed. Never secrets. */
 export interface DiffEntry {

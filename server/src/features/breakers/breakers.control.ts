@@ -1,5 +1,6 @@
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { decodeCursor, pageOf } from '../../platform/http/page.ts'
+import { authorOf } from '../audit/audit.ts'
 import {
   BreakerPage,
   BreakerParams,
@@ -13,8 +14,8 @@ import { type BreakerDeps, forceBreaker, listBreakers, readBreaker, releaseBreak
 const isKey = (parts: readonly unknown[]): parts is readonly [string] =>
   parts.length === 1 && typeof parts[0] === 'string' && /^[a-z0-9-]{1,63}$/.test(parts[0])
 
-const read = { access: { scope: 'orchestrator.control.read' } }
-const write = { access: { scope: 'orchestrator.control.write' } }
+const read = { access: { permission: 'breakers.read' } }
+const write = { access: { permission: 'breakers.control' } }
 const tags = ['breakers']
 
 /** `/breakers` of the control plane: what the circuit breakers say, and forcing them. Works with Redis and exec down. */
@@ -77,7 +78,7 @@ export function breakersControl(app: HttpServer, deps: BreakerDeps): void {
         deps,
         { tenantId: principal.tenantId, connector },
         { state: body.state, forMs: body.for_ms },
-        { actor: principal.subject, reason: body.reason, call },
+        { ...authorOf(principal), reason: body.reason, call },
       ),
   )
 
@@ -98,7 +99,7 @@ export function breakersControl(app: HttpServer, deps: BreakerDeps): void {
       releaseBreaker(
         deps,
         { tenantId: principal.tenantId, connector },
-        { actor: principal.subject, reason: body.reason, call },
+        { ...authorOf(principal), reason: body.reason, call },
       ),
   )
 }

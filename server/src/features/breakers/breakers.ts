@@ -14,7 +14,7 @@ import { queueName } from '../../queue/job.ts'
 import { freeLane } from '../../queue/lane-policy.ts'
 import { endSnoozes } from '../../queue/pause.ts'
 import type { WakeUp } from '../../queue/wake-up.ts'
-import { type Change, recordAudit } from '../audit/audit.ts'
+import { type Change, nameOf, recordAudit } from '../audit/audit.ts'
 import { connectorLanes } from '../configs/configs.ts'
 import { tellBreakers } from './breaker-care.ts'
 import type { BreakerView } from './breakers.schema.ts'
@@ -86,7 +86,7 @@ export function forceBreaker(
   const { forMs, state } = force
   const message = `Forced ${state} for ${Math.round(forMs / 1_000)} s: ${change.reason}`
   return changeBreaker(deps, ref, change, { verb: 'forced', message, data: force }, async (tx) => {
-    await forceRow(tx, { ...ref, forced: state, forMs, why: change.reason, by: change.actor })
+    await forceRow(tx, { ...ref, forced: state, forMs, why: change.reason, by: nameOf(change) })
     return state === 'closed'
   })
 }
@@ -127,7 +127,7 @@ async function changeBreaker(
           request_id,
           correlation_id,
           trace_id,
-          data: { ...told.data, actor: change.actor },
+          data: { ...told.data, actor: nameOf(change) },
         },
       ],
     })

@@ -1,5 +1,6 @@
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { Problem } from '../../problems.ts'
+import { authorOf } from '../audit/audit.ts'
 import {
   ActivateBody,
   Diff,
@@ -36,8 +37,8 @@ const summary = (stored: VersionSummary) => ({
 })
 const whole = (stored: StoredVersion) => ({ ...summary(stored), document: stored.document })
 
-const read = { access: { scope: 'orchestrator.control.read' } } as const
-const write = { access: { scope: 'orchestrator.control.write' } } as const
+const read = { access: { permission: 'configs.read' } } as const
+const write = { access: { permission: 'configs.write' } } as const
 const tags = ['configs']
 
 /** Versions of the workspace's config: list, read, store, activate, compare. */
@@ -78,7 +79,7 @@ export function configsControl(app: HttpServer, deps: ConfigDeps): void {
     },
     async (request, reply) => {
       const { principal, call, body } = request
-      const change = { actor: principal.subject, reason: body.reason, call }
+      const change = { ...authorOf(principal), reason: body.reason, call }
       const stored = await withFaultPlaces({ '': '/body/document' }, () =>
         storeConfig(deps, targetOf(request), body.document, change),
       )
@@ -119,7 +120,7 @@ export function configsControl(app: HttpServer, deps: ConfigDeps): void {
     },
     async (request, reply) => {
       const { principal, call, body } = request
-      const change = { actor: principal.subject, reason: body.reason, call }
+      const change = { ...authorOf(principal), reason: body.reason, call }
       const active = await withFaultPlaces({}, () =>
         activateConfig(deps, targetOf(request), body.version, change),
       )

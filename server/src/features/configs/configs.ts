@@ -14,7 +14,7 @@ import type { Queryable, Tx } from '../../platform/db/statement.ts'
 import type { Dial } from '../../platform/dial/dial.ts'
 import { appendEvents } from '../../platform/event-log.ts'
 import { Problem } from '../../problems.ts'
-import { type Change, recordAudit } from '../audit/audit.ts'
+import { type Change, nameOf, recordAudit } from '../audit/audit.ts'
 import { lockWorkspace } from '../workspaces/workspaces.ts'
 import { CONFIG_CHANNEL } from './active-configs.ts'
 import { applyCaps } from './caps.ts'
@@ -184,7 +184,7 @@ async function store(tx: Tx, tenantId: string, document: ConfigDocument, change:
     tenantId,
     document: text,
     sha256: createHash('sha256').update(text).digest(),
-    author: change.actor,
+    author: nameOf(change),
     reason: change.reason,
   })
   return version
@@ -207,7 +207,7 @@ async function activate(
 ): Promise<void> {
   await addLanes(tx, { tenantId, connectors: Object.keys(document.connectors) })
   await applyCaps(tx, tenantId, document)
-  await movePointer(tx, { tenantId, version, by: change.actor })
+  await movePointer(tx, { tenantId, version, by: nameOf(change) })
   const { requestId: request_id, correlationId: correlation_id, traceId: trace_id } = change.call
   await appendEvents(tx, {
     events: [
@@ -218,7 +218,7 @@ async function activate(
         request_id,
         correlation_id,
         trace_id,
-        data: { version, previous_version: before?.version ?? null, author: change.actor },
+        data: { version, previous_version: before?.version ?? null, author: nameOf(change) },
       },
     ],
   })

@@ -2,7 +2,7 @@ import { Type } from 'typebox'
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { Page, PageQuery } from '../../platform/http/page.ts'
 import { Problem } from '../../problems.ts'
-import { Reason } from '../audit/audit.ts'
+import { authorOf, Reason } from '../audit/audit.ts'
 import {
   type ConfigDeps,
   editConfig,
@@ -20,8 +20,8 @@ import {
 import { ConnectorConfig, KindDescription, NAME_PATTERN, OperationDescription } from './connectors.schema.ts'
 import { describeOperations, listKinds } from './connectors.ts'
 
-const read = { access: { scope: 'orchestrator.control.read' } } as const
-const write = { access: { scope: 'orchestrator.control.write' } } as const
+const read = { access: { permission: 'configs.read' } } as const
+const write = { access: { permission: 'configs.write' } } as const
 const tags = ['connectors']
 
 const ConnectorName = Type.String({
@@ -118,7 +118,7 @@ export function connectorsControl(app: HttpServer, deps: ConfigDeps): void {
     },
     async (request, reply) => {
       const { principal, call, params, body } = request
-      const change = { actor: principal.subject, reason: body.reason, call }
+      const change = { ...authorOf(principal), reason: body.reason, call }
       const edit = withMember('connectors', params.name, body.connector)
       const { version } = await withFaultPlaces({ [`/connectors/${params.name}`]: '/body/connector' }, () =>
         editConfig(deps, targetOf(request), `connector:${params.name}`, edit, change),
@@ -144,7 +144,7 @@ export function connectorsControl(app: HttpServer, deps: ConfigDeps): void {
     },
     async (request, reply) => {
       const { principal, call, params, query } = request
-      const change = { actor: principal.subject, reason: query.reason, call }
+      const change = { ...authorOf(principal), reason: query.reason, call }
       const edit = withoutMember('connectors', params.name, absent)
       const { version } = await withFaultPlaces({}, () =>
         editConfig(deps, targetOf(request), `connector:${params.name}`, edit, change),

@@ -15,7 +15,7 @@ import { compileConnector } from './connectors.ts'
 import { type TestDeps, type TestResult, testConnector } from './test-connector.ts'
 
 // A test sends the connector's secrets to where the connector points: who may not change it may not send them.
-const config = { access: { scope: 'orchestrator.control.write' } } as const
+const config = { access: { permission: 'connectors.test' } } as const
 const tags = ['connectors']
 /** Where a draft stands in the config that would come of it. */
 const DRAFT = 'draft-under-test'

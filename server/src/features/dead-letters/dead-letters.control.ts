@@ -4,6 +4,7 @@ import { decodeCursor, pageOf } from '../../platform/http/page.ts'
 import { timeOfId } from '../../platform/ids.ts'
 import { Problem } from '../../problems.ts'
 import { listDeadLetters, listFailureGroups } from '../../queue/dead-letters.ts'
+import { authorOf, nameOf } from '../audit/audit.ts'
 import {
   GroupPage,
   LetterPage,
@@ -39,8 +40,8 @@ function selectionOf({ ids, filter }: PlanBody): Selection {
 
 /** `/dlq` of the control plane. */
 export function deadLettersControl(app: HttpServer, { db }: { readonly db: Db }): void {
-  const read = { access: { scope: 'orchestrator.control.read' } }
-  const write = { access: { scope: 'orchestrator.control.write' } }
+  const read = { access: { permission: 'dead_letters.read' } }
+  const write = { access: { permission: 'dead_letters.control' } }
   const tags = ['dead letters']
 
   app.get(
@@ -120,7 +121,7 @@ export function deadLettersControl(app: HttpServer, { db }: { readonly db: Db })
         selection: selectionOf(body),
         ratePerSecond: body.rate_per_second,
         newEffect: body.new_effect,
-        actor: principal.subject,
+        actor: nameOf(authorOf(principal)),
         call,
       })
       return reply.code(201).header('location', `/dlq/plans/${plan.id}`).send(planView(plan))
@@ -176,7 +177,7 @@ export function deadLettersControl(app: HttpServer, { db }: { readonly db: Db })
       },
     },
     async ({ principal, params, body, call }, reply) => {
-      const change = { actor: principal.subject, reason: body.reason, call }
+      const change = { ...authorOf(principal), reason: body.reason, call }
       const plan = await commitPlan(db, { tenantId: principal.tenantId, id: params.id }, change)
       return reply.code(202).send(planView(plan))
     },
@@ -196,7 +197,7 @@ export function deadLettersControl(app: HttpServer, { db }: { readonly db: Db })
       },
     },
     async ({ principal, params, body, call }) => {
-      const change = { actor: principal.subject, reason: body.reason, call }
+      const change = { ...authorOf(principal), reason: body.reason, call }
       return planView(await abortPlan(db, { tenantId: principal.tenantId, id: params.id }, change))
     },
   )

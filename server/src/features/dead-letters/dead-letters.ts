@@ -32,7 +32,7 @@ import {
   pickNamedLetters,
 } from '../../queue/dead-letters.ts'
 import { QUEUES, type QueueName } from '../../queue/job.ts'
-import { type Change, recordAudit } from '../audit/audit.ts'
+import { type Change, nameOf, recordAudit } from '../audit/audit.ts'
 import { lockWorkspace } from '../workspaces/workspaces.ts'
 import * as sql from './dead-letters.sql.ts'
 import { type Plan, planOf, type Selection, skippedOf } from './plan.ts'
@@ -170,7 +170,8 @@ export async function commitPlan(db: Db, ref: PlanRef, change: Change): Promise<
     if (!row) throw notFound()
     const planned = planOf(row)
     await requireCommittable(tx, planned)
-    const { actor, reason, call } = change
+    const { reason, call } = change
+    const actor = nameOf(change)
     const plan = planOf(await sql.startPlan(tx, { ...ref, actor, reason, ...call }))
     await tell(tx, plan, call, `dead_letters.${plan.action}_started`, `${actor}: ${reason}`)
     await notify(tx, { channel: PLAN_CHANNEL, payload: plan.id })
@@ -204,8 +205,8 @@ export async function abortPlan(db: Db, ref: PlanRef, change: Change): Promise<P
     if (!row) throw notFound()
     if (row.state !== 'planned' && row.state !== 'running')
       throw new Problem('conflict', `The plan is ${row.state} already.`)
-    const plan = planOf(await sql.abortPlan(tx, { ...ref, actor: change.actor, reason: change.reason }))
-    const why = `Aborted by ${change.actor} after ${plan.done} of ${plan.total}: ${change.reason}`
+    const plan = planOf(await sql.abortPlan(tx, { ...ref, actor: nameOf(change), reason: change.reason }))
+    const why = `Aborted by ${nameOf(change)} after ${plan.done} of ${plan.total}: ${change.reason}`
     await tell(tx, plan, change.call, 'dead_letters.plan_aborted', why)
     await recordAudit(tx, {
       ...change,

@@ -1,8 +1,8 @@
 import type { ServerResponse } from 'node:http'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { accessAs } from '../../../testing/access-as.ts'
 import { type TestDatabase, testDatabase } from '../../../testing/database.ts'
 import { openSse, type SseStream } from '../../../testing/sse-client.ts'
-import type { Principal } from '../../platform/auth/principal.ts'
 import { run } from '../../platform/db/statement.ts'
 import { appendEvents, type EventRecord } from '../../platform/event-log.ts'
 import { createHttpServer, type HttpServer } from '../../platform/http/server.ts'
@@ -41,15 +41,12 @@ interface TestServer {
 }
 
 /** `Bearer <tenant> <scope> [<life in ms>]`: the verification of real tokens has tests of its own. */
-async function authenticate(header: string | undefined): Promise<Principal> {
+function callerOf(header: string | undefined) {
   const [tenant, scope, life = '60000'] = header?.replace('Bearer ', '').split(' ') ?? []
   if (!tenant || !scope) throw new Problem('auth_required', 'A valid bearer token is required.')
   return {
-    subject: 'svc:test',
     tenantId: tenant,
     scopes: new Set([scope]),
-    roles: new Set(),
-    tokenId: 't',
     expiresAt: Date.now() + Number(life),
   }
 }
@@ -75,7 +72,7 @@ async function startServer(limits: Partial<StreamLimits> = {}, mount = eventsExe
     bodyLimitBytes: 10_000,
     handlerTimeoutMs: 5_000,
     checks: [],
-    authenticate,
+    access: accessAs(callerOf, mount === eventsControl ? 'control' : 'exec'),
   })
   const answers: ServerResponse[] = []
   app.addHook('onRequest', async (_request, reply) => {

@@ -27,8 +27,6 @@ import {
 import { createStreamSlots } from './stream-slots.ts'
 
 export interface EventRouteOptions {
-  /** The scope that reading needs on this plane. */
-  readonly scope: string
   /** Asked before a stream reads on: a workspace may be suspended while its token lives. */
   readonly mayReadOn: (principal: Principal) => Promise<boolean>
   readonly stream?: Partial<StreamLimits>
@@ -55,10 +53,10 @@ const LIMITS: StreamLimits = {
 
 type EventDeps = Pick<Platform, 'db' | 'notifications' | 'clock' | 'log' | 'metrics'>
 
-/** `GET /events` and `GET /events/stream`, the same on both planes but for the scope. */
+/** `GET /events` and `GET /events/stream`, the same on both planes. */
 export function addEventRoutes(app: HttpServer, deps: EventDeps, options: EventRouteOptions): void {
   const limits = { ...LIMITS, ...options.stream }
-  const access = { scope: options.scope }
+  const access = { permission: 'events.read' }
   const { db, clock } = deps
 
   app.get(

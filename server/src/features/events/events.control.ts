@@ -11,7 +11,6 @@ export const eventsControl = (
   stream?: Partial<StreamLimits>,
 ): void =>
   addEventRoutes(app, platform, {
-    scope: 'orchestrator.control.read',
     mayReadOn: (principal) => mayReadOn(directory, principal),
     ...(stream && { stream }),
   })

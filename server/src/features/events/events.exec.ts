@@ -11,7 +11,6 @@ export const eventsExec = (
   stream?: Partial<StreamLimits>,
 ): void =>
   addEventRoutes(app, platform, {
-    scope: 'orchestrator.events.read',
     mayReadOn: (principal) => mayReadOn(directory, principal),
     ...(stream && { stream }),
   })

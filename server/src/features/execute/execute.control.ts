@@ -3,6 +3,7 @@ import type { HttpServer } from '../../platform/http/http-server.ts'
 import { decodeCursor, encodeCursor } from '../../platform/http/page.ts'
 import { timeOfId } from '../../platform/ids.ts'
 import { Problem } from '../../problems.ts'
+import { authorOf } from '../audit/audit.ts'
 import {
   ExecutionDetail,
   ExecutionPage,
@@ -42,7 +43,7 @@ const view = (row: ExecutionRow): ExecutionView => ({
 
 /** `/executions` of the control plane: those that have a key, and settling those whose outcome is unknown. */
 export function executeControl(app: HttpServer, { db }: { readonly db: Db }): void {
-  const read = { scope: 'orchestrator.control.read' }
+  const read = { permission: 'executions.read' }
   const tags = ['executions']
 
   app.get(
@@ -98,7 +99,7 @@ export function executeControl(app: HttpServer, { db }: { readonly db: Db }): vo
     '/executions/:id/settle',
     {
       config: {
-        access: { scope: 'orchestrator.control.write' },
+        access: { permission: 'executions.settle' },
         answers: { problems: ['not_found', 'conflict'] },
       },
       schema: {
@@ -114,7 +115,7 @@ export function executeControl(app: HttpServer, { db }: { readonly db: Db }): vo
       const { outcome, output, reason } = body
       if (outcome === 'not_done' && output !== undefined) throw noOutput()
       const settlement = { tenantId: principal.tenantId, id: params.id, outcome, output }
-      await settleExecution(db, settlement, { actor: principal.subject, reason, call })
+      await settleExecution(db, settlement, { ...authorOf(principal), reason, call })
       return { execution_id: params.id, outcome }
     },
   )

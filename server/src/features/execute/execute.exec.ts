@@ -13,7 +13,7 @@ export function executeExec(app: HttpServer, executor: Pick<Executor, 'execute'>
   app.post(
     '/execute',
     {
-      config: { access: { scope: 'orchestrator.execute' }, answers: EXECUTE_ANSWERS },
+      config: { access: { permission: 'execute.call' }, answers: EXECUTE_ANSWERS },
       schema: {
         operationId: 'execute',
         tags: ['execute'],

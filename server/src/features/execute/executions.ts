@@ -2,7 +2,7 @@ import type { Db } from '../../platform/db/db.ts'
 import type { Queryable } from '../../platform/db/statement.ts'
 import { appendEvents } from '../../platform/event-log.ts'
 import { Problem } from '../../problems.ts'
-import { type Change, recordAudit } from '../audit/audit.ts'
+import { type Change, nameOf, recordAudit } from '../audit/audit.ts'
 import { successTexts } from './answer.ts'
 import {
   type ExecutionFilter,
@@ -75,8 +75,8 @@ export function settleExecution(
       await settleDone(tx, {
         tenantId,
         id,
-        answer: doneAnswer(row, output, change.actor),
-        actor: change.actor,
+        answer: doneAnswer(row, output, nameOf(change)),
+        actor: nameOf(change),
       })
     else await settleNotDone(tx, { tenantId, id })
     await appendEvents(tx, {
@@ -84,7 +84,7 @@ export function settleExecution(
         {
           tenant_id: tenantId,
           type: 'execution.settled',
-          message: `${outcome === 'done' ? 'It had its effect' : 'It had no effect, its key is free again'}, says ${change.actor}: ${change.reason}`,
+          message: `${outcome === 'done' ? 'It had its effect' : 'It had no effect, its key is free again'}, says ${nameOf(change)}: ${change.reason}`,
           connector: row.connector,
           request_id: row.request_id,
           correlation_id: row.correlation_id,
@@ -93,7 +93,7 @@ export function settleExecution(
             execution_id: id,
             operation: row.operation,
             outcome,
-            actor: change.actor,
+            actor: nameOf(change),
             reason: change.reason,
           },
         },

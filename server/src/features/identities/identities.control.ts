@@ -2,6 +2,7 @@ import type { Db } from '../../platform/db/db.ts'
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { decodeCursor, pageOf } from '../../platform/http/page.ts'
 import { timeOfId } from '../../platform/ids.ts'
+import { authorOf } from '../audit/audit.ts'
 import {
   IdentitiesQuery,
   IdentityPage,
@@ -44,8 +45,8 @@ const viewWithSecret = ({ identity, clientSecret }: IdentityWithSecret) => ({
 
 /** `/identities` of the control plane. */
 export function identitiesControl(app: HttpServer, { db }: { readonly db: Db }): void {
-  const read = { access: { scope: 'orchestrator.control.read' } }
-  const write = { access: { scope: 'orchestrator.control.write' } }
+  const read = { access: { permission: 'identities.read' } }
+  const write = { access: { permission: 'identities.write' } }
   const tags = ['identities']
 
   app.post(
@@ -60,8 +61,9 @@ export function identitiesControl(app: HttpServer, { db }: { readonly db: Db }):
         response: { 201: IdentityWithSecretView },
       },
     },
-    async ({ body: { name, scopes, reason }, principal: { tenantId, subject: actor }, call }, reply) => {
-      const created = await createIdentity(db, { tenantId, name, scopes }, { actor, reason, call })
+    async ({ body: { name, scopes, reason }, principal, call }, reply) => {
+      const target = { tenantId: principal.tenantId, name, scopes }
+      const created = await createIdentity(db, target, { ...authorOf(principal), reason, call })
       return reply
         .code(201)
         .header('location', `/identities/${created.identity.id}`)
@@ -117,8 +119,14 @@ export function identitiesControl(app: HttpServer, { db }: { readonly db: Db }):
         response: { 200: IdentityView },
       },
     },
-    async ({ principal: { tenantId, subject: actor }, params: { id }, body: { reason }, call }) =>
-      view(await revokeIdentity(db, { tenantId, id }, { actor, reason, call })),
+    async ({ principal, params: { id }, body: { reason }, call }) =>
+      view(
+        await revokeIdentity(
+          db,
+          { tenantId: principal.tenantId, id },
+          { ...authorOf(principal), reason, call },
+        ),
+      ),
   )
 
   app.post(
@@ -134,9 +142,10 @@ export function identitiesControl(app: HttpServer, { db }: { readonly db: Db }):
         response: { 200: IdentityWithSecretView },
       },
     },
-    async ({ principal: { tenantId, subject: actor }, params: { id }, body, call }, reply) => {
-      const target = { tenantId, id, overlapSeconds: body.overlap_seconds }
-      const rotated = await rotateClientSecret(db, target, { actor, reason: body.reason, call })
+    async ({ principal, params: { id }, body, call }, reply) => {
+      const target = { tenantId: principal.tenantId, id, overlapSeconds: body.overlap_seconds }
+      const change = { ...authorOf(principal), reason: body.reason, call }
+      const rotated = await rotateClientSecret(db, target, change)
       return reply.header('cache-control', 'no-store').send(viewWithSecret(rotated))
     },
   )

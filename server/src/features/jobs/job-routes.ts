@@ -53,9 +53,9 @@ const attemptView = (attempt: AttemptRecord) => ({
 const isJobKey = (parts: readonly unknown[]): parts is readonly [string] =>
   parts.length === 1 && typeof parts[0] === 'string' && timeOfId(parts[0]) !== undefined
 
-/** `GET /jobs` and `GET /jobs/:id`: the same on both planes, each with its own scope. */
-export function addJobReadRoutes(app: HttpServer, db: Queryable, scope: string): void {
-  const access = { scope }
+/** `GET /jobs` and `GET /jobs/:id`: the same on both planes. */
+export function addJobReadRoutes(app: HttpServer, db: Queryable): void {
+  const access = { permission: 'jobs.read' }
   const tags = ['jobs']
 
   app.get(

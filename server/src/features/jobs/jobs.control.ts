@@ -1,6 +1,6 @@
 import { Type } from 'typebox'
 import type { HttpServer } from '../../platform/http/http-server.ts'
-import { Reason } from '../audit/audit.ts'
+import { authorOf, Reason } from '../audit/audit.ts'
 import { CANCEL_ANSWERS } from './documented.ts'
 import { addJobReadRoutes } from './job-routes.ts'
 import { AGAIN, CancelResult, JobParams } from './jobs.schema.ts'
@@ -8,12 +8,12 @@ import { type CancelDeps, cancel } from './jobs.ts'
 
 /** `/jobs` for operators: the same reading as products have, and cancelling with a reason. */
 export function jobsControl(app: HttpServer, deps: CancelDeps): void {
-  addJobReadRoutes(app, deps.db, 'orchestrator.control.read')
+  addJobReadRoutes(app, deps.db)
 
   app.post(
     '/jobs/:id/cancel',
     {
-      config: { access: { scope: 'orchestrator.control.write' }, answers: CANCEL_ANSWERS },
+      config: { access: { permission: 'jobs.cancel' }, answers: CANCEL_ANSWERS },
       schema: {
         operationId: 'cancelJob',
         tags: ['jobs'],
@@ -25,6 +25,6 @@ export function jobsControl(app: HttpServer, deps: CancelDeps): void {
       },
     },
     async ({ principal, params, body: { reason }, call }) =>
-      cancel(deps, principal, params.id, reason, { actor: principal.subject, reason, call }),
+      cancel(deps, principal, params.id, reason, { ...authorOf(principal), reason, call }),
   )
 }

@@ -22,7 +22,7 @@ import {
 import { cancel, type JobDeps, submitJob } from './jobs.ts'
 import { submitBatch } from './submit-batch.ts'
 
-const access = { scope: 'orchestrator.jobs.write' } as const
+const access = { permission: 'jobs.submit' } as const
 const tags = ['jobs']
 
 /** `/jobs` for products: submit, batch, read, cancel. */
@@ -114,7 +114,7 @@ export function jobsExec(app: HttpServer, deps: JobDeps): void {
     async ({ principal, params, body }) => cancel(deps, principal, params.id, body?.reason),
   )
 
-  addJobReadRoutes(app, deps.db, 'orchestrator.jobs.read')
+  addJobReadRoutes(app, deps.db)
 }
 
 /** What the Idempotency-Key of a request stands for. */

@@ -15,7 +15,7 @@ import type { EnqueuedJob, FollowUps, NewJob } from '../../queue/job.ts'
 import { jobsOfKeys } from '../../queue/job-of-key.ts'
 import type { WakeUp } from '../../queue/wake-up.ts'
 import type { LoadShed } from '../../resilience/load-shed.ts'
-import { type Change, recordAudit } from '../audit/audit.ts'
+import { authorOf, type Change, nameOf, recordAudit } from '../audit/audit.ts'
 import type { ActiveConfigs } from '../configs/configs.ts'
 import type { GuardMetrics } from '../guards/guards.ts'
 import { admitJobs } from './admit-jobs.ts'
@@ -76,7 +76,7 @@ export async function cancel(
   change?: Change,
 ): Promise<{ job_id: string; status: 'cancelled' | 'cancelling' }> {
   const ref = { tenantId: principal.tenantId, id }
-  const request = { ...ref, actor: principal.subject, ...(reason !== undefined && { reason }) }
+  const request = { ...ref, actor: nameOf(authorOf(principal)), ...(reason !== undefined && { reason }) }
   const { state, lanes } = await cancelJob(deps.db, request, {
     followUps: await followUpsOf(deps, ref),
     ...(change && {

@@ -2,7 +2,7 @@ import { Type } from 'typebox'
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { Page, PageQuery } from '../../platform/http/page.ts'
 import { Problem } from '../../problems.ts'
-import { Reason } from '../audit/audit.ts'
+import { authorOf, Reason } from '../audit/audit.ts'
 import {
   type ConfigDeps,
   DEFAULT_POLICY,
@@ -22,8 +22,8 @@ import { findOperation } from '../connectors/connectors.ts'
 import { effectivePolicy, PolicyDocument } from './policies.ts'
 import { simulateRoute } from './simulate-route.ts'
 
-const read = { access: { scope: 'orchestrator.control.read' } } as const
-const write = { access: { scope: 'orchestrator.control.write' } } as const
+const read = { access: { permission: 'configs.read' } } as const
+const write = { access: { permission: 'configs.write' } } as const
 const tags = ['policies']
 
 const PolicyName = Type.String({
@@ -157,7 +157,7 @@ export function policiesControl(app: HttpServer, deps: ConfigDeps): void {
     },
     async (request, reply) => {
       const { principal, call, params, body } = request
-      const change = { actor: principal.subject, reason: body.reason, call }
+      const change = { ...authorOf(principal), reason: body.reason, call }
       const edit = withMember('policies', params.name, body.policy)
       const { version } = await withFaultPlaces({ [`/policies/${params.name}`]: '/body/policy' }, () =>
         editConfig(deps, targetOf(request), `policy:${params.name}`, edit, change),
@@ -183,7 +183,7 @@ export function policiesControl(app: HttpServer, deps: ConfigDeps): void {
     },
     async (request, reply) => {
       const { principal, call, params, query } = request
-      const change = { actor: principal.subject, reason: query.reason, call }
+      const change = { ...authorOf(principal), reason: query.reason, call }
       const edit = withoutMember('policies', params.name, absent)
       const { version } = await withFaultPlaces({}, () =>
         editConfig(deps, targetOf(request), `policy:${params.name}`, edit, change),

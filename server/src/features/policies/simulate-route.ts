@@ -35,7 +35,7 @@ export function simulateRoute(app: HttpServer, deps: ConfigDeps): void {
   app.post(
     '/policies/simulate',
     {
-      config: { access: { scope: 'orchestrator.control.read' } },
+      config: { access: { permission: 'configs.read' } },
       schema: {
         operationId: 'simulatePolicy',
         tags: ['policies'],

@@ -1,5 +1,6 @@
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { decodeCursor, pageOf } from '../../platform/http/page.ts'
+import { authorOf } from '../audit/audit.ts'
 import {
   BlockedPage,
   BlockedQuery,
@@ -14,8 +15,8 @@ import { listBlocked, readQueues, type SwitchDeps, turn } from './queues.ts'
 const isKey = (parts: readonly unknown[]): parts is readonly [number] =>
   parts.length === 1 && Number.isInteger(parts[0]) && Math.abs(Number(parts[0])) < 2 ** 31
 
-const read = { access: { scope: 'orchestrator.control.read' } }
-const write = { access: { scope: 'orchestrator.control.write' } }
+const read = { access: { permission: 'queues.read' } }
+const write = { access: { permission: 'queues.control' } }
 const tags = ['queues']
 
 /** `/queues` of the control plane: what waits, and pausing a queue, a connector or everything. */
@@ -76,7 +77,7 @@ export function queuesControl(app: HttpServer, deps: SwitchDeps): void {
       },
       async ({ principal, body, call }) =>
         turn(deps, principal.tenantId, { kind: 'workspace' }, paused, {
-          actor: principal.subject,
+          ...authorOf(principal),
           reason: body.reason,
           call,
         }),
@@ -95,7 +96,7 @@ export function queuesControl(app: HttpServer, deps: SwitchDeps): void {
       },
       async ({ principal, params, body, call }) =>
         turn(deps, principal.tenantId, { kind: 'queue', queue: params.queue }, paused, {
-          actor: principal.subject,
+          ...authorOf(principal),
           reason: body.reason,
           call,
         }),
@@ -116,7 +117,7 @@ export function queuesControl(app: HttpServer, deps: SwitchDeps): void {
       },
       async ({ principal, params, body, call }) =>
         turn(deps, principal.tenantId, { kind: 'connector', connector: params.name }, paused, {
-          actor: principal.subject,
+          ...authorOf(principal),
           reason: body.reason,
           call,
         }),

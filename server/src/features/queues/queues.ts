@@ -28,7 +28,7 @@ import {
   resumeTenant,
 } from '../../queue/pause.ts'
 import type { WakeUp } from '../../queue/wake-up.ts'
-import { type Change, recordAudit } from '../audit/audit.ts'
+import { type Change, nameOf, recordAudit } from '../audit/audit.ts'
 import { connectorLanes } from '../configs/configs.ts'
 import type { ControlResult, PauseView, QueueView } from './queues.schema.ts'
 
@@ -103,7 +103,7 @@ export async function turn(
     // A claim that is on its way ends before, and the next one sees the switch.
     await lockTenant(tx, { tenantId })
     const done = paused
-      ? await parts.pause({ actor: change.actor, why: change.reason })
+      ? await parts.pause({ actor: nameOf(change), why: change.reason })
       : await parts.resume(woken)
     const now = pauseView(await parts.find())
     if (done === undefined) return { changed: false, paused: now }
@@ -115,12 +115,12 @@ export async function turn(
           tenant_id: tenantId,
           type: `${parts.noun}.${verb}`,
           severity: paused ? 'warning' : 'info',
-          message: `${parts.title} was ${verb} by ${change.actor}: ${change.reason}`,
+          message: `${parts.title} was ${verb} by ${nameOf(change)}: ${change.reason}`,
           ...(what.kind === 'connector' && { connector: what.connector }),
           request_id,
           correlation_id,
           trace_id,
-          data: { actor: change.actor, ...(what.kind === 'queue' && { queue: what.queue }) },
+          data: { actor: nameOf(change), ...(what.kind === 'queue' && { queue: what.queue }) },
         },
       ],
     })

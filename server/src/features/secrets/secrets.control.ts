@@ -3,6 +3,7 @@ import type { HttpServer } from '../../platform/http/http-server.ts'
 import { decodeCursor, pageOf } from '../../platform/http/page.ts'
 import { Secret } from '../../platform/secret.ts'
 import { Problem } from '../../problems.ts'
+import { authorOf } from '../audit/audit.ts'
 import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
 import {
   DeleteSecretRefQuery,
@@ -53,8 +54,8 @@ async function healthOf(readRef: ReadRef, slug: string, { name, ref }: SecretRef
 /** `/secret-refs` of the control plane. No endpoint takes or gives a value. */
 export function secretsControl(app: HttpServer, deps: SecretsControlDeps): void {
   const { db } = deps
-  const read = { access: { scope: 'orchestrator.control.read' } }
-  const write = { access: { scope: 'orchestrator.control.write' } }
+  const read = { access: { permission: 'secrets.read' } }
+  const write = { access: { permission: 'secrets.write' } }
   const tags = ['secret refs']
 
   const pageAt = (tenantId: string, { cursor, limit = 50 }: { cursor?: string; limit?: number }) =>
@@ -134,7 +135,7 @@ export function secretsControl(app: HttpServer, deps: SecretsControlDeps): void 
       },
     },
     async ({ principal, params: { name }, body: { ref, reason }, call }, reply) => {
-      const change = { actor: principal.subject, reason, call }
+      const change = { ...authorOf(principal), reason, call }
       const put = await putSecretRef(db, { tenantId: principal.tenantId, name, ref }, change)
       return reply.code(put.created ? 201 : 200).send(view(put.secretRef))
     },
@@ -154,7 +155,7 @@ export function secretsControl(app: HttpServer, deps: SecretsControlDeps): void 
       },
     },
     async ({ principal, params: { name }, query: { reason }, call }, reply) => {
-      const change = { actor: principal.subject, reason, call }
+      const change = { ...authorOf(principal), reason, call }
       await deleteSecretRef(deps, { tenantId: principal.tenantId, name }, change)
       return reply.code(204).send(null)
     },

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { accessAs } from '../../../testing/access-as.ts'
 import { type TestDatabase, testDatabase } from '../../../testing/database.ts'
-import type { Principal } from '../../platform/auth/principal.ts'
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { createHttpServer } from '../../platform/http/server.ts'
 import { newId } from '../../platform/ids.ts'
@@ -18,16 +18,13 @@ let database: TestDatabase
 let app: HttpServer
 let stop: () => Promise<void>
 
-const principalOf = (authorization: string | undefined): Principal => {
+const principalOf = (authorization: string | undefined) => {
   const [tenantId = '', ...scopes] = (authorization ?? '').replace('Bearer ', '').split(' ')
   if (!tenantId) throw new Problem('auth_required', 'Who are you?')
   return {
     subject: 'svc:operator',
     tenantId,
     scopes: new Set(scopes.map((scope) => `orchestrator.control.${scope}`)),
-    roles: new Set(),
-    tokenId: 't',
-    expiresAt: Number.MAX_SAFE_INTEGER,
   }
 }
 
@@ -52,7 +49,7 @@ beforeAll(async () => {
     bodyLimitBytes: 100_000,
     handlerTimeoutMs: 20_000,
     checks: [],
-    authenticate: async (authorization) => principalOf(authorization),
+    access: accessAs(principalOf),
   })
   const kinds = new Map([
     ['product', 'callback'],

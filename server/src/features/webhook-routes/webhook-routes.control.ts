@@ -2,6 +2,7 @@ import type { Db } from '../../platform/db/db.ts'
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { decodeCursor, pageOf } from '../../platform/http/page.ts'
 import { timeOfId } from '../../platform/ids.ts'
+import { authorOf } from '../audit/audit.ts'
 import type { RouteSettings } from './route.ts'
 import {
   DeleteRouteQuery,
@@ -61,8 +62,8 @@ export function webhookRoutesControl(
   app: HttpServer,
   { db, checks }: { readonly db: Db; readonly checks: RouteChecks },
 ): void {
-  const read = { access: { scope: 'orchestrator.control.read' } }
-  const write = { access: { scope: 'orchestrator.control.write' } }
+  const read = { access: { permission: 'webhook_routes.read' } }
+  const write = { access: { permission: 'webhook_routes.write' } }
   const tags = ['webhook routes']
 
   app.post(
@@ -78,7 +79,7 @@ export function webhookRoutesControl(
       },
     },
     async ({ principal, body, call }, reply) => {
-      const change = { actor: principal.subject, reason: body.reason, call }
+      const change = { ...authorOf(principal), reason: body.reason, call }
       const route = await createRoute({ db, checks }, principal.tenantId, settingsOf(body), change)
       return reply.code(201).header('location', `/webhook-routes/${route.id}`).send(view(route))
     },
@@ -137,7 +138,7 @@ export function webhookRoutesControl(
       },
     },
     async ({ principal, params, query, call }, reply) => {
-      const change = { actor: principal.subject, reason: query.reason, call }
+      const change = { ...authorOf(principal), reason: query.reason, call }
       await deleteRoute(db, principal.tenantId, params.id, change)
       return reply.code(204).send(null)
     },

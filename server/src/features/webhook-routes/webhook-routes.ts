@@ -14,7 +14,7 @@ import type { Queryable } from '../../platform/db/statement.ts'
 import { newId } from '../../platform/ids.ts'
 import type { Log } from '../../platform/log.ts'
 import { Problem, type ProblemDetail } from '../../problems.ts'
-import { type Change, recordAudit } from '../audit/audit.ts'
+import { type Change, nameOf, recordAudit } from '../audit/audit.ts'
 import { lockWorkspace, type WorkspaceDirectory } from '../workspaces/workspaces.ts'
 import type { RouteSettings, WebhookRoute } from './route.ts'
 import { type RouteDirectory, startRouteDirectory } from './route-directory.ts'
@@ -108,7 +108,7 @@ export async function createRoute(
       event_types: eventTypes,
       event,
     })),
-    created_by: change.actor,
+    created_by: nameOf(change),
   }
   try {
     return await deps.db.transaction(async (tx) => {

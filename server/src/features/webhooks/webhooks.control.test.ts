@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { accessAs } from '../../../testing/access-as.ts'
 import { type TestDatabase, testDatabase } from '../../../testing/database.ts'
 import { type WebhookHub, webhookHub } from '../../../testing/webhook-hub.ts'
 import { WEBHOOK_SAMPLES, type WebhookSample } from '../../../testing/webhook-samples.ts'
@@ -32,14 +33,10 @@ beforeAll(async () => {
     bodyLimitBytes: 100_000,
     handlerTimeoutMs: 20_000,
     checks: [],
-    authenticate: async (authorization) => ({
-      subject: 'svc:operator',
+    access: accessAs((authorization) => ({
       tenantId: authorization ?? '',
       scopes: new Set(['orchestrator.control.read']),
-      roles: new Set(),
-      tokenId: 't',
-      expiresAt: Number.MAX_SAFE_INTEGER,
-    }),
+    })),
   })
   webhooksControl(app, {
     db,

@@ -29,7 +29,7 @@ const view = ({ row, status }: InboxItem): InboxEntry => ({
 
 /** `/webhook-inbox` of the control plane: reading only. */
 export function webhooksControl(app: HttpServer, deps: InboxDeps): void {
-  const config = { access: { scope: 'orchestrator.control.read' } }
+  const config = { access: { permission: 'webhook_inbox.read' } }
   const tags = ['webhook inbox']
 
   app.get(

@@ -3,6 +3,7 @@ import type { HttpServer } from '../../platform/http/http-server.ts'
 import { decodeCursor, pageOf } from '../../platform/http/page.ts'
 import { timeOfId } from '../../platform/ids.ts'
 import { Problem } from '../../problems.ts'
+import { authorOf } from '../audit/audit.ts'
 import {
   NewWorkspaceBody,
   StatusBody,
@@ -33,8 +34,8 @@ const seesAll = ({ roles }: Principal): boolean => roles.has(PLATFORM_ADMIN)
 
 /** `/workspaces` of the control plane: its own for every token, all for the platform admin. */
 export function workspacesControl(app: HttpServer, deps: WorkspaceDeps): void {
-  const read = { access: { scope: 'orchestrator.control.read' } }
-  const administer = { access: { role: PLATFORM_ADMIN } }
+  const read = { access: { permission: 'workspaces.read' } }
+  const administer = { access: { permission: 'workspaces.manage' } }
   const tags = ['workspaces']
 
   app.post(
@@ -50,11 +51,7 @@ export function workspacesControl(app: HttpServer, deps: WorkspaceDeps): void {
       },
     },
     async ({ body: { slug, name, reason }, principal, call }, reply) => {
-      const workspace = await createWorkspace(
-        deps,
-        { slug, name },
-        { actor: principal.subject, reason, call },
-      )
+      const workspace = await createWorkspace(deps, { slug, name }, { ...authorOf(principal), reason, call })
       return reply.code(201).header('location', `/workspaces/${workspace.id}`).send(view(workspace))
     },
   )
@@ -119,6 +116,6 @@ export function workspacesControl(app: HttpServer, deps: WorkspaceDeps): void {
         },
       },
       async ({ params: { id }, body: { reason }, principal, call }) =>
-        view(await setWorkspaceStatus(deps, { id, status }, { actor: principal.subject, reason, call })),
+        view(await setWorkspaceStatus(deps, { id, status }, { ...authorOf(principal), reason, call })),
     )
 }

@@ -28,7 +28,7 @@ beforeAll(async () => {
   workspacesControl(app, dev())
   app.post(
     '/write',
-    { config: { access: { scope: 'orchestrator.control.write' } }, schema: { hide: true } },
+    { config: { access: { permission: 'configs.write' } }, schema: { hide: true } },
     async () => ({ ok: true }),
   )
   await app.ready()

@@ -271,6 +271,7 @@ describe('an issued token', () => {
     await clock.advance(60_000)
     const after = await issueToken({ keys: execKeys, rules: EXEC, clock }, NEW_TOKEN)
     expect(await verify(before.token)).toEqual({
+      issuedAt: before.expiresAt.getTime() - NEW_TOKEN.lifetimeSeconds * 1_000,
       subject: NEW_TOKEN.subject,
       tenantId: TENANT,
       scopes: new Set(NEW_TOKEN.scopes),

@@ -29,6 +29,12 @@ export interface NewToken {
   readonly scopes: readonly string[]
   readonly roles?: readonly string[]
   readonly lifetimeSeconds: number
+  /** The sign-on that the token ends with. */
+  readonly sessionId?: string
+  /** Who acts as the subject (RFC 8693 §4.1), and whether only to look. */
+  readonly impersonator?: { readonly subject: string; readonly readOnly: boolean }
+  /** Base64url SHA-256 of the client certificate that the caller must show (RFC 8705 §3.1). */
+  readonly certificateSha256?: string
 }
 
 export interface IssuedToken {
@@ -50,8 +56,9 @@ const isName = (value: unknown): value is string => typeof value === 'string' &&
  */
 export async function issueToken(
   deps: { readonly keys: Keys; readonly rules: TokenRules; readonly clock: Clock },
-  { subject, tenantId, scopes, roles = [], lifetimeSeconds }: NewToken,
+  token: NewToken,
 ): Promise<IssuedToken> {
+  const { subject, tenantId, scopes, roles = [], lifetimeSeconds } = token
   const { issuer, audience, maxAgeSeconds } = deps.rules
   if (!Number.isInteger(lifetimeSeconds) || lifetimeSeconds < 1 || lifetimeSeconds > maxAgeSeconds)
     throw new RangeError(`a token must live 1 to ${maxAgeSeconds} seconds, not ${lifetimeSeconds}`)
@@ -60,7 +67,7 @@ export async function issueToken(
   const issuedAt = Math.floor(deps.clock.now() / 1_000)
   const tokenId = newId()
   const { kid, key } = deps.keys.signer()
-  const token = await new SignJWT({ tid: tenantId, scopes, ...(roles.length > 0 && { roles }) })
+  const signed = await new SignJWT({ tid: tenantId, scopes, ...furtherClaims(token) })
     .setProtectedHeader({ alg: SIGNING_ALGORITHM, typ: TYPE, kid })
     .setIssuer(issuer)
     .setAudience(audience)
@@ -69,8 +76,16 @@ export async function issueToken(
     .setIssuedAt(issuedAt)
     .setExpirationTime(issuedAt + lifetimeSeconds)
     .sign(key)
-  return { token, tokenId, expiresAt: new Date((issuedAt + lifetimeSeconds) * 1_000) }
+  return { token: signed, tokenId, expiresAt: new Date((issuedAt + lifetimeSeconds) * 1_000) }
 }
+
+/** Claims that most tokens do not have. */
+const furtherClaims = ({ roles = [], sessionId, impersonator, certificateSha256 }: NewToken): JWTPayload => ({
+  ...(roles.length > 0 && { roles }),
+  ...(sessionId !== undefined && { sid: sessionId }),
+  ...(impersonator && { act: { sub: impersonator.subject }, read_only: impersonator.readOnly }),
+  ...(certificateSha256 !== undefined && { cnf: { 'x5t#S256': certificateSha256 } }),
+})
 
 /** The answer to every missing or unacceptable token: the same for every cause, so that it teaches nothing. */
 export const tokenRefused = (): Problem =>
@@ -111,8 +126,36 @@ function principalOf(claims: JWTPayload, maxAgeSeconds: number): Principal {
     scopes: nameSet(scopes, 'scopes'),
     roles: nameSet(roles ?? [], 'roles'),
     tokenId: jti,
+    issuedAt: Number(iat) * 1_000,
     expiresAt: Number(exp) * 1_000,
+    ...furtherFacts(claims),
   }
+}
+
+const THUMBPRINT = /^[A-Za-z0-9_-]{43}$/
+
+/** A claim that limits its token must be understood or refused, never overlooked. */
+function furtherFacts({ sid, act, read_only, cnf }: JWTPayload): Partial<Principal> {
+  if (sid !== undefined && !isName(sid)) throw new Refusal('the claim sid is not a name')
+  return {
+    ...(sid !== undefined && { sessionId: sid }),
+    ...(act !== undefined && { impersonator: actorOf(act), readOnly: read_only !== false }),
+    ...(cnf !== undefined && { certificateSha256: thumbprintOf(cnf) }),
+  }
+}
+
+/** Only one actor: an `act` inside of an `act` would be an impersonation begun during another one. */
+function actorOf(act: unknown): string {
+  const { sub, ...others } = (act ?? {}) as { sub?: unknown }
+  if (!isName(sub) || Object.keys(others).length > 0) throw new Refusal('the claim act is not one actor')
+  return sub
+}
+
+function thumbprintOf(cnf: unknown): string {
+  const { 'x5t#S256': thumbprint, ...others } = (cnf ?? {}) as { 'x5t#S256'?: unknown }
+  if (typeof thumbprint !== 'string' || !THUMBPRINT.test(thumbprint) || Object.keys(others).length > 0)
+    throw new Refusal('the claim cnf is not the thumbprint of a certificate')
+  return thumbprint
 }
 
 export interface VerifierOptions {

@@ -1,10 +1,10 @@
-import type { RouteOptions } from 'fastify'
+import type { FastifyRequest, RouteOptions } from 'fastify'
 import { Problem } from '../../problems.ts'
 import type { Principal } from '../auth/principal.ts'
 import type { HttpServer } from './http-server.ts'
 
 /** Who may call a route. Every route must say it: a server with a silent route does not start. */
-export type Access = 'public' | { readonly scope: string } | { readonly role: string }
+export type Access = 'public' | { readonly permission: string }
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -16,13 +16,31 @@ declare module 'fastify' {
   }
 }
 
-/** Turns an `Authorization` header into a principal. Errors: `auth_required`, `workspace_suspended`. */
-export type Authenticate = (authorization: string | undefined) => Promise<Principal>
+/** What of a request says who calls: its headers, its connection with the client's certificate, its address. */
+export type Credentials = Pick<FastifyRequest, 'headers' | 'socket' | 'ip'>
+
+/** Finds out who calls. Errors: `auth_required`, `workspace_suspended`. */
+export type Authenticate = (credentials: Credentials) => Promise<Principal>
+
+/** Knows what the permissions mean that routes name. */
+export interface Authorization {
+  knows(permission: string): boolean
+  /** Why the caller may not; undefined = may. */
+  refusal(principal: Principal, permission: string): string | undefined
+  /** What a caller needs, for the documentation of a route. */
+  needs(permission: string): string
+}
+
+/** How a server knows its callers and what they may do. */
+export interface AccessControl {
+  readonly authenticate: Authenticate
+  readonly authorization: Authorization
+}
 
 const PRINCIPAL = Symbol('principal')
 
-/** Checks token, then scope or role, before a byte of the body is read. */
-export function addAccessControl(app: HttpServer, authenticate: Authenticate | undefined): void {
+/** Checks token, then permission, before a byte of the body is read. */
+export function addAccessControl(app: HttpServer, control: AccessControl | undefined): void {
   app.decorateRequest('principal', {
     getter(this: object) {
       const principal = (this as { [PRINCIPAL]?: Principal })[PRINCIPAL]
@@ -38,22 +56,25 @@ export function addAccessControl(app: HttpServer, authenticate: Authenticate | u
   // Checked when all is registered: a plugin's own scope may add the declaration to its routes.
   app.addHook('onReady', async () => {
     for (const { method, url, config } of routes) {
-      if (config?.access === undefined)
-        throw new Error(`${String(method)} ${url} does not declare config.access`)
-      if (config.access !== 'public' && !authenticate)
+      const access = config?.access
+      if (access === undefined) throw new Error(`${String(method)} ${url} does not declare config.access`)
+      if (access === 'public') continue
+      if (!control)
         throw new Error(`${String(method)} ${url} needs a token but this server has no authentication`)
+      if (!control.authorization.knows(access.permission))
+        throw new Error(
+          `${String(method)} ${url} names the permission ${access.permission}, which nobody knows`,
+        )
     }
   })
 
   app.addHook('onRequest', async (request) => {
     const access = request.routeOptions.config.access
     // Unmatched paths have no config; they go on to the 404 answer.
-    if (access === undefined || access === 'public' || !authenticate) return
-    const principal = await authenticate(request.headers.authorization)
-    if ('scope' in access && !principal.scopes.has(access.scope))
-      throw new Problem('forbidden', `This needs the scope ${access.scope}.`)
-    if ('role' in access && !principal.roles.has(access.role))
-      throw new Problem('forbidden', `This needs the role ${access.role}.`)
+    if (access === undefined || access === 'public' || !control) return
+    const principal = await control.authenticate(request)
+    const refusal = control.authorization.refusal(principal, access.permission)
+    if (refusal !== undefined) throw new Problem('forbidden', refusal)
     ;(request as { [PRINCIPAL]?: Principal })[PRINCIPAL] = principal
   })
 }

@@ -23,6 +23,7 @@ declare module 'fastify' {
 const tracer = trace.getTracer('orchestrator.http')
 /** Asked every few seconds by machines: their lines would drown the others. */
 const PROBES = new Set(['/health', '/ready', '/metrics', '/status'])
+const MAX_USER_AGENT = 300
 const ACCEPTED_ID = /^[A-Za-z0-9._:-]{1,128}$/
 
 /** An id that the caller sent, when it is harmless; otherwise undefined and a new one is made. */
@@ -73,6 +74,7 @@ export function addCallContext(
       correlationId: acceptedId(request.headers['x-correlation-id']) ?? requestId,
       traceId: traceIdOf(active),
       traceparent: traceparentOf(active),
+      client: { ip: request.ip, userAgent: request.headers['user-agent']?.slice(0, MAX_USER_AGENT) ?? null },
     }
     request.log = callLog(app.log, request.call)
     reply.log = request.log

@@ -21,7 +21,10 @@ async function serverWith(answers: DocumentedAnswers, admit?: (work: string) => 
     bodyLimitBytes: 10_000,
     handlerTimeoutMs: 5_000,
     checks: [],
-    authenticate: () => Promise.reject(new Problem('auth_required', 'A token is required.')),
+    access: {
+      authenticate: () => Promise.reject(new Problem('auth_required', 'A token is required.')),
+      authorization: { knows: () => true, refusal: () => undefined, needs: () => '' },
+    },
     ...(admit && { admit }),
     openApi: { title: 'test', description: 'test', version: '1' },
   })
@@ -38,7 +41,7 @@ async function serverWith(answers: DocumentedAnswers, admit?: (work: string) => 
   )
   app.get('/plain', { config: { access: 'public' } }, async () => ({}))
   const { problems } = answers
-  app.get('/things', { config: { access: { scope: 'read' }, answers: { problems } } }, async () => ({}))
+  app.get('/things', { config: { access: { permission: 'read' }, answers: { problems } } }, async () => ({}))
 }
 
 interface Response {

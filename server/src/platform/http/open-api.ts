@@ -53,7 +53,7 @@ const described = (responses: unknown): Record<string, object> =>
 export async function addOpenApi(
   app: HttpServer,
   info: OpenApiInfo,
-  { sheds }: { readonly sheds: boolean },
+  { sheds, needsOf }: { readonly sheds: boolean; readonly needsOf: (permission: string) => string },
 ): Promise<void> {
   await app.register(swagger, {
     openapi: {
@@ -76,11 +76,7 @@ export async function addOpenApi(
         default: problemAnswer('A problem document (RFC 9457); `code` is listed in docs/problems.md'),
       }
       const secured = access !== undefined && access !== 'public'
-      const needs = !secured
-        ? ''
-        : 'scope' in access
-          ? `Needs the scope \`${access.scope}\`.`
-          : `Needs the role \`${access.role}\`.`
+      const needs = secured ? needsOf(access.permission) : ''
       return {
         url,
         schema: {

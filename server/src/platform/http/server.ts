@@ -4,7 +4,7 @@ import { type FastifyBaseLogger, fastify, LogController } from 'fastify'
 import { PROBLEMS, Problem } from '../../problems.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
-import { type Authenticate, addAccessControl } from './access.ts'
+import { type AccessControl, addAccessControl } from './access.ts'
 import { type Admit, addAdmission } from './admission.ts'
 import { callLog } from './call-log.ts'
 import { addCallContext, requestIdOf, unboundCall } from './context.ts'
@@ -29,7 +29,7 @@ export interface HttpServerOptions {
   readonly handlerTimeoutMs: number
   readonly checks: readonly ReadinessCheck[]
   /** Absent on servers that have public routes only. */
-  readonly authenticate?: Authenticate
+  readonly access?: AccessControl
   /** Refuses work when there is too much of it. Absent on servers that take everything. */
   readonly admit?: Admit
   /** Absent on servers that publish no API. */
@@ -102,10 +102,14 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     refuseEncodedBody(request)
     done()
   })
-  addAccessControl(app, options.authenticate)
+  addAccessControl(app, options.access)
   if (options.admit) addAdmission(app, options.admit)
   await addSecurityHeaders(app)
-  if (options.openApi) await addOpenApi(app, options.openApi, { sheds: options.admit !== undefined })
+  if (options.openApi)
+    await addOpenApi(app, options.openApi, {
+      sheds: options.admit !== undefined,
+      needsOf: (permission) => options.access?.authorization.needs(permission) ?? '',
+    })
   addProbes(app, {
     checks: options.checks,
     isStopping: () => stopping,

@@ -1,0 +1,23 @@
+/**
+ * Roles that people have. A role of a workspace holds in the workspace of the token; a platform role holds in the
+ * whole hub, and gives no rights inside of a workspace.
+ */
+export const WORKSPACE_ROLES = {
+  admin: 'Everything in the workspace, also its secrets, service identities and members.',
+  support: 'Sees everything; repeats, cancels, pauses and settles work; changes no settings.',
+  read_only: 'Sees everything, changes nothing.',
+} as const
+export type WorkspaceRole = keyof typeof WORKSPACE_ROLES
+
+export const PLATFORM_ROLES = {
+  platform_admin: 'Creates, suspends and deletes workspaces; invites operators and gives roles.',
+  platform_auditor: 'Sees all workspaces, operators and the audit log of the platform; changes nothing.',
+} as const
+export type PlatformRole = keyof typeof PLATFORM_ROLES
+
+/** The role of an emergency: only tokens of the break-glass listener have it, and only there it counts. */
+export const BREAK_GLASS_ADMIN = 'break_glass_admin'
+/** What an operator is who has signed on and not chosen a workspace yet: may do what concerns themselves. */
+export const SIGNED_ON = 'signed_on'
+
+export type Role = WorkspaceRole | PlatformRole | typeof BREAK_GLASS_ADMIN | typeof SIGNED_ON
