@@ -68,7 +68,7 @@ async function startServer(givenUrl: string | undefined): Promise<Server> {
 async function useGivenServer(adminUrl: string): Promise<Server> {
   const admin = new Client({ connectionString: adminUrl })
   await admin.connect()
-  await admin.query(`create role orchestrator login password 'orchestrator'`)
+  await admin.query(`create role orchestrator login createrole password 'orchestrator'`)
   await admin.query('create database orchestrator owner orchestrator')
   await admin.end()
   const url = new URL(adminUrl)

@@ -139,6 +139,8 @@ async function makeDatabase(adminUrl: string, { owner }: Credentials): Promise<v
     const [there] = rows
     if (!there?.role)
       await client.query(`create role ${DATABASE} login password ${client.escapeLiteral(owner)}`)
+    // The migrations make the roles of row-level security; clusters of older versions of the hub may not have the right.
+    await client.query(`alter role ${DATABASE} createrole`)
     if (!there?.database) await client.query(`create database ${DATABASE} owner ${DATABASE}`)
   } finally {
     await client.end().catch(() => undefined)

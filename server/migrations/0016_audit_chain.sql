@@ -1,0 +1,1 @@
+-- who, from where and for whom: more columns of audit entries, signed checkpoints.

@@ -1,0 +1,1 @@
+-- secrets that the hub keeps itself, encrypted.

@@ -1,0 +1,1 @@
+-- tokens that end before their time, and issuers that a workspace trusts.

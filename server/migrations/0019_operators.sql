@@ -1,0 +1,1 @@
+-- people: accounts, roles, sessions, invitations.

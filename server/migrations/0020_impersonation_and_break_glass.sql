@@ -1,0 +1,1 @@
+-- people who act as others, and emergencies.

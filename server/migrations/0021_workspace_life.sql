@@ -1,0 +1,1 @@
+-- templates, quotas and the end of a workspace.
