@@ -19,11 +19,11 @@ export interface Permission {
 const READ = 'orchestrator.control.read'
 const WRITE = 'orchestrator.control.write'
 
-const EVERYBODY = ['admin', 'support', 'read_only', 'break_glass_admin'] as const
-const SUPPORT = ['admin', 'support', 'break_glass_admin'] as const
-const ADMIN = ['admin', 'break_glass_admin'] as const
-const PLATFORM = ['platform_admin', 'break_glass_admin'] as const
-const PLATFORM_READERS = ['platform_admin', 'platform_auditor', 'break_glass_admin'] as const
+const EVERYBODY = ['admin', 'support', 'read_only', 'emergency'] as const
+const SUPPORT = ['admin', 'support', 'emergency'] as const
+const ADMIN = ['admin', 'emergency'] as const
+const PLATFORM = ['platform_admin', 'emergency'] as const
+const PLATFORM_READERS = ['platform_admin', 'platform_auditor', 'emergency'] as const
 
 const see = (allows: string, scopes: readonly string[] = [READ]): Permission => ({
   allows,
@@ -130,7 +130,7 @@ export const PERMISSIONS = {
     allows: 'See who impersonated whom in the workspace.',
     effect: 'read',
     scopes: [],
-    roles: ['admin', 'platform_admin', 'break_glass_admin'],
+    roles: ['admin', 'platform_admin', 'emergency'],
   },
   'break_glass.read': {
     allows: 'See emergency sessions.',

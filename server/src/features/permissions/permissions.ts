@@ -12,7 +12,7 @@ import { PERMISSIONS, type Permission, type PermissionName } from './permission-
 
 export { type Effect, PERMISSIONS, type Permission, type PermissionName } from './permission-table.ts'
 export {
-  BREAK_GLASS_ADMIN,
+  EMERGENCY,
   PLATFORM_ROLES,
   type PlatformRole,
   type Role,

@@ -12,12 +12,14 @@ export type WorkspaceRole = keyof typeof WORKSPACE_ROLES
 export const PLATFORM_ROLES = {
   platform_admin: 'Creates, suspends and deletes workspaces; invites operators and gives roles.',
   platform_auditor: 'Sees all workspaces, operators and the audit log of the platform; changes nothing.',
+  break_glass_admin:
+    'May open an emergency session on the break-glass listener; gives nothing anywhere else.',
 } as const
 export type PlatformRole = keyof typeof PLATFORM_ROLES
 
-/** The role of an emergency: only tokens of the break-glass listener have it, and only there it counts. */
-export const BREAK_GLASS_ADMIN = 'break_glass_admin'
+/** What a break-glass admin is during an emergency session: only the break-glass listener gives and takes it. */
+export const EMERGENCY = 'emergency'
 /** What an operator is who has signed on and not chosen a workspace yet: may do what concerns themselves. */
 export const SIGNED_ON = 'signed_on'
 
-export type Role = WorkspaceRole | PlatformRole | typeof BREAK_GLASS_ADMIN | typeof SIGNED_ON
+export type Role = WorkspaceRole | PlatformRole | typeof EMERGENCY | typeof SIGNED_ON

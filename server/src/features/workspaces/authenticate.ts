@@ -2,18 +2,14 @@ import type { Principal, VerifyToken } from '../../platform/auth/principal.ts'
 import { bearerToken, tokenRefused } from '../../platform/auth/tokens.ts'
 import type { Authenticate } from '../../platform/http/access.ts'
 import { Problem } from '../../problems.ts'
-import { BREAK_GLASS_ADMIN, PLATFORM_ROLES, SIGNED_ON } from '../permissions/permissions.ts'
+import { EMERGENCY, PLATFORM_ROLES, SIGNED_ON } from '../permissions/permissions.ts'
 import type { WorkspaceDirectory } from './workspace-directory.ts'
 
 /** The role that may create workspaces and see all of them. */
 export const PLATFORM_ADMIN = 'platform_admin'
 const READ_SCOPE = 'orchestrator.control.read'
 
-const ABOVE_WORKSPACES: ReadonlySet<string> = new Set([
-  ...Object.keys(PLATFORM_ROLES),
-  BREAK_GLASS_ADMIN,
-  SIGNED_ON,
-])
+const ABOVE_WORKSPACES: ReadonlySet<string> = new Set([...Object.keys(PLATFORM_ROLES), EMERGENCY, SIGNED_ON])
 
 /** Without a working workspace people may look around and do what concerns the platform, nothing else. */
 const limited = (principal: Principal): Principal => ({
