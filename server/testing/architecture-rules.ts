@@ -120,8 +120,8 @@ export const RULES = {
   'adapters are loaded only by their process': perImport(({ path }, to) => {
     const suffix = featureOf(to) === undefined ? undefined : ADAPTER.exec(to)?.[1]
     if (suffix === undefined || (isTest(path) && folderOf(path) === folderOf(to))) return undefined
-    const loaders = [`${ROOT}processes/${suffix}.ts`, `${ROOT}processes/all.ts`]
-    return loaders.includes(path) ? undefined : `${to} is loaded only by ${loaders.join(' and ')}`
+    const loaders = [suffix, `${suffix}-routes`, 'all'].map((name) => `${ROOT}processes/${name}.ts`)
+    return loaders.includes(path) ? undefined : `${to} is loaded only by ${loaders.join(', ')}`
   }),
 
   'no cycles, type imports included': (tree) =>
