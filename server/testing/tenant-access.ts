@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createEndedTokens } from '../src/features/ended-tokens/ended-tokens.ts'
 import { AUDIENCES, PLANE_SCOPES } from '../src/features/identities/identities.ts'
 import { authorizationOf } from '../src/features/permissions/permissions.ts'
 import {
@@ -55,6 +56,7 @@ export async function tenantAccess(
     log,
     environment: 'dev',
   })
+  const ended = createEndedTokens(platform)
   const verify = createVerifier({ keys, rules, clock, log })
   const servers: HttpServer[] = []
   return {
@@ -76,7 +78,7 @@ export async function tenantAccess(
         handlerTimeoutMs: 20_000,
         checks: [],
         access: {
-          authenticate: createAuthenticate({ verify, directory }),
+          authenticate: createAuthenticate({ verify, directory, ended }),
           authorization: authorizationOf(scopesOf(audience)),
         },
         openApi: { title: 'test', description: 'test', version: '1' },
@@ -86,6 +88,7 @@ export async function tenantAccess(
     },
     close: async () => {
       await Promise.all(servers.map((app) => app.close()))
+      ended.close()
       directory.close()
       keys.close()
       await rm(folder, { recursive: true, force: true })

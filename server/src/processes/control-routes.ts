@@ -82,6 +82,6 @@ export function addControlRoutes(app: HttpServer, parts: ControlParts): void {
   executeControl(app, { db })
   queuesControl(app, { db, wakeUp })
   breakersControl(app, { db, wakeUp })
-  eventsControl(app, platform, directory)
+  eventsControl(app, platform, access.reasonToStop)
   auditControl(app, { db })
 }

@@ -63,7 +63,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
     loadShed: guards.loadShed,
     wouldHave: guardMetrics.wouldHave,
   })
-  eventsExec(app, platform, access.directory)
+  eventsExec(app, platform, access.reasonToStop)
   oauthExec(app, { ...access, db, clock, lifetimeSeconds: config.tokenTtlSeconds })
 
   return {

@@ -3,11 +3,14 @@
  * workspaces. Wiring only.
  */
 import type { Config } from '../config.ts'
+import { createEndedTokens, LONGEST_TOKEN_SECONDS } from '../features/ended-tokens/ended-tokens.ts'
 import { AUDIENCES, PLANE_SCOPES, type Plane } from '../features/identities/identities.ts'
 import { authorizationOf } from '../features/permissions/permissions.ts'
 import {
   createAuthenticate,
+  createReasonToStop,
   createWorkspaceDirectory,
+  type ReasonToStop,
   type WorkspaceDirectory,
 } from '../features/workspaces/workspaces.ts'
 import { type Keys, openKeys } from '../platform/auth/keys.ts'
@@ -17,13 +20,10 @@ import type { AccessControl } from '../platform/http/access.ts'
 import type { Log } from '../platform/log.ts'
 import type { Platform } from '../platform/platform.ts'
 
-/** No token lives longer, whoever issued it. */
-const MAX_TOKEN_SECONDS = 3_600
-
 export const tokenRules = (config: Config, plane: Plane): TokenRules => ({
   issuer: config.tokenIssuer,
   audience: AUDIENCES[plane],
-  maxAgeSeconds: MAX_TOKEN_SECONDS,
+  maxAgeSeconds: LONGEST_TOKEN_SECONDS,
 })
 
 /** The signing keys of one plane: a file of its own, so that a token of one can never verify on the other. */
@@ -32,12 +32,14 @@ export const openPlaneKeys = (
   plane: Plane,
   on: { readonly clock: Clock; readonly log: Log },
 ): Promise<Keys> =>
-  openKeys({ folder: config.keysDir, name: plane, maxTokenAgeSeconds: MAX_TOKEN_SECONDS, ...on })
+  openKeys({ folder: config.keysDir, name: plane, maxTokenAgeSeconds: LONGEST_TOKEN_SECONDS, ...on })
 
 export interface PlaneAccess extends AccessControl {
   readonly keys: Keys
   readonly rules: TokenRules
   readonly directory: WorkspaceDirectory
+  /** For what stays open after the request was let in. */
+  readonly reasonToStop: ReasonToStop
   close(): void
 }
 
@@ -56,14 +58,18 @@ export async function openPlaneAccess(
   const rules = tokenRules(config, plane)
   const keys = await openPlaneKeys(config, plane, platform)
   const directory = createDirectory(config, platform)
+  const ended = createEndedTokens(platform)
+  const state = { directory, ended }
   const verify = createVerifier({ keys, rules, clock, log })
   return {
     keys,
     rules,
     directory,
-    authenticate: createAuthenticate({ verify, directory }),
+    authenticate: createAuthenticate({ verify, ...state }),
+    reasonToStop: createReasonToStop(state),
     authorization: authorizationOf(PLANE_SCOPES[plane]),
     close: () => {
+      ended.close()
       directory.close()
       keys.close()
     },

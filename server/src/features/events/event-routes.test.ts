@@ -18,6 +18,7 @@ import { createEventHints } from './events.ts'
 const LIMITS: Partial<StreamLimits> = {
   pollMs: 20,
   heartbeatMs: 100,
+  askMs: 50,
   perTenant: 3,
   perProcess: 4,
   sliceSize: 20,
@@ -53,14 +54,10 @@ function callerOf(header: string | undefined) {
 
 /** Every workspace is active until its id is put here; the real directory has tests of its own. */
 const suspended = new Set<string>()
-const directory = {
-  find: async (id: string) => ({
-    id,
-    slug: 'test-dev',
-    environment: 'dev' as const,
-    status: suspended.has(id) ? ('suspended' as const) : ('active' as const),
-  }),
-}
+/** Workspaces whose tokens have ended. */
+const ended = new Set<string>()
+const reasonToStop = async ({ tenantId: id }: { tenantId: string }) =>
+  suspended.has(id) ? ('workspace_suspended' as const) : ended.has(id) ? ('token_ended' as const) : undefined
 
 async function startServer(limits: Partial<StreamLimits> = {}, mount = eventsExec): Promise<TestServer> {
   const metrics = createMetrics('test', false)
@@ -78,7 +75,7 @@ async function startServer(limits: Partial<StreamLimits> = {}, mount = eventsExe
   app.addHook('onRequest', async (_request, reply) => {
     answers.push(reply.raw)
   })
-  mount(app, platform, directory, { ...LIMITS, ...limits })
+  mount(app, platform, reasonToStop, { ...LIMITS, ...limits })
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
   const openStreams = async () =>
     (await metrics.registry.getSingleMetric('orchestrator_event_streams_open')?.get())?.values[0]?.value ?? 0
@@ -338,6 +335,14 @@ describe('GET /events/stream', () => {
     await vi.waitFor(() => expect(told.ended()).toBe(true), { timeout: 10_000 })
     expect(typesOf({ ...told, events: told.events.filter(({ event }) => event !== 'end') })).toEqual([])
     expect(told.events.at(-1)).toMatchObject({ event: 'end', data: '{"reason":"workspace_suspended"}' })
+  })
+
+  test('ends when its token is ended, although nothing happens that it could tell', async () => {
+    const idle = await stream()
+    await vi.waitFor(() => expect(idle.lastEventId()).not.toBe(''))
+    ended.add(tenantId)
+    await vi.waitFor(() => expect(idle.ended()).toBe(true), { timeout: 10_000 })
+    expect(idle.events.at(-1)).toMatchObject({ event: 'end', data: '{"reason":"token_ended"}' })
   })
 
   test('ends with the token', async () => {

@@ -1,10 +1,11 @@
 import type { ServerResponse } from 'node:http'
 import type { FastifyReply } from 'fastify'
 import { Type } from 'typebox'
-import type { Principal } from '../../platform/auth/principal.ts'
+import { tokenRefused } from '../../platform/auth/tokens.ts'
 import type { HttpServer } from '../../platform/http/server.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { Problem } from '../../problems.ts'
+import type { ReasonToStop, StopReason } from '../workspaces/workspaces.ts'
 import { createEventFeed } from './event-feed.ts'
 import { endFrame, eventFrame, pumpEvents, StalledReader } from './event-stream.ts'
 import {
@@ -27,14 +28,16 @@ import {
 import { createStreamSlots } from './stream-slots.ts'
 
 export interface EventRouteOptions {
-  /** Asked before a stream reads on: a workspace may be suspended while its token lives. */
-  readonly mayReadOn: (principal: Principal) => Promise<boolean>
+  /** Asked before a stream reads on, and every second: a token may end, a workspace be suspended. */
+  readonly reasonToStop: ReasonToStop
   readonly stream?: Partial<StreamLimits>
 }
 
 export interface StreamLimits {
   readonly pollMs: number
   readonly heartbeatMs: number
+  /** How often an idle stream asks whether it may go on. */
+  readonly askMs: number
   readonly stallMs: number
   readonly perTenant: number
   readonly perProcess: number
@@ -45,6 +48,7 @@ export interface StreamLimits {
 const LIMITS: StreamLimits = {
   pollMs: 500,
   heartbeatMs: 15_000,
+  askMs: 1_000,
   stallMs: 30_000,
   perTenant: 20,
   perProcess: 500,
@@ -111,7 +115,7 @@ export function addEventRoutes(app: HttpServer, deps: EventDeps, options: EventR
         tags: ['events'],
         summary: 'Follow the event log (server-sent events)',
         description:
-          'Each `data` is one event as in the list, each `id` resumes after it (`Last-Event-ID`). Blocks with an `id` and no `data` only move the place to resume from. Before the hub ends a stream it sends `event: end` with a `reason`: `token_expired`, `shutting_down` or `failed`.',
+          'Each `data` is one event as in the list, each `id` resumes after it (`Last-Event-ID`). Blocks with an `id` and no `data` only move the place to resume from. Before the hub ends a stream it sends `event: end` with a `reason`: `token_expired`, `token_ended`, `workspace_suspended`, `shutting_down` or `failed`.',
         querystring: EventStreamQuery,
         headers: EventStreamHeaders,
         response: {
@@ -139,8 +143,12 @@ export function addEventRoutes(app: HttpServer, deps: EventDeps, options: EventR
         release()
       }
       try {
+        const mayGoOn = async (): Promise<void> => {
+          const reason = await options.reasonToStop(principal)
+          if (reason) throw STOPPED[reason]
+        }
         const read = async (from: { xid: string; seq: number }) => {
-          if (!(await options.mayReadOn(principal))) throw SUSPENDED
+          await mayGoOn()
           return readEvents(
             db,
             { tenantId, filter, order: 'asc', after: from, limit: limits.sliceSize },
@@ -149,7 +157,10 @@ export function addEventRoutes(app: HttpServer, deps: EventDeps, options: EventR
         }
         const first = await read(after ?? (await endOfEvents(db, tenantId)))
         const { raw, signal } = takeOver(reply, stopping.signal)
-        const session = { output: raw, first, read, follower, frame, clock, expiresAt, signal, ...limits }
+        const session = {
+          ...{ output: raw, first, read, mayGoOn, follower, frame, clock, expiresAt, signal },
+          ...limits,
+        }
         const done = pumpEvents(session)
           .then(() => raw.end(endFrame('token_expired')))
           .catch((error: unknown) =>
@@ -167,7 +178,10 @@ export function addEventRoutes(app: HttpServer, deps: EventDeps, options: EventR
 }
 
 const STOPPING = new Problem('shutting_down', 'This process is stopping.', { retryAfterSeconds: 1 })
-const SUSPENDED = new Problem('workspace_suspended', 'The workspace of this token is suspended.')
+const STOPPED: Readonly<Record<StopReason, Problem>> = {
+  workspace_suspended: new Problem('workspace_suspended', 'The workspace of this token is suspended.'),
+  token_ended: tokenRefused(),
+}
 const GONE = Symbol('the client has gone')
 
 /** Takes the answer out of Fastify's hands: head sent, signal aborted when the client goes or the process stops. */
@@ -207,7 +221,8 @@ function endStream(raw: ServerResponse, error: unknown, report: (failure: unknow
     raw.destroy()
     return
   }
-  const reason = error === STOPPING ? 'shutting_down' : error === SUSPENDED ? 'workspace_suspended' : 'failed'
+  const stopped = Object.entries(STOPPED).find(([, problem]) => problem === error)?.[0]
+  const reason = error === STOPPING ? 'shutting_down' : (stopped ?? 'failed')
   if (reason === 'failed') report(error)
   raw.end(endFrame(reason))
 }

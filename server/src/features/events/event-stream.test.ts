@@ -56,6 +56,8 @@ function session(overrides: Partial<StreamSession> = {}) {
     signal: stop.signal,
     heartbeatMs: 15_000,
     stallMs: 30_000,
+    askMs: 1_000,
+    mayGoOn: async () => undefined,
     ...overrides,
   }
   return { session: full, clock, sink, state, stop }

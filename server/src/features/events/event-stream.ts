@@ -15,6 +15,8 @@ export interface StreamSession {
   /** The first slice, read by the caller so that its failures are still ordinary answers. */
   readonly first: EventSlice
   readonly read: (after: EventPosition) => Promise<EventSlice>
+  /** Rejects when the reader may not go on. */
+  readonly mayGoOn: () => Promise<void>
   readonly follower: Follower
   readonly frame: (event: LoggedEvent) => string
   readonly clock: Clock
@@ -23,6 +25,8 @@ export interface StreamSession {
   /** Aborted when the client has gone or the process stops. */
   readonly signal: AbortSignal
   readonly heartbeatMs: number
+  /** How often an idle stream asks whether it may go on. */
+  readonly askMs: number
   /** How long a reader may take nothing before it is cut off. */
   readonly stallMs: number
 }
@@ -38,11 +42,11 @@ export class StalledReader extends Error {
 }
 
 /**
- * Writes the frames of one stream until its token ends (resolves) or its signal aborts (rejects with the
- * reason). One slice is in memory at a time: nothing more is read before the last one has left for the socket.
+ * Writes the frames of one stream until its token expires (resolves), it may not go on or its signal aborts
+ * (rejects with the reason). One slice is in memory at a time: nothing more is read before the last one has left for the socket.
  */
 export async function pumpEvents(session: StreamSession): Promise<void> {
-  const { clock, signal, expiresAt, follower, frame } = session
+  const { clock, expiresAt, frame } = session
   let slice = session.first
   await send(session, `retry: ${RETRY_MS}\n\n`)
   for (let announced = false; clock.now() < expiresAt; announced = true) {
@@ -50,12 +54,23 @@ export async function pumpEvents(session: StreamSession): Promise<void> {
     if (slice.complete) {
       // Also a reader that has not seen one event can resume without a gap.
       if (!announced) await send(session, placeFrame(slice.position))
-      while (!(await follower.news(Math.min(session.heartbeatMs, expiresAt - clock.now()), signal))) {
-        if (clock.now() >= expiresAt) return
-        await send(session, `: heartbeat\n${placeFrame(slice.position)}`)
-      }
+      await news(session, slice.position)
     }
     slice = await session.read(slice.position)
+  }
+}
+
+/** Waits for something to read, or for the end of the token; keeps the connection alive meanwhile. */
+async function news(session: StreamSession, position: EventPosition): Promise<void> {
+  const { clock, signal, expiresAt, follower, heartbeatMs, askMs } = session
+  let heartbeatAt = clock.now() + heartbeatMs
+  for (;;) {
+    const wait = Math.min(askMs, heartbeatAt - clock.now(), expiresAt - clock.now())
+    if ((await follower.news(Math.max(0, wait), signal)) || clock.now() >= expiresAt) return
+    await session.mayGoOn()
+    if (clock.now() < heartbeatAt) continue
+    await send(session, `: heartbeat\n${placeFrame(position)}`)
+    heartbeatAt = clock.now() + heartbeatMs
   }
 }
 

@@ -1,16 +1,16 @@
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import type { Platform } from '../../platform/platform.ts'
-import { mayReadOn, type WorkspaceDirectory } from '../workspaces/workspaces.ts'
+import type { ReasonToStop } from '../workspaces/workspaces.ts'
 import { addEventRoutes, type StreamLimits } from './event-routes.ts'
 
 /** The event log for operators: `GET /events`, `GET /events/stream`. */
 export const eventsControl = (
   app: HttpServer,
   platform: Platform,
-  directory: Pick<WorkspaceDirectory, 'find'>,
+  reasonToStop: ReasonToStop,
   stream?: Partial<StreamLimits>,
 ): void =>
   addEventRoutes(app, platform, {
-    mayReadOn: (principal) => mayReadOn(directory, principal),
+    reasonToStop,
     ...(stream && { stream }),
   })

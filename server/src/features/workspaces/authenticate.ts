@@ -2,6 +2,7 @@ import type { Principal, VerifyToken } from '../../platform/auth/principal.ts'
 import { bearerToken, tokenRefused } from '../../platform/auth/tokens.ts'
 import type { Authenticate } from '../../platform/http/access.ts'
 import { Problem } from '../../problems.ts'
+import type { EndedTokens } from '../ended-tokens/ended-tokens.ts'
 import { EMERGENCY, PLATFORM_ROLES, SIGNED_ON } from '../permissions/permissions.ts'
 import type { WorkspaceDirectory } from './workspace-directory.ts'
 
@@ -18,24 +19,37 @@ const limited = (principal: Principal): Principal => ({
   roles: new Set([...principal.roles].filter((role) => ABOVE_WORKSPACES.has(role))),
 })
 
-/** True while a caller who was let in may go on: its workspace is active, or it is a platform admin. */
-export const mayReadOn = async (
-  directory: Pick<WorkspaceDirectory, 'find'>,
-  principal: Principal,
-): Promise<boolean> =>
-  principal.roles.has(PLATFORM_ADMIN) || (await directory.find(principal.tenantId))?.status === 'active'
+export interface AccessState {
+  readonly directory: Pick<WorkspaceDirectory, 'find'>
+  readonly ended: Pick<EndedTokens, 'isEnded' | 'known'>
+}
+
+/** Why somebody who was let in may not go on. */
+export type StopReason = 'workspace_suspended' | 'token_ended'
+
+/** Why a caller who was let in may not go on with what is open: undefined = it may. Errors: `database_unavailable`. */
+export type ReasonToStop = (principal: Principal) => Promise<StopReason | undefined>
+
+/** A platform admin goes on, whatever becomes of the workspace. */
+export const createReasonToStop =
+  ({ directory, ended }: AccessState): ReasonToStop =>
+  async (principal) => {
+    if (ended.isEnded(principal)) return 'token_ended'
+    if (principal.roles.has(PLATFORM_ADMIN)) return undefined
+    return (await directory.find(principal.tenantId))?.status === 'active' ? undefined : 'workspace_suspended'
+  }
 
 /**
- * From the `Authorization` header to a caller whose workspace exists here and is active. Errors:
+ * From the `Authorization` header to a caller whose token lives and whose workspace exists here and is active. Errors:
  * `auth_required` for every bad token and for a workspace that this hub does not serve, `workspace_suspended`.
  */
-export function createAuthenticate(deps: {
-  readonly verify: VerifyToken
-  readonly directory: WorkspaceDirectory
-}): Authenticate {
+export function createAuthenticate(deps: AccessState & { readonly verify: VerifyToken }): Authenticate {
+  const { verify, directory, ended } = deps
   return async ({ headers }) => {
-    const principal = await deps.verify(bearerToken(headers.authorization))
-    const workspace = await deps.directory.find(principal.tenantId)
+    const principal = await verify(bearerToken(headers.authorization))
+    await ended.known()
+    if (ended.isEnded(principal)) throw tokenRefused()
+    const workspace = await directory.find(principal.tenantId)
     if (workspace?.status === 'active') return principal
     // Whoever may resume a workspace, or create the first one, must not be locked out with it.
     const above = limited(principal)

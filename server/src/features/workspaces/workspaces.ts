@@ -15,7 +15,14 @@ import { type Change, recordAudit } from '../audit/audit.ts'
 import { WORKSPACE_CHANNEL } from './workspace-directory.ts'
 import * as sql from './workspaces.sql.ts'
 
-export { createAuthenticate, mayReadOn, PLATFORM_ADMIN } from './authenticate.ts'
+export {
+  type AccessState,
+  createAuthenticate,
+  createReasonToStop,
+  PLATFORM_ADMIN,
+  type ReasonToStop,
+  type StopReason,
+} from './authenticate.ts'
 export {
   createWorkspaceDirectory,
   type WorkspaceDirectory,
