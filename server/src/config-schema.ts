@@ -72,6 +72,36 @@ export const ConfigSchema = Type.Object({
   EXEC_URL: url('exec', 'Where control finds the exec process for the status page.'),
   INGRESS_URL: url('ingress', 'Where control finds the ingress process for the status page.'),
   WORKER_URL: url('worker', 'Where control finds a worker process for the status page.'),
+  BREAK_GLASS_PORT: Type.Optional(
+    Type.Integer({
+      minimum: 1,
+      maximum: 65_535,
+      description:
+        'Port of the break-glass listener of the control process, for emergency sessions. Absent: there is none.',
+    }),
+  ),
+  BREAK_GLASS_HOST: Type.String({
+    minLength: 1,
+    default: '127.0.0.1',
+    description: 'Address that the break-glass listener listens on.',
+  }),
+  BREAK_GLASS_ALLOW_CIDRS: Type.String({
+    minLength: 1,
+    default: '127.0.0.0/8,::1/128',
+    description: 'Networks, separated by commas, whose calls the break-glass listener answers.',
+  }),
+  BREAK_GLASS_ALERT_URL: Type.Optional(
+    Type.String({
+      pattern: '^https?://',
+      description:
+        'Where the alert of an emergency session is posted before it begins; when it is not taken with a 2xx, no session begins. Absent: Admins are told by events alone.',
+    }),
+  ),
+  DEV_IMPERSONATION_HEADERS: Type.Boolean({
+    default: false,
+    description:
+      'For development, refused in prod: whether `x-impersonate-operator` lets an Admin act as a member without a token of its own.',
+  }),
   TRUSTED_PROXIES: Type.String({
     default: '',
     description:
@@ -104,6 +134,24 @@ export const ConfigSchema = Type.Object({
         'Root of `file://` secret refs: `file://NAME` of a workspace reads `<SECRETS_DIR>/<workspace slug>/NAME`. Absent: `<DATA_DIR>/secrets`.',
     }),
   ),
+  KEK_SOURCE: Type.Enum(['file', 'env'], {
+    default: 'file',
+    description:
+      'Where the key-encryption keys of stored secrets are: `file` = `secrets.json` in KEYS_DIR, made at the first start; `env` = KEK and KEK_PREVIOUS.',
+  }),
+  KEK: Type.Optional(
+    Type.String({
+      pattern: '^[A-Za-z0-9+/_-]{43}=?$',
+      description:
+        'With `KEK_SOURCE=env`: the key-encryption key, base64 of 32 random bytes (`openssl rand -base64 32`). Without it stored secrets are neither kept nor read; prod refuses one that is not random.',
+    }),
+  ),
+  KEK_PREVIOUS: Type.String({
+    default: '',
+    pattern: '^([A-Za-z0-9+/_-]{43}=?(\\s*,\\s*|$))*$',
+    description:
+      'With `KEK_SOURCE=env`: earlier key-encryption keys, separated by commas, that still open what they sealed. Take them away after `orchestrator secrets rewrap`.',
+  }),
   OUTBOUND_ALLOW_CIDRS: Type.Optional(
     Type.String({
       description:

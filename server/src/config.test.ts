@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { ConfigError, loadConfig } from './config.ts'
 
@@ -75,6 +76,30 @@ describe('loadConfig', () => {
     ['::1', 'http://[::1]:4000'],
   ])('listening on %s, the processes find each other', (HOST, control) => {
     expect(loadConfig({ HOST }).urls.control).toBe(control)
+  })
+
+  test('a key-encryption key is read as a secret, and prod takes none that a person typed', () => {
+    const key = randomBytes(32).toString('base64')
+    const old = randomBytes(32).toString('base64')
+    const { kek } = loadConfig({ KEK_SOURCE: 'env', KEK: key, KEK_PREVIOUS: `${old}, ${key}` })
+    expect([kek.current?.reveal(), kek.previous.map((previous) => previous.reveal())]).toEqual([
+      key,
+      [old, key],
+    ])
+    expect(JSON.stringify(kek)).not.toContain(key)
+    const prod = { ORCHESTRATOR_ENV: 'prod', KEK_SOURCE: 'env' }
+    for (const example of [Buffer.alloc(32), Buffer.from('example-key-do-not-use-in-prod!!')]) {
+      const typed = example.toString('base64')
+      expect(() => loadConfig({ ...prod, KEK: typed })).toThrow(/KEK is an example/)
+      expect(() => loadConfig({ ...prod, KEK: key, KEK_PREVIOUS: typed })).toThrow(
+        /KEK_PREVIOUS is an example/,
+      )
+      expect(loadConfig({ KEK_SOURCE: 'env', KEK: typed }).kek.source).toBe('env')
+    }
+    expect(() => loadConfig({ KEK_SOURCE: 'env', KEK: 'hunter2' })).toThrow(/KEK must match/)
+    expect(() => loadConfig({ KEK_SOURCE: 'env', KEK: 'hunter2' })).not.toThrow(/hunter2/)
+    expect(() => loadConfig({ KEK: key })).toThrow(/KEK is set but not used/)
+    expect(loadConfig({ KEK_SOURCE: 'env' }).kek.current).toBeUndefined()
   })
 
   test('an empty variable is an unset one', () => {

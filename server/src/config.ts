@@ -6,8 +6,10 @@ import { resolve } from 'node:path'
 import { Ajv } from 'ajv'
 import type { Static } from 'typebox'
 import { ConfigSchema } from './config-schema.ts'
+import { isExampleKey, keyBytesOf } from './platform/envelope/local-key.ts'
 import { isAddressOrNetwork, isNetwork, splitList } from './platform/networks.ts'
 import { parseRedisUrls } from './platform/redis/redis-url.ts'
+import { Secret } from './platform/secret.ts'
 
 export { ConfigSchema } from './config-schema.ts'
 
@@ -31,11 +33,27 @@ export interface Config {
   readonly ports: Readonly<Record<'control' | 'exec' | 'console' | 'ingress' | 'worker', number>>
   /** Where other processes of this hub are found; the console is nobody's dependency. */
   readonly urls: Readonly<Record<'control' | 'exec' | 'ingress' | 'worker', string>>
+  /** The listener of emergencies; undefined = there is none. */
+  readonly breakGlass:
+    | {
+        readonly host: string
+        readonly port: number
+        readonly allowCidrs: readonly string[]
+        readonly alertUrl: string | undefined
+      }
+    | undefined
+  readonly impersonationHeaders: boolean
   readonly trustedProxies: readonly string[]
   readonly apiBodyLimitBytes: number
   readonly webhookBodyLimitBytes: number
   readonly tokenIssuer: string
   readonly tokenTtlSeconds: number
+  /** The key-encryption keys of what the hub keeps sealed. */
+  readonly kek: {
+    readonly source: Settings['KEK_SOURCE']
+    readonly current: Secret | undefined
+    readonly previous: readonly Secret[]
+  }
   readonly outboundAllowCidrs: readonly string[]
   readonly workerConcurrency: number
   readonly deadLetterBinDays: number
@@ -85,6 +103,7 @@ function furtherFaults(settings: Readonly<Record<string, unknown>>): string[] {
   for (const [name, fits] of [
     ['OUTBOUND_ALLOW_CIDRS', (network: string) => network === NO_NETWORK || isNetwork(network)],
     ['TRUSTED_PROXIES', isAddressOrNetwork],
+    ['BREAK_GLASS_ALLOW_CIDRS', isNetwork],
   ] as const)
     if (splitList(text(name)).some((network) => !fits(network)))
       faults.push(
@@ -92,12 +111,32 @@ function furtherFaults(settings: Readonly<Record<string, unknown>>): string[] {
       )
   if (text('ORCHESTRATOR_ENV') === 'prod' && text('FAIL_POINTS') !== '')
     faults.push('FAIL_POINTS is for tests of crashes and refused in prod')
+  faults.push(...kekFaults(settings, text))
+  if (text('ORCHESTRATOR_ENV') === 'prod' && settings.DEV_IMPERSONATION_HEADERS === true)
+    faults.push('DEV_IMPERSONATION_HEADERS is for development and refused in prod')
   const ports = Object.keys(ConfigSchema.properties)
     .filter((name) => name.endsWith('_PORT'))
     .map((name) => [name, settings[name]] as const)
   for (const [at, [name, port]] of ports.entries()) {
     const other = ports.slice(0, at).find(([, taken]) => taken === port)
     if (other) faults.push(`${name} is the same as ${other[0]} (${port})`)
+  }
+  return faults
+}
+
+/** A key that does nothing, and one that anybody could have typed. */
+function kekFaults(
+  settings: Readonly<Record<string, unknown>>,
+  text: (name: string) => string,
+): readonly string[] {
+  const faults: string[] = []
+  for (const name of ['KEK', 'KEK_PREVIOUS']) {
+    const keys = splitList(text(name))
+    if (keys.length > 0 && settings.KEK_SOURCE !== 'env')
+      faults.push(`${name} is set but not used: set KEK_SOURCE=env, or take it away`)
+    const isExample = (key: string) => isExampleKey(keyBytesOf(key) ?? Buffer.alloc(0))
+    if (settings.ORCHESTRATOR_ENV === 'prod' && keys.some(isExample))
+      faults.push(`${name} is an example, not a random key: make one with \`openssl rand -base64 32\``)
   }
   return faults
 }
@@ -156,11 +195,26 @@ function assemble(settings: Settings, env: Readonly<Record<string, string | unde
       ingress: settings.INGRESS_URL ?? localUrl(settings.HOST, settings.INGRESS_PORT),
       worker: settings.WORKER_URL ?? localUrl(settings.HOST, settings.WORKER_PORT),
     },
+    breakGlass:
+      settings.BREAK_GLASS_PORT === undefined
+        ? undefined
+        : {
+            host: settings.BREAK_GLASS_HOST,
+            port: settings.BREAK_GLASS_PORT,
+            allowCidrs: splitList(settings.BREAK_GLASS_ALLOW_CIDRS),
+            alertUrl: settings.BREAK_GLASS_ALERT_URL,
+          },
+    impersonationHeaders: settings.DEV_IMPERSONATION_HEADERS,
     trustedProxies: splitList(settings.TRUSTED_PROXIES),
     apiBodyLimitBytes: settings.API_BODY_LIMIT_BYTES,
     webhookBodyLimitBytes: settings.WEBHOOK_BODY_LIMIT_BYTES,
     tokenIssuer: settings.TOKEN_ISSUER,
     tokenTtlSeconds: settings.TOKEN_TTL_SECONDS,
+    kek: {
+      source: settings.KEK_SOURCE,
+      current: settings.KEK === undefined ? undefined : new Secret(settings.KEK),
+      previous: splitList(settings.KEK_PREVIOUS).map((key) => new Secret(key)),
+    },
     outboundAllowCidrs: splitList(
       settings.OUTBOUND_ALLOW_CIDRS ?? (environment === 'dev' ? '127.0.0.0/8,::1/128' : ''),
     ).filter((network) => network !== NO_NETWORK),

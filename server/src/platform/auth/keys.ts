@@ -9,14 +9,8 @@ import { join } from 'node:path'
 import { type CryptoKey, importJWK } from 'jose'
 import type { Clock } from '../clock.ts'
 import type { Log } from '../log.ts'
-import {
-  keyFileVersion,
-  makePrivateFolder,
-  readKeyFile,
-  takeRightsFromOthers,
-  withKeyFileLock,
-  writeKeyFile,
-} from './key-file.ts'
+import { fileVersion, makePrivateFolder, takeRightsFromOthers, withFileLock } from '../private-file.ts'
+import { readKeyFile, writeKeyFile } from './key-file.ts'
 import {
   generateSigningKey,
   type JwksDocument,
@@ -97,7 +91,7 @@ export async function openKeys(options: KeysOptions): Promise<Keys> {
   let lastForced = Number.NEGATIVE_INFINITY
 
   const readChanged = async (): Promise<void> => {
-    const found = await keyFileVersion(path)
+    const found = await fileVersion(path)
     if (found === version && found !== undefined) return
     const keys = await readKeyFile(path)
     loaded = await Promise.all(
@@ -110,7 +104,7 @@ export async function openKeys(options: KeysOptions): Promise<Keys> {
   }
 
   const replace = async (change: (keys: KeySet) => KeySet): Promise<void> => {
-    await withKeyFileLock(path, clock, async () => writeKeyFile(path, change(await readKeyFile(path))))
+    await withFileLock(path, clock, async () => writeKeyFile(path, change(await readKeyFile(path))))
     await readChanged()
   }
 
@@ -135,11 +129,11 @@ export async function openKeys(options: KeysOptions): Promise<Keys> {
   const find = (kid: string): LoadedKey | undefined =>
     verifyingKeys(loaded, clock.now()).find((key) => key.kid === kid)
 
-  if ((await keyFileVersion(path)) === undefined) {
+  if ((await fileVersion(path)) === undefined) {
     await makePrivateFolder(options.folder)
     const fresh = await generateSigningKey()
-    await withKeyFileLock(path, clock, async () => {
-      if ((await keyFileVersion(path)) === undefined)
+    await withFileLock(path, clock, async () => {
+      if ((await fileVersion(path)) === undefined)
         await writeKeyFile(path, rotate([], fresh, clock.now(), rules))
     })
   }

@@ -1,0 +1,19 @@
+/** The envelope of one process: what seals and opens everything that the hub keeps encrypted. Wiring only. */
+import type { Config } from '../config.ts'
+import { envKeys } from '../platform/envelope/env-keys.ts'
+import { fileKeys } from '../platform/envelope/file-keys.ts'
+import { type Envelope, type KeyEncryptionKeys, openEnvelope } from '../platform/envelope.ts'
+import type { Platform } from '../platform/platform.ts'
+
+/** What opening the keys needs of a process. */
+export type EnvelopePlatform = Pick<Platform, 'clock' | 'log'>
+
+export function openKeyEncryptionKeys({ kek, keysDir }: Config, on: EnvelopePlatform): KeyEncryptionKeys {
+  return kek.source === 'env'
+    ? envKeys({ ...kek, where: 'the variable KEK' })
+    : fileKeys({ folder: keysDir, ...on })
+}
+
+/** Reads nothing yet: without a key the process works, and what is sealed says why it does not open. */
+export const openProcessEnvelope = (config: Config, on: EnvelopePlatform): Envelope =>
+  openEnvelope({ keys: openKeyEncryptionKeys(config, on) })
