@@ -1,0 +1,251 @@
+/**
+ * The control process with nothing else of the hub: no exec, worker or ingress, a Redis that does not answer, no
+ * object storage. Every read of its OpenAPI document is asked, so a new one is covered by itself.
+ */
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { emptyDatabase } from '../server/testing/database.ts'
+import { type Answer, call } from './hub-client.ts'
+import { type HubHome, hubHome, type RunningCommand, runCli, startRole, tokenFor } from './hub-process.ts'
+
+const SLUG = 'shop-dev'
+const reason = 'control alone'
+/** Nothing listens there. */
+const DEAD_REDIS = 'redis://127.0.0.1:1'
+
+let database: { readonly url: string; drop(): Promise<void> }
+let home: HubHome
+let running: RunningCommand
+let token = ''
+let platformToken = ''
+
+beforeAll(async () => {
+  database = await emptyDatabase()
+  home = await hubHome({ DATABASE_URL: database.url, REDIS_URL: DEAD_REDIS })
+  expect((await runCli(home, 'migrate')).code).toBe(0)
+  running = await startRole(home, 'control')
+  platformToken = await tokenFor(home, 'control', '--platform-admin')
+  const made = { slug: SLUG, name: 'Shop', reason }
+  expect((await call(`${home.urls.control}/workspaces`, { token: platformToken, body: made })).status).toBe(
+    201,
+  )
+  token = await tokenFor(home, 'control', '--workspace', SLUG, '--platform-admin')
+})
+afterAll(async () => {
+  await running?.stop('SIGTERM')
+  await home?.remove()
+  await database?.drop()
+})
+
+const control = <Body = Record<string, unknown>>(path: string, options: Parameters<typeof call>[1] = {}) =>
+  call<Body>(`${home.urls.control}${path}`, { token, ...options })
+
+/** A change that must be taken. */
+async function change<Body = Record<string, unknown>>(
+  method: 'POST' | 'PUT',
+  path: string,
+  body: object = {},
+): Promise<Body> {
+  const answer = await control<Body>(path, { method, body: { ...body, reason } })
+  expect([200, 201], `${method} ${path}: ${JSON.stringify(answer.body)}`).toContain(answer.status)
+  return answer.body
+}
+
+test('control is ready, and the status page names who is away', async () => {
+  expect((await call(`${home.urls.control}/ready`)).body).toMatchObject({ ready: true })
+  const { status, body } = await call<{ processes: { name: string; ready: boolean; checks: unknown }[] }>(
+    `${home.urls.control}/status`,
+  )
+  expect(status).toBe(200)
+  expect(Object.fromEntries(body.processes.map(({ name, ready }) => [name, ready]))).toMatchObject({
+    control: true,
+    exec: false,
+    ingress: false,
+    worker: false,
+  })
+  for (const { ready, checks } of body.processes.filter(({ name }) => name !== 'control'))
+    expect({ ready, checks }).toEqual({
+      ready: false,
+      checks: [{ name: 'process', ok: false, detail: 'does not answer' }],
+    })
+})
+
+const CONNECTOR = {
+  kind: 'http',
+  settings: {
+    base_url: 'http://127.0.0.1:1',
+    operations: { look: { title: 'Look', method: 'GET', path: '/' } },
+  },
+}
+
+describe('an operator changes things', () => {
+  test('policies, connectors, secret refs, webhook routes and the config as a whole', async () => {
+    await mkdir(join(home.dataDir, 'secrets', SLUG), { recursive: true, mode: 0o700 })
+    const value = `whsec_${Buffer.from('a key that nobody else has got').toString('base64')}`
+    await writeFile(join(home.dataDir, 'secrets', SLUG, 'signing'), value, { mode: 0o600 })
+    await change('PUT', '/secret-refs/signing', { ref: 'file://signing' })
+    await change('PUT', '/policies/default', { policy: { timeouts: { attempt_ms: 2_000 } } })
+    await change('PUT', '/connectors/shop', { connector: CONNECTOR })
+    await change('PUT', '/connectors/product', {
+      connector: {
+        kind: 'callback',
+        settings: { url: 'http://127.0.0.1:1/' },
+        secrets: { signing_secret: 'signing' },
+      },
+    })
+    await change('POST', '/webhook-routes', {
+      provider: 'stripe',
+      livemode: false,
+      connector: 'product',
+      secret_refs: ['signing'],
+    })
+    const { version, document } = (await control<{ version: number; document: object }>('/configs/active'))
+      .body
+    const stored = await change<{ version: number }>('POST', '/configs', { document })
+    await change('POST', '/configs/activate', { version: stored.version })
+    await change('POST', '/configs/activate', { version })
+    expect((await control<{ version: number }>('/configs/active')).body.version).toBe(version)
+  })
+
+  test('identities and their tokens', async () => {
+    const made = await change<{ id: string; client_secret: string }>('POST', '/identities', {
+      name: 'svc:shop-backend',
+      scopes: ['orchestrator.control.read'],
+    })
+    const form = { grant_type: 'client_credentials', client_id: made.id, client_secret: made.client_secret }
+    const answer = await fetch(`${home.urls.control}/oauth/token`, {
+      method: 'POST',
+      body: new URLSearchParams(form),
+    })
+    expect(answer.status).toBe(200)
+    await change('POST', `/identities/${made.id}/rotate-secret`, { overlap_seconds: 0 })
+    await change('POST', `/identities/${made.id}/revoke`)
+  })
+
+  test('workspaces, queues and breakers', async () => {
+    const made = await change<{ id: string }>('POST', '/workspaces', { slug: 'other-dev', name: 'Other' })
+    await change('POST', `/workspaces/${made.id}/suspend`)
+    await change('POST', `/workspaces/${made.id}/resume`)
+    await change('POST', '/queues/default/pause')
+    await change('POST', '/queues/default/resume')
+    await change('POST', '/breakers/shop/force', { state: 'open', for_ms: 600_000 })
+    expect((await control('/breakers/shop')).body).toMatchObject({ forced: { state: 'open', reason } })
+  })
+
+  test('and every change is in the audit log', async () => {
+    const { body } = await control<{ data: { reason: string }[] }>('/audit?limit=200')
+    expect(body.data.filter((entry) => entry.reason === reason).length).toBeGreaterThan(10)
+  })
+})
+
+interface Parameter {
+  readonly name: string
+  readonly in: string
+  readonly required?: boolean
+  readonly schema: { readonly format?: string; readonly type?: string; readonly enum?: readonly string[] }
+}
+interface Operation {
+  readonly parameters?: readonly Parameter[]
+}
+type Read = [path: string, parameters: readonly Parameter[]]
+
+/** Answers without an end. */
+const STREAMS = new Set(['/events/stream'])
+/** Values for required parameters of the query that the schema alone does not give. */
+const EXAMPLES: Readonly<Record<string, string>> = { connector: 'shop', from: '1', to: '2', queue: 'default' }
+
+function exampleOf({ name, schema }: Parameter): string {
+  if (schema.format === 'uuid') return '0197a000-0000-7000-8000-000000000000'
+  if (schema.format === 'date-time') return new Date().toISOString()
+  return EXAMPLES[name] ?? schema.enum?.[0] ?? (schema.type === 'integer' ? '1' : 'shop')
+}
+
+const openReads = async (): Promise<Read[]> => {
+  const { body } = await call<{ paths: Record<string, Record<string, Operation>> }>(
+    `${home.urls.control}/openapi.json`,
+  )
+  return Object.entries(body.paths).flatMap(([path, { get }]): Read[] =>
+    get && !STREAMS.has(path) ? [[path, get.parameters ?? []]] : [],
+  )
+}
+
+/** Paths as a client sends them; `ids` knows an object of the list that the path goes on from. */
+function pathOf([path, parameters]: Read, ids: ReadonlyMap<string, string>): string {
+  const filled = path.replaceAll(/\{(\w+)\}/g, (_, name: string) => {
+    const parameter = parameters.find((one) => one.in === 'path' && one.name === name)
+    const parent = path.slice(0, path.indexOf(`/{${name}}`))
+    return encodeURIComponent(ids.get(parent) ?? (parameter ? exampleOf(parameter) : 'shop'))
+  })
+  const query = parameters.filter((one) => one.in === 'query' && one.required)
+  const said = new URLSearchParams(query.map((one) => [one.name, exampleOf(one)]))
+  return query.length > 0 ? `${filled}?${said}` : filled
+}
+
+async function ask(path: string): Promise<Answer<string>> {
+  const answer = await fetch(`${home.urls.control}${path}`, {
+    headers: { authorization: `Bearer ${token}` },
+    redirect: 'manual',
+  })
+  return { status: answer.status, headers: answer.headers, body: await answer.text() }
+}
+
+/** The first object of each list, by the path of the list. */
+async function firstObjects(reads: readonly Read[]): Promise<Map<string, string>> {
+  const found = new Map<string, string>()
+  for (const read of reads) {
+    const { status, body } = await ask(pathOf(read, found))
+    if (status !== 200 || !body.startsWith('{"data":[{')) continue
+    const [first] = (JSON.parse(body) as { data: Record<string, unknown>[] }).data
+    const name = first?.id ?? first?.name ?? first?.version ?? first?.connector ?? first?.queue
+    if (name !== undefined) found.set(read[0], String(name))
+  }
+  return found
+}
+
+describe('every read of the control API answers', () => {
+  test('what its document lists', async () => {
+    const reads = await openReads()
+    expect(reads.length).toBeGreaterThan(30)
+    const ids = await firstObjects(reads)
+    const bad: string[] = []
+    for (const read of reads) {
+      const path = pathOf(read, ids)
+      const { status, body } = await ask(path)
+      // What there is none of may be missing, and some reads are for sessions of people only.
+      const problem = [403, 404].includes(status) ? (JSON.parse(body) as { code: string }).code : ''
+      const isFine =
+        status === 200 || (status === 404 && path !== read[0]) || (status === 403 && problem === 'forbidden')
+      if (!isFine) bad.push(`GET ${path} → ${status} ${body.slice(0, 300)}`)
+    }
+    expect(bad).toEqual([])
+  })
+
+  test('each list of what was made above has it, and each of these can be read', async () => {
+    const ids = await firstObjects(await openReads())
+    for (const list of [
+      '/connectors',
+      '/secret-refs',
+      '/webhook-routes',
+      '/identities',
+      '/configs',
+      '/workspaces',
+    ])
+      expect((await ask(`${list}/${ids.get(list)}`)).status, list).toBe(200)
+  })
+
+  test('the live stream of events begins', async () => {
+    const ending = new AbortController()
+    const answer = await fetch(`${home.urls.control}/events/stream`, {
+      headers: { authorization: `Bearer ${token}` },
+      signal: ending.signal,
+    })
+    expect(answer.status).toBe(200)
+    expect(answer.headers.get('content-type')).toContain('text/event-stream')
+    ending.abort()
+  })
+})
+
+test('it stops when it is asked to', async () => {
+  expect(await running.stop('SIGTERM')).toMatchObject({ code: 0, stderr: '' })
+})
