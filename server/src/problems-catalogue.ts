@@ -52,6 +52,12 @@ export const PROBLEMS = {
     retryable: false,
     next: 'Check client_id and client_secret of the service identity, or create a new identity.',
   },
+  login_refused: {
+    status: 401,
+    title: 'The sign-on was refused',
+    retryable: false,
+    next: 'Check e-mail address, password and code; after several failures wait as long as Retry-After says.',
+  },
   signature_invalid: {
     status: 401,
     title: 'The webhook could not be accepted',
@@ -69,6 +75,12 @@ export const PROBLEMS = {
     title: 'The workspace is suspended',
     retryable: false,
     next: 'Ask an operator to resume the workspace.',
+  },
+  mfa_enrolment_required: {
+    status: 403,
+    title: 'A second factor is required',
+    retryable: false,
+    next: 'Enrol an authenticator app with POST /auth/totp and confirm it; the answer has a new session.',
   },
   target_forbidden: {
     status: 403,
@@ -117,6 +129,12 @@ export const PROBLEMS = {
     title: 'The same call is still running',
     retryable: true,
     next: 'Ask again with the same key after the time in Retry-After, or send `Prefer: wait=10` to wait for its answer.',
+  },
+  last_admin: {
+    status: 409,
+    title: 'The last Admin cannot go',
+    retryable: false,
+    next: 'Give the role to somebody else first.',
   },
   idempotent_response_gone: {
     status: 410,
@@ -178,6 +196,12 @@ export const PROBLEMS = {
     retryable: true,
     next: 'Wait for the time in Retry-After.',
   },
+  precondition_required: {
+    status: 428,
+    title: 'This would replace something that the request does not say to have seen',
+    retryable: false,
+    next: 'Read the object and send its ETag in If-Match, or If-Match: * to replace whatever is there.',
+  },
   rate_limited: {
     status: 429,
     title: 'A rate limit has no room',
@@ -214,6 +238,12 @@ export const PROBLEMS = {
     retryable: false,
     next: 'Read `upstream`: the provider says what it does not accept.',
   },
+  alert_failed: {
+    status: 503,
+    title: 'The alert of an emergency could not be sent',
+    retryable: true,
+    next: 'Mend what takes alerts at BREAK_GLASS_ALERT_URL, or take the setting away and start control again.',
+  },
   circuit_open: {
     status: 503,
     title: 'The circuit breaker of the connector is open',
@@ -231,6 +261,12 @@ export const PROBLEMS = {
     title: 'The hub took too long',
     retryable: true,
     next: 'Try again with the same idempotency key; if it stays, give the request id to the operator of the hub.',
+  },
+  identity_provider_unavailable: {
+    status: 503,
+    title: 'The identity provider cannot be reached',
+    retryable: true,
+    next: 'Try again, or sign on with password and code.',
   },
   overloaded: {
     status: 503,
