@@ -48,8 +48,8 @@ export async function tenantAccess(
 ): Promise<TenantAccess> {
   const { clock } = platform
   const folder = await mkdtemp(join(tmpdir(), 'orchestrator-test-keys-'))
-  const rules = { issuer: 'orchestrator', audience, maxAgeSeconds: 600 }
-  const keys = await openKeys({ folder, name: audience, maxTokenAgeSeconds: 600, clock, log })
+  const rules = { issuer: 'orchestrator', audience, maxAgeSeconds: 3_600 }
+  const keys = await openKeys({ folder, name: audience, maxTokenAgeSeconds: 3_600, clock, log })
   const directory = createWorkspaceDirectory({
     db,
     notifications: platform.notifications,

@@ -1,7 +1,7 @@
 /**
  * What every process is made of: a platform, a server, an order in which they stop. Wiring only.
  */
-import { type Config, localUrl } from '../config.ts'
+import type { Config } from '../config.ts'
 import { systemClock, systemRandom } from '../platform/clock.ts'
 import { createDb, type Db } from '../platform/db/db.ts'
 import { createNotifications } from '../platform/db/notifications.ts'
@@ -12,10 +12,10 @@ import { createHttpServer } from '../platform/http/server.ts'
 import type { Log } from '../platform/log.ts'
 import { createMetrics, type Metrics } from '../platform/metrics.ts'
 import type { Platform } from '../platform/platform.ts'
-import { StartRefused } from '../platform/start-refused.ts'
 import type { WakeUp } from '../queue/wake-up.ts'
 import type { SharedStore } from '../resilience/stores/store.ts'
 import type { NodeGuards } from './guards.ts'
+import { listen, type Place } from './listen.ts'
 
 export type ProcessName = 'control' | 'exec' | 'ingress' | 'worker' | 'console'
 
@@ -57,10 +57,18 @@ export function takeSharedStore({ sharedStore }: Environment, metrics: Metrics):
   return sharedStore
 }
 
+/** A server that has a place of its own, not listening yet. */
+export interface Listener {
+  readonly app: HttpServer
+  readonly place: Place
+}
+
 /** A process with its routes and parts, not listening yet. */
 export interface BuiltProcess {
   readonly name: ProcessName
   readonly app: HttpServer
+  /** Servers that the process has besides. */
+  readonly listeners?: readonly Listener[]
   /** What begins to work by itself once the process listens. */
   begin?(): Promise<void>
   /** In this order, after the server has stopped taking requests. */
@@ -109,7 +117,7 @@ const HANDLER_TIMEOUT_MS = 65_000
 export function createProcessServer(
   { config }: Environment,
   platform: Pick<Platform, 'log' | 'metrics'>,
-  options: Pick<HttpServerOptions, 'checks' | 'access' | 'openApi' | 'admit'> & {
+  options: Pick<HttpServerOptions, 'checks' | 'access' | 'openApi' | 'admit' | 'allowFrom'> & {
     readonly bodyLimitBytes?: number
   },
 ): Promise<HttpServer> {
@@ -121,34 +129,6 @@ export function createProcessServer(
     handlerTimeoutMs: HANDLER_TIMEOUT_MS,
     ...options,
   })
-}
-
-/** Listens and gives the URL. A taken port becomes a message that names the port and its variable. */
-export async function listen(app: HttpServer, name: ProcessName, config: Config): Promise<string> {
-  const port = config.ports[name]
-  const variable = `${name.toUpperCase()}_PORT`
-  try {
-    await app.listen({ host: config.host, port })
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (code === 'EADDRINUSE')
-      throw new StartRefused(
-        `Port ${port} (${name}) is taken by another program. Stop that program, or choose another port with ${variable}=…`,
-        { cause: error },
-      )
-    if (code === 'EACCES')
-      throw new StartRefused(
-        `This user may not listen on port ${port} (${name}). Choose a port above 1023 with ${variable}=…`,
-        { cause: error },
-      )
-    if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND' || code === 'EAI_AGAIN')
-      throw new StartRefused(
-        `This machine has no address ${config.host}. Set HOST to one of its own addresses.`,
-        { cause: error },
-      )
-    throw error
-  }
-  return localUrl(config.host, port)
 }
 
 export type StopStep = readonly [what: string, stop: () => unknown]
@@ -172,14 +152,20 @@ export async function stopInOrder(log: Log, graceMs: number, steps: readonly Sto
 
 /** Starts a built process: checks nothing but its port. What fails half-way is stopped again. */
 export async function launch(built: BuiltProcess, { config, log }: Environment): Promise<RunningProcess> {
-  const { name, app, stopSteps } = built
+  const { name, app, listeners = [], stopSteps } = built
   const stop = () =>
     stopInOrder(log.child({ process: name }), config.stopGraceMs, [
-      ['server', () => app.close()],
+      [
+        'server',
+        () => Promise.all([app, ...listeners.map((listener) => listener.app)].map((one) => one.close())),
+      ],
       ...stopSteps,
     ])
   try {
-    const url = await listen(app, name, config)
+    const { host } = config
+    const place = { name, host, hostVariable: 'HOST', portVariable: `${name.toUpperCase()}_PORT` }
+    const url = await listen(app, { ...place, port: config.ports[name] })
+    for (const listener of listeners) await listen(listener.app, listener.place)
     await built.begin?.()
     return { name, url, stop }
   } catch (error) {

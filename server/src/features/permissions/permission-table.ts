@@ -72,7 +72,12 @@ export const PERMISSIONS = {
   'connectors.test': operate('Test a connector against its upstream.'),
   'bundles.export': see('Export the workspace as a bundle, without secret values.'),
   'bundles.import': guard('Import a bundle into the workspace.'),
-  'secrets.read': see('See names, places and health of secrets, never values.'),
+  'secrets.read': {
+    allows: 'See names, places and health of secrets, never values.',
+    effect: 'guarded',
+    scopes: [READ],
+    roles: EVERYBODY,
+  },
   'secrets.write': guard('Create, rotate and delete secrets.'),
   'identities.read': see('See service identities and trusted issuers.'),
   'identities.write': guard('Create, rotate and revoke service identities; trust and distrust issuers.'),
@@ -137,6 +142,12 @@ export const PERMISSIONS = {
     effect: 'read',
     scopes: [],
     roles: [...PLATFORM_READERS, 'admin'],
+  },
+  'break_glass.use': {
+    allows: 'Enter workspaces and close the session, on the break-glass listener.',
+    effect: 'guarded',
+    scopes: [],
+    roles: ['emergency'],
   },
   'break_glass.review': {
     allows: 'Review an emergency session of somebody else.',

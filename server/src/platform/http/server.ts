@@ -5,6 +5,7 @@ import { PROBLEMS, Problem } from '../../problems.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import { type AccessControl, addAccessControl } from './access.ts'
+import { addAddressGate } from './address-gate.ts'
 import { type Admit, addAdmission } from './admission.ts'
 import { callLog } from './call-log.ts'
 import { addCallContext, requestIdOf, unboundCall } from './context.ts'
@@ -30,6 +31,8 @@ export interface HttpServerOptions {
   readonly checks: readonly ReadinessCheck[]
   /** Absent on servers that have public routes only. */
   readonly access?: AccessControl
+  /** Networks from which calls are answered; absent = from everywhere. */
+  readonly allowFrom?: readonly string[]
   /** Refuses work when there is too much of it. Absent on servers that take everything. */
   readonly admit?: Admit
   /** Absent on servers that publish no API. */
@@ -102,6 +105,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     refuseEncodedBody(request)
     done()
   })
+  if (options.allowFrom) addAddressGate(app, options.allowFrom)
   addAccessControl(app, options.access)
   if (options.admit) addAdmission(app, options.admit)
   await addSecurityHeaders(app)
