@@ -22,6 +22,8 @@ export async function call<Body = Record<string, unknown>>(
     headers: {
       ...(token !== undefined && { authorization: `Bearer ${token}` }),
       ...(body !== undefined && { 'content-type': 'application/json' }),
+      // A test says what shall be there, whatever was there before.
+      ...(method === 'PUT' && { 'if-match': '*' }),
       ...headers,
     },
     ...(body !== undefined && { body: JSON.stringify(body) }),

@@ -86,7 +86,7 @@ export async function makeWorld(options: {
   ): Promise<Answer> => {
     const answer = await fetch(`${options.controlUrl}${path}`, {
       method,
-      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json', 'if-match': '*' },
       body: JSON.stringify(body),
     })
     const text = await answer.text()

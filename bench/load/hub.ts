@@ -48,7 +48,7 @@ export async function startExecPlane(
     const api = await controlApi(config, config.urls.control, tenantId)
     const { document } = workspace
     const { version } = await api.post<{ version: number }>('/configs', { document, reason: REASON })
-    await api.post('/configs/activate', { version, reason: REASON })
+    await api.post('/configs/activate', { version, reason: REASON }, { 'if-match': '*' })
   } finally {
     await end(setUp)
   }

@@ -194,6 +194,17 @@ export function goodRequests(
     },
     getActiveConfig: NOTHING,
     activateConfig: { headers: ifMatch, body: { version: world.configVersion, ...reason } },
+    validateConfig: {
+      body: { document: configDocument(world, hubUrl) },
+      otherBody: { version: world.configVersion },
+      refine: { [`${inConfig}/settings`]: settings.http ?? {} },
+      open: [
+        ...openParts(inConfig),
+        `/document/connectors/${names.callback}`,
+        `/document/connectors/${names.spare}`,
+      ],
+    },
+    getBlastRadius: { query: { version } },
     diffConfigs: { query: { from: version, to: version } },
     getConfig: { params: { version } },
     listPolicies: NOTHING,
@@ -281,9 +292,11 @@ export function goodRequests(
       body: { policy: { ...workspacePolicy, cache: { ttl_ms: 0 } }, ...reason },
       otherBody: { policy: tabledPolicy, ...reason },
     },
-    // From here on the active version is another one: no If-Match.
+    // From here on the active version is another one.
+    rollBackConfig: { headers: { 'if-match': '*' }, body: { to: world.configVersion, ...reason } },
     putConnector: {
       params: { name: names.connector },
+      headers: { 'if-match': '*' },
       body: { connector, ...reason },
       refine: { '/connector/settings': settings.http ?? {} },
       open: openParts('/connector'),

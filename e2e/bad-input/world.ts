@@ -157,7 +157,12 @@ export const configDocument = (world: Pick<World, 'names'>, url: string) => ({
 export const json = (method: string, path: string, authorization: string, body?: unknown): Wire => ({
   method,
   path,
-  headers: { authorization, ...(body !== undefined && { 'content-type': 'application/json' }) },
+  headers: {
+    authorization,
+    ...(body !== undefined && { 'content-type': 'application/json' }),
+    // What is put shall be there, whatever was there before.
+    ...((method === 'PUT' || path === '/configs/activate') && { 'if-match': '*' }),
+  },
   ...(body !== undefined && { body: JSON.stringify(body) }),
 })
 

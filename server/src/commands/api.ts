@@ -37,6 +37,7 @@ export function createApi(baseUrl: string, token: string): Api {
   return {
     get: (path) => call('GET', path),
     post: (path, body, headers) => call('POST', path, body, headers),
-    put: (path, body) => call('PUT', path, body),
+    // A command says what shall be there, whatever was there before.
+    put: (path, body) => call('PUT', path, body, { 'if-match': '*' }),
   }
 }

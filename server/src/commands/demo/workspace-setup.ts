@@ -96,7 +96,8 @@ export async function setUpDemoWorkspace(
     connectors,
   }
   const stored = await control.post<{ version: number }>('/configs', { document, reason: REASON })
-  await control.post('/configs/activate', { version: stored.version, reason: REASON })
+  const activation = { version: stored.version, reason: REASON }
+  await control.post('/configs/activate', activation, { 'if-match': '*' })
   await control.post('/webhook-routes', stripeRoute(PRODUCT)).catch((error: unknown) => {
     // A start that was killed between the two steps: the route is there already.
     if (!isConflict(error)) throw error

@@ -10,7 +10,7 @@ let hub: CallingHub
 beforeAll(async () => {
   hub = await callingHub('orchestrator-control')
 })
-afterEach(() => clearQueue(hub.database.db, undefined))
+afterEach(() => clearQueue(hub.database.owner, undefined))
 afterAll(() => hub.close())
 
 const http = (policy?: string) => ({
@@ -30,7 +30,7 @@ const capped = {
 
 /** Jobs that a claim gets from a lane with ten waiting. */
 async function claimable(lane: number): Promise<number> {
-  await clearQueue(hub.database.db, undefined)
+  await clearQueue(hub.database.owner, undefined)
   const nodeId = await registerNode(hub.database.db)
   const jobs = Array.from({ length: 10 }, () => sampleJob({ tenantId: hub.tenantId, lane }))
   await enqueueJobs(hub.database.db, jobs)

@@ -45,8 +45,11 @@ const store = (document: unknown = DOCUMENT, headers?: Record<string, string>, a
     body: { document, reason: REASON },
     ...(headers && { headers }),
   })
-const activate = (version: number, headers: Record<string, string> = {}, authorization = token) =>
-  call('POST', '/configs/activate', authorization, { body: { version, reason: REASON }, headers })
+const activate = (
+  version: number,
+  headers: Record<string, string> = { 'if-match': '*' },
+  authorization = token,
+) => call('POST', '/configs/activate', authorization, { body: { version, reason: REASON }, headers })
 
 const counts = async () =>
   hub.query(

@@ -5,11 +5,9 @@ import {
   ActivateBody,
   Diff,
   DiffQuery,
-  etagOf,
-  IfMatchHeaders,
   ListQuery,
+  RollbackBody,
   StoreBody,
-  targetOf,
   Version,
   VersionPage,
   VersionParams,
@@ -20,9 +18,13 @@ import {
   type ConfigDeps,
   configVersion,
   diffVersions,
+  etagOf,
+  IfMatchHeaders,
   listConfigVersions,
+  rollBackConfig,
   type StoredVersion,
   storeConfig,
+  targetOf,
   type VersionSummary,
   withFaultPlaces,
 } from './configs.ts'
@@ -124,6 +126,27 @@ export function configsControl(app: HttpServer, deps: ConfigDeps): void {
       const active = await withFaultPlaces({}, () =>
         activateConfig(deps, targetOf(request), body.version, change),
       )
+      return reply.header('etag', etagOf(active.version)).send(whole(active))
+    },
+  )
+
+  app.post(
+    '/configs/rollback',
+    {
+      config: write,
+      schema: {
+        operationId: 'rollBackConfig',
+        tags,
+        summary: 'Make an earlier version active again, after the same checks',
+        headers: IfMatchHeaders,
+        body: RollbackBody,
+        response: { 200: Version },
+      },
+    },
+    async (request, reply) => {
+      const { principal, call, body } = request
+      const change = { ...authorOf(principal), reason: body.reason, call }
+      const active = await withFaultPlaces({}, () => rollBackConfig(deps, targetOf(request), body.to, change))
       return reply.header('etag', etagOf(active.version)).send(whole(active))
     },
   )

@@ -37,6 +37,78 @@ export const ActivateBody = Type.Object(
   { additionalProperties: false },
 )
 
+export const RollbackBody = Type.Object(
+  {
+    to: Type.Optional({
+      ...VersionNumber,
+      description: 'Which version; absent = the one that was active before.',
+    }),
+    reason: Reason,
+  },
+  { additionalProperties: false },
+)
+
+export const ValidateBody = Type.Object(
+  {
+    document: Type.Optional(ConfigDocument),
+    version: Type.Optional(VersionNumber),
+  },
+  {
+    additionalProperties: false,
+    minProperties: 1,
+    maxProperties: 1,
+    description: 'Either a whole document or the number of a stored version.',
+  },
+)
+
+export const BlastQuery = Type.Object({ version: VersionNumber }, { additionalProperties: false })
+
+const count = (description: string) => Type.Integer({ description })
+
+export const BlastRadius = Type.Object({
+  active_version: count('The version that is active now; 0 = none.'),
+  connectors: Type.Array(
+    Type.Object({
+      connector: Type.String({ description: 'Name of the connector.' }),
+      change: Type.Enum(['added', 'changed', 'policy', 'removed'], {
+        description: 'What happens to it; `policy` = only a policy that it uses changes.',
+      }),
+      webhook_routes: Type.Array(Type.String(), { description: 'Webhook routes that deliver to it.' }),
+      jobs: Type.Object(
+        {
+          ready: count('Waiting for a worker.'),
+          deferred: count('Waiting for a time.'),
+          running: count('Held by a worker.'),
+        },
+        { description: 'Its jobs that are not finished, counted up to 10,000 of each kind per queue.' },
+      ),
+      calls_24h: Type.Object(
+        {
+          executions: count('Among the newest 100,000 of the workspace.'),
+          job_attempts: count('Of the newest 10,000 jobs that were made in this time.'),
+        },
+        { description: 'Calls of the last 24 hours.' },
+      ),
+    }),
+    { description: 'Every connector that changes or goes, by name.' },
+  ),
+})
+
+export type BlastRadius = Static<typeof BlastRadius>
+
+export const Validation = Type.Object({
+  valid: Type.Boolean({ description: 'Whether it could be activated now.' }),
+  faults: Type.Array(
+    Type.Object({
+      path: Type.String({ description: 'JSON pointer into the document.' }),
+      message: Type.String({ description: 'What is wrong there.' }),
+    }),
+    { description: 'Every reason why not.' },
+  ),
+  ...BlastRadius.properties,
+})
+export type Validation = Static<typeof Validation>
+
 export const DiffQuery = Type.Object(
   { from: VersionNumber, to: VersionNumber },
   { additionalProperties: false },
@@ -54,28 +126,3 @@ export const Diff = Type.Object({
     { description: 'Every place that differs.' },
   ),
 })
-
-/** Optimistic locking: the version that the change was made from (RFC 9110 §13.1.1). */
-export const IfMatchHeaders = Type.Object({
-  'if-match': Type.Optional(
-    Type.String({
-      pattern: '^"?[0-9]{1,10}"?$',
-      description: 'The active version that the change was made from; another active version answers 412.',
-    }),
-  ),
-})
-
-/** What a request wants to change: the active config of its workspace, perhaps only at a certain version. */
-export const targetOf = (request: {
-  readonly principal: { readonly tenantId: string }
-  readonly headers: { readonly 'if-match'?: string | undefined }
-}): { tenantId: string; ifMatch?: number } => {
-  const ifMatch = request.headers['if-match']
-  return {
-    tenantId: request.principal.tenantId,
-    ...(ifMatch !== undefined && { ifMatch: Number(ifMatch.replaceAll('"', '')) }),
-  }
-}
-
-/** The `ETag` of a config version: what `If-Match` takes back. */
-export const etagOf = (version: number): string => `"${version}"`

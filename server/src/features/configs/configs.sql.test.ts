@@ -135,7 +135,10 @@ describe('an edit', () => {
       action: 'config.changed',
       object: 'policy:slow',
       reason: 'a test',
-      diff: [{ path: '/policies/slow', after: { timeouts: { total_ms: 30_000 } } }],
+      diff: [
+        { path: '/active_version', before: 1, after: 2 },
+        { path: '/policies/slow', after: { timeouts: { total_ms: 30_000 } } },
+      ],
       requestId: 'request-1',
     })
     const events = await rows(
@@ -215,9 +218,18 @@ describe('several editors at once', () => {
     const refused = results.flatMap((result) =>
       result.status === 'rejected' ? [result.reason as Problem] : [],
     )
+    const winner = Object.keys((await activeVersion(database.db, tenantId))?.document.policies ?? {}).filter(
+      (name) => name !== 'quick',
+    )
+    const told = {
+      active_version: 2,
+      seen_version: 1,
+      differences: winner.map((name) => ({ path: `/policies/${name}`, after: {} })),
+      more_differences: 0,
+    }
     expect(refused.map(({ code, extra }) => [code, extra.members])).toEqual([
-      ['version_mismatch', { active_version: 2 }],
-      ['version_mismatch', { active_version: 2 }],
+      ['version_mismatch', told],
+      ['version_mismatch', told],
     ])
     expect(await stored()).toMatchObject({ versions: 2, active: 2, lanes: before?.lanes })
   })
@@ -273,7 +285,7 @@ describe('versions', () => {
     expect(await lanes()).toEqual({ api: 1, product: 2 })
     const [entry] = await listAudit(database.db, { tenantId, limit: 1 })
     expect(entry).toMatchObject({ action: 'config.activated', object: 'config:2' })
-    expect(entry?.diff.map(({ path }) => path)).toEqual(['/connectors/product'])
+    expect(entry?.diff.map(({ path }) => path)).toEqual(['/active_version', '/connectors/product'])
   })
 
   test('are rolled back by activating an older one; activating the active one changes nothing', async () => {

@@ -52,7 +52,7 @@ const product = {
   secrets: { signing_secret: 'signing' },
 }
 
-const put = (name: string, connector: unknown, headers: Record<string, string> = {}) =>
+const put = (name: string, connector: unknown, headers: Record<string, string> = { 'if-match': '*' }) =>
   call<{ config_version: number }>('PUT', `/connectors/${name}`, token, {
     body: { connector, reason: 'for the test' },
     headers,

@@ -22,7 +22,7 @@ import { type RunDeps, runExecution } from './run-execution.ts'
 export type { Answer } from './answer.ts'
 export type { Execution } from './execution.ts'
 export { createExecutionKeys, type ExecutionKeys } from './execution-keys.ts'
-export { LOGGED_CALLS_DEPTH, type LoggedCall, loggedCalls } from './logged-calls.ts'
+export { executionsSince, LOGGED_CALLS_DEPTH, type LoggedCall, loggedCalls } from './logged-calls.ts'
 export { createRequestLog, type RequestLog } from './request-log.ts'
 
 export interface ExecuteDeps extends RunDeps {

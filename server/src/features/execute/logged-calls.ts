@@ -1,5 +1,6 @@
 import type { Queryable } from '../../platform/db/statement.ts'
-import { listLoggedCalls } from './request-log.sql.ts'
+import { firstIdAt } from '../../platform/ids.ts'
+import { countCalls, listLoggedCalls } from './request-log.sql.ts'
 
 /** What the request log knows of an execution. */
 export interface LoggedCall {
@@ -45,4 +46,13 @@ export async function loggedCalls(
     httpStatus: row.http_status,
     attempts: row.attempts,
   }))
+}
+
+/** Executions by connector since then, among the newest `LOGGED_CALLS_DEPTH` of the workspace; no dry runs. */
+export async function executionsSince(
+  on: Queryable,
+  { tenantId, sinceMs }: { readonly tenantId: string; readonly sinceMs: number },
+): Promise<ReadonlyMap<string, number>> {
+  const rows = await countCalls(on, { tenantId, sinceId: firstIdAt(sinceMs), limit: LOGGED_CALLS_DEPTH })
+  return new Map(rows.map(({ connector, calls }) => [connector, calls]))
 }

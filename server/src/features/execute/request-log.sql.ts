@@ -105,3 +105,17 @@ export const listLoggedCalls = many<
    order by id desc limit $4`,
   ({ tenantId, connector, operation, limit, depth }) => [tenantId, connector, operation, limit, depth],
 )
+
+/** Executions per connector since an id, among the newest `limit` rows of the workspace: read along the key. */
+export const countCalls = many<
+  { tenantId: string; sinceId: string; limit: number },
+  { connector: string; calls: number }
+>(
+  'execute.count_calls',
+  `select connector, count(*)::int as calls
+   from (
+     select connector, dry_run from request_log where tenant_id = $1 and id >= $2 order by id desc limit $3
+   ) as newest
+   where not dry_run group by connector`,
+  ({ tenantId, sinceId, limit }) => [tenantId, sinceId, limit],
+)

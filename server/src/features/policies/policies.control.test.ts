@@ -23,7 +23,7 @@ const api = (policy?: string) => ({
   settings: { base_url: 'https://api.example.com', operations: { call: { method: 'GET', path: '/' } } },
   ...(policy !== undefined && { policy }),
 })
-const put = (name: string, policy: unknown, headers: Record<string, string> = {}) =>
+const put = (name: string, policy: unknown, headers: Record<string, string> = { 'if-match': '*' }) =>
   call<{ config_version: number }>('PUT', `/policies/${name}`, token, {
     body: { policy, reason: 'for the test' },
     headers,
