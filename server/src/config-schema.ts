@@ -40,6 +40,13 @@ export const ConfigSchema = Type.Object({
         'Postgres 15 or newer. Absent: `start all` runs its own embedded Postgres in `DATA_DIR`; every other start needs it.',
     }),
   ),
+  DATABASE_OWNER_URL: Type.Optional(
+    Type.String({
+      pattern: '^postgres(ql)?://',
+      description:
+        'The same database as the role that owns the schema: `migrate` and `start all` change the schema with it, and the login of `DATABASE_URL` needs no right to (docs/database.md). Absent: they use `DATABASE_URL`.',
+    }),
+  ),
   REDIS_URL: Type.Optional(
     Type.String({
       pattern: '^rediss?://',
@@ -132,6 +139,13 @@ export const ConfigSchema = Type.Object({
       minLength: 1,
       description:
         'Root of `file://` secret refs: `file://NAME` of a workspace reads `<SECRETS_DIR>/<workspace slug>/NAME`. Absent: `<DATA_DIR>/secrets`.',
+    }),
+  ),
+  AUDIT_CHECKPOINT_DIR: Type.Optional(
+    Type.String({
+      minLength: 1,
+      description:
+        'Folder to which control appends signed checkpoints of the audit log (docs/audit.md). Better on a disk or share that whoever administers the database cannot write. Absent: `<DATA_DIR>/audit`.',
     }),
   ),
   KEK_SOURCE: Type.Enum(['file', 'env'], {

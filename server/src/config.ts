@@ -26,7 +26,11 @@ export interface Config {
   readonly dataDir: string
   readonly keysDir: string
   readonly secretsDir: string
+  /** Folder for the checkpoints of the audit log. */
+  readonly auditCheckpointDir: string
   readonly databaseUrl: string | undefined
+  /** With whom the schema is changed; absent: with whom everything is done. */
+  readonly databaseOwnerUrl: string | undefined
   readonly redisUrl: string | undefined
   readonly limits: Settings['LIMITS']
   readonly host: string
@@ -91,8 +95,11 @@ export class ConfigError extends Error {
 function furtherFaults(settings: Readonly<Record<string, unknown>>): string[] {
   const faults: string[] = []
   const text = (name: string): string => (typeof settings[name] === 'string' ? settings[name] : '')
-  if (text('DATABASE_URL') !== '' && !URL.canParse(text('DATABASE_URL')))
-    faults.push('DATABASE_URL must be a URL: special characters of the password are percent-encoded')
+  for (const name of ['DATABASE_URL', 'DATABASE_OWNER_URL'])
+    if (text(name) !== '' && !URL.canParse(text(name)))
+      faults.push(`${name} must be a URL: special characters of the password are percent-encoded`)
+  if (text('DATABASE_OWNER_URL') !== '' && text('DATABASE_URL') === '')
+    faults.push('DATABASE_OWNER_URL needs DATABASE_URL, with which the processes do their work')
   try {
     if (text('REDIS_URL') !== '') parseRedisUrls(text('REDIS_URL'))
   } catch (error) {
@@ -178,7 +185,9 @@ function assemble(settings: Settings, env: Readonly<Record<string, string | unde
     dataDir,
     keysDir: resolve(settings.KEYS_DIR ?? `${dataDir}/keys`),
     secretsDir: resolve(settings.SECRETS_DIR ?? `${dataDir}/secrets`),
+    auditCheckpointDir: resolve(settings.AUDIT_CHECKPOINT_DIR ?? `${dataDir}/audit`),
     databaseUrl: settings.DATABASE_URL,
+    databaseOwnerUrl: settings.DATABASE_OWNER_URL ?? settings.DATABASE_URL,
     redisUrl: settings.REDIS_URL,
     limits: settings.LIMITS,
     host: settings.HOST,

@@ -139,7 +139,7 @@ export async function callingHub(audience: string): Promise<CallingHub> {
       return call
     },
     query: async <Row extends object>(text: string, values: readonly unknown[] = []) =>
-      (await db.execute<Row>({ name: '', text }, values)).rows,
+      (await database.owner.execute<Row>({ name: '', text }, values)).rows,
     close: async () => {
       await access.close()
       activeConfigs.close()

@@ -12,10 +12,17 @@ import type { Platform } from '../src/platform/platform.ts'
 export interface TestDatabase {
   /** Of the clone, as its owner (not a superuser): for real processes that the test starts. */
   readonly url: string
+  /** As the processes have it: the service role. */
   readonly db: Db
-  readonly platform: Platform
+  /** As the owner of the schema: for what no process may do (truncate, drop, break). */
+  readonly owner: Db
+  readonly platform: TestPlatform
   /** Closes the platform's connections and removes the database, whoever is still connected. */
   drop(): Promise<void>
+}
+
+export interface TestPlatform extends Platform {
+  readonly owner: Db
 }
 
 interface TestDatabaseOptions {
@@ -33,10 +40,12 @@ export async function testDatabase(options: TestDatabaseOptions = {}): Promise<T
   return {
     url,
     db: platform.db,
+    owner: platform.owner,
     platform,
     drop: async () => {
       await platform.notifications.close()
       await platform.db.close()
+      await platform.owner.close()
       await dropDatabase()
     },
   }
@@ -46,24 +55,22 @@ export async function testDatabase(options: TestDatabaseOptions = {}): Promise<T
 export const emptyDatabase = (): Promise<{ url: string; drop(): Promise<void> }> =>
   createDatabase('template0')
 
-/** A real platform on a database; silent, and without the metrics of the runtime, which are global timers. */
-export function testPlatform(url: string, options: TestDatabaseOptions = {}): Platform {
+/**
+ * A real platform on a database, with the roles of the processes; silent, and without the metrics of the runtime, which
+ * are global timers.
+ */
+export function testPlatform(url: string, options: TestDatabaseOptions = {}): TestPlatform {
   const log = options.log ?? createLog('test', 'silent')
   const metrics = createMetrics('test', false)
   const applicationName = 'test'
+  const on = { url, applicationName, slowQueryMs: 60_000, log, metrics }
   return {
     log,
     metrics,
     clock: options.clock ?? systemClock,
     random: options.random ?? systemRandom,
-    db: createDb({
-      url,
-      applicationName,
-      poolSize: options.poolSize ?? 10,
-      slowQueryMs: 60_000,
-      log,
-      metrics,
-    }),
+    db: createDb({ ...on, poolSize: options.poolSize ?? 10 }),
+    owner: createDb({ ...on, applicationName: 'test owner', poolSize: 2, role: 'login' }),
     notifications: createNotifications({ url, applicationName, log }),
   }
 }

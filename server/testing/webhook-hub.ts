@@ -12,10 +12,10 @@ import {
 } from '../src/features/webhooks/webhooks.ts'
 import { createWorkspaceDirectory } from '../src/features/workspaces/workspaces.ts'
 import { newId } from '../src/platform/ids.ts'
-import type { Platform } from '../src/platform/platform.ts'
 import { Secret } from '../src/platform/secret.ts'
 import { Problem } from '../src/problems.ts'
 import type { LaneKey } from '../src/queue/job.ts'
+import type { TestPlatform } from './database.ts'
 
 export interface WebhookHub {
   readonly accept: AcceptWebhook
@@ -46,7 +46,7 @@ const testChange: Change = {
 const TABLES = ['webhook_inbox', 'webhook_payload', 'webhook_dedupe', 'job', 'job_ready', 'event']
 
 /** Webhook ingress over a real database, without processes; secrets and connectors are what the test puts there. */
-export function webhookHub(platform: Platform, environment: 'dev' | 'prod' = 'dev'): WebhookHub {
+export function webhookHub(platform: TestPlatform, environment: 'dev' | 'prod' = 'dev'): WebhookHub {
   const { db } = platform
   const secrets: WebhookHub['secrets'] = new Map()
   const connectors: WebhookHub['connectors'] = new Map()
@@ -56,7 +56,7 @@ export function webhookHub(platform: Platform, environment: 'dev' | 'prod' = 'de
   const query: WebhookHub['query'] = async <Row extends object>(
     text: string,
     values: readonly unknown[] = [],
-  ) => (await db.execute<Row>({ name: '', text }, values)).rows
+  ) => (await platform.owner.execute<Row>({ name: '', text }, values)).rows
   return {
     secrets,
     connectors,

@@ -8,7 +8,7 @@ import { startTracing } from '../platform/telemetry/tracing.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
 import { requireFreePorts } from './free-ports.ts'
 import { openGuards } from './guards.ts'
-import { BUILDERS } from './one.ts'
+import { BUILDERS, requireSchema } from './one.ts'
 import {
   createPlatform,
   type Environment,
@@ -96,7 +96,8 @@ async function prepare(
   log: Log,
   postgres: EmbeddedPostgres | undefined,
 ): Promise<Environment> {
-  const databaseUrl = postgres?.url ?? config.databaseUrl ?? ''
-  await migrate({ url: databaseUrl, log })
-  return { config, log, databaseUrl }
+  await migrate({ url: postgres?.url ?? config.databaseOwnerUrl ?? '', log })
+  const environment = { config, log, databaseUrl: postgres?.url ?? config.databaseUrl ?? '' }
+  await requireSchema(environment)
+  return environment
 }

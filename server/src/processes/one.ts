@@ -1,4 +1,5 @@
 import type { Config } from '../config.ts'
+import { requireServiceRole } from '../platform/db/database-roles.ts'
 import { checkSchema } from '../platform/db/migrate.ts'
 import type { Log } from '../platform/log.ts'
 import { StartRefused } from '../platform/start-refused.ts'
@@ -64,9 +65,11 @@ export async function startOne(name: ProcessName, config: Config, log: Log): Pro
 
 const makesCalls = (name: ProcessName): boolean => name === 'exec' || name === 'worker'
 
-async function requireSchema(environment: Environment): Promise<void> {
+/** Throws StartRefused unless this process is who it must be on the database, and finds the schema it knows. */
+export async function requireSchema(environment: Environment): Promise<void> {
   const platform = createPlatform('start', environment)
   try {
+    await requireServiceRole(platform.db)
     await checkSchema(platform)
     // After a week without a worker nobody has made today's partitions.
     await ensurePartitions(platform.db, platform.log)

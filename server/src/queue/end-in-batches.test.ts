@@ -11,10 +11,10 @@ import type { EndedJob, FollowUps } from './job.ts'
 const fixture: QueueFixture = await queueFixture()
 afterAll(() => fixture.drop())
 beforeEach(async () => {
-  await clearQueue(fixture.db, undefined)
-  await query(fixture.db, 'truncate event')
-  await query(fixture.db, 'create table if not exists ending (number int primary key)')
-  await query(fixture.db, 'truncate ending')
+  await clearQueue(fixture.owner, undefined)
+  await query(fixture.owner, 'truncate event')
+  await query(fixture.owner, 'create table if not exists ending (number int primary key)')
+  await query(fixture.owner, 'truncate ending')
 })
 
 const query = <Row extends object>(on: Pick<Tx, 'execute'>, text: string, values: readonly unknown[] = []) =>
@@ -115,7 +115,7 @@ describe('endInBatches', () => {
     expect(await endings()).toBe(0)
     expect(await inFollowUps.run()).toHaveLength(1)
     failures = 0
-    await query(fixture.db, 'truncate ending')
+    await query(fixture.owner, 'truncate ending')
     const inEnd = round(1, callbacks, trouble(4))
     for (let time = 1; time <= 4; time += 1)
       await expect(inEnd.run()).rejects.toMatchObject({ code: '57014' })

@@ -41,11 +41,11 @@ beforeAll(async () => {
 })
 beforeEach(async () => {
   nodeId = await registerNode(fixture.db)
-  await openDays(fixture.db, TABLES, [OLD])
+  await openDays(fixture.owner, TABLES, [OLD])
 })
 afterEach(async () => {
-  await clearQueue(fixture.db, undefined)
-  await closeOldDays(fixture.db, TABLES)
+  await clearQueue(fixture.owner, undefined)
+  await closeOldDays(fixture.owner, TABLES)
 })
 afterAll(() => fixture.drop())
 
@@ -175,11 +175,11 @@ test('days go in which every job is over for long enough; nothing else ever goes
   const tried = { goes: 0, stays: 0 }
 
   const check = async (sample: readonly Day[]): Promise<void> => {
-    await clearQueue(fixture.db, undefined)
-    await closeOldDays(fixture.db, TABLES)
+    await clearQueue(fixture.owner, undefined)
+    await closeOldDays(fixture.owner, TABLES)
     nodeId = await registerNode(fixture.db)
     await openDays(
-      fixture.db,
+      fixture.owner,
       TABLES,
       sample.map(({ age }) => dayAgo(age)),
     )
@@ -271,7 +271,7 @@ test('a job accepted while its day is on its way out is kept or refused, never l
 
 test('a busy queue goes on while days are dropped', async () => {
   const days = [30, 29, 28, 27, 26].map(dayAgo)
-  await openDays(fixture.db, TABLES, days)
+  await openDays(fixture.owner, TABLES, days)
   for (const day of days) {
     const job = await enqueue(day)
     await finish(job)

@@ -33,7 +33,7 @@ let fixture: QueueFixture
 beforeAll(async () => {
   fixture = await queueFixture()
 })
-beforeEach(() => clearQueue(fixture.db, undefined))
+beforeEach(() => clearQueue(fixture.owner, undefined))
 afterAll(() => fixture.drop())
 
 const done = { kind: 'done', result: null, why: 'Done.' } as const
@@ -321,7 +321,7 @@ describe('housekeeping', () => {
     })
     const [lost] = await enqueue(4)
     await loseJob(fixture.db, { id: lost?.id ?? '' })
-    await dropLastPartition(fixture.db, undefined)
+    await dropLastPartition(fixture.owner, undefined)
     await housekeeping.round()
     const ready = async () =>
       (await metrics.ready.get()).values.find(({ labels }) => labels.queue === 'default')?.value
@@ -363,7 +363,7 @@ describe('housekeeping', () => {
     await silence(fixture.db, { nodeId: dead })
     const [lost] = await enqueue()
     await loseJob(fixture.db, { id: lost?.id ?? '' })
-    await dropLastPartition(fixture.db, undefined)
+    await dropLastPartition(fixture.owner, undefined)
     const { log, text } = capturedLog()
     const revived: LaneKey[] = []
     await createHousekeeping({

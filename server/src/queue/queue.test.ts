@@ -36,7 +36,7 @@ afterEach(async () => {
   await Promise.all(runners.splice(0).map((runner) => runner.stop(0)))
   await wakeUp.close()
   expect(await misplacedJobs(fixture.db, undefined)).toEqual([])
-  await clearQueue(fixture.db, undefined)
+  await clearQueue(fixture.owner, undefined)
 })
 afterAll(() => fixture.drop())
 
@@ -353,7 +353,7 @@ describe('two nodes', () => {
     for (let cut = 0; cut < 8; cut += 1) {
       wakeUp.hint([{ queue: 'default', tenantId, lane: 1 }])
       await vi.waitFor(
-        async () => expect((await cutClaims(fixture.db, undefined)).cut).toBeGreaterThan(0),
+        async () => expect((await cutClaims(fixture.owner, undefined)).cut).toBeGreaterThan(0),
         soon,
       )
     }

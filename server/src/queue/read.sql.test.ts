@@ -157,7 +157,7 @@ describe('listJobs', () => {
         fixture.db,
         Array.from({ length: 1_000 }, () => sampleJob({ tenantId })),
       )
-    await analyzeToday(fixture.db, undefined)
+    await analyzeToday(fixture.owner, undefined)
     const plan = JSON.stringify(await explainList(tenantId)(fixture.db, undefined))
     expect(plan).not.toMatch(/"Node Type": ?"(Sort|Merge Append|Seq Scan)"/)
     expect(plan).toMatch(/"Scan Direction": ?"Backward"/)

@@ -249,7 +249,7 @@ describe('cancelJob', () => {
       const outcome = job === succeeding ? outcomes.done : outcomes.retry
       const record = async () => {
         settled = settle({ job, outcome }, { job: beside, outcome: outcomes.done })
-        await vi.waitFor(async () => expect(await rowWaits(fixture.db, undefined)).toEqual({ waiting: 1 }))
+        await vi.waitFor(async () => expect(await rowWaits(fixture.owner, undefined)).toEqual({ waiting: 1 }))
       }
       await cancelJob(fixture.db, { tenantId: job.tenantId, id: job.id, actor: 'ada' }, { record })
       await settled

@@ -29,7 +29,7 @@ beforeAll(async () => {
   token = await hub.access.bearer(hub.tenantId)
 })
 afterEach(async () => {
-  await clearQueue(hub.database.db, undefined)
+  await clearQueue(hub.database.owner, undefined)
   await hub.query('truncate breaker, lane_policy, event')
 })
 afterAll(async () => {

@@ -23,7 +23,7 @@ afterAll(() => hub.close())
 beforeEach(async () => {
   token = await hub.access.bearer(hub.tenantId)
   others = await hub.access.bearer(hub.otherId)
-  await clearQueue(hub.database.db, undefined)
+  await clearQueue(hub.database.owner, undefined)
   dead = await deadJobs(hub.database, 3, { tenantId: hub.tenantId })
 })
 

@@ -31,7 +31,7 @@ beforeAll(async () => {
 })
 afterEach(async () => {
   for (const stop of stops.splice(0)) await stop()
-  await clearQueue(hub.database.db, undefined)
+  await clearQueue(hub.database.owner, undefined)
 })
 afterAll(async () => {
   await wakeUp.close()

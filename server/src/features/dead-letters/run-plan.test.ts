@@ -217,7 +217,8 @@ describe('a replay', () => {
           transaction: (work) =>
             fixture.db.transaction(async (tx) => {
               await work(tx)
-              await cutMyself(tx, undefined)
+              await cut(fixture.owner, await myself(tx, undefined))
+              await myself(tx, undefined)
               throw new Error('unreachable')
             }),
         },
@@ -439,7 +440,14 @@ const addWorkspace = run<{ readonly tenantId: string }>(
   `insert into workspace (id, slug, name, environment) values ($1, 'busy-dev', 'busy', 'dev')`,
   ({ tenantId }) => [tenantId],
 )
-const cutMyself = run<undefined>('test.cut', 'select pg_terminate_backend(pg_backend_pid())', () => [])
+const myself = one<undefined, { readonly pid: number }>(
+  'test.myself',
+  'select pg_backend_pid() as pid',
+  () => [],
+)
+const cut = run<{ readonly pid: number }>('test.cut', 'select pg_terminate_backend($1, 5000)', ({ pid }) => [
+  pid,
+])
 const auditOf = many<{ readonly tenantId: string }, { readonly action: string }>(
   'test.audit_of',
   'select action, object, reason from audit_entry where tenant_id = $1 order by seq',

@@ -25,7 +25,7 @@ beforeEach(async () => {
   nodeId = await registerNode(hub.database.db)
 })
 afterEach(async () => {
-  await clearQueue(hub.database.db, undefined)
+  await clearQueue(hub.database.owner, undefined)
   await hub.query('truncate lane_policy, event')
 })
 afterAll(() => hub.close())

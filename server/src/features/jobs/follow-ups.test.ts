@@ -39,7 +39,7 @@ beforeAll(async () => {
   hub = await callingHub('orchestrator-exec')
 })
 beforeEach(async () => {
-  await clearQueue(hub.database.db, undefined)
+  await clearQueue(hub.database.owner, undefined)
   await hub.query('truncate event')
   await hub.configure(DOCUMENT())
   wakeUp = createWakeUp(hub.database.platform)

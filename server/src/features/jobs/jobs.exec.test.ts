@@ -51,7 +51,7 @@ beforeAll(async () => {
 beforeEach(async () => {
   token = await hub.access.bearer(hub.tenantId, { scopes: SCOPES })
   others = await hub.access.bearer(hub.otherId, { scopes: SCOPES })
-  await clearQueue(hub.database.db, undefined)
+  await clearQueue(hub.database.owner, undefined)
   woken = []
 })
 afterAll(async () => {

@@ -70,7 +70,7 @@ beforeAll(async () => {
 beforeEach(async () => {
   token = await hub.access.bearer(hub.tenantId, { scopes: SCOPES })
   others = await hub.access.bearer(hub.otherId, { scopes: SCOPES })
-  await clearQueue(hub.database.db, undefined)
+  await clearQueue(hub.database.owner, undefined)
   nodeId = await registerNode(hub.database.db)
 })
 afterAll(async () => {

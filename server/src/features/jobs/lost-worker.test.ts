@@ -21,7 +21,7 @@ beforeAll(async () => {
   await hub.configure({ policies: {}, connectors: { api: { kind: 'http', settings } } })
 })
 beforeEach(async () => {
-  await clearQueue(hub.database.db, undefined)
+  await clearQueue(hub.database.owner, undefined)
   hub.upstream.reset(json(200, {}))
 })
 afterAll(() => hub.close())

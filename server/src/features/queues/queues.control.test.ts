@@ -35,7 +35,7 @@ beforeAll(async () => {
   token = await hub.access.bearer(hub.tenantId)
 })
 afterEach(async () => {
-  await clearQueue(hub.database.db, undefined)
+  await clearQueue(hub.database.owner, undefined)
   await hub.query('truncate lane_policy, tenant_policy, queue_pause, event')
 })
 afterAll(async () => {

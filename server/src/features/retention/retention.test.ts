@@ -36,12 +36,12 @@ test('every table that is partitioned by the day has one rule', async () => {
 test('one of the workers drops what is old, at its start and then each hour; another one goes on after it', async () => {
   const { db } = database
   const days = async () => [...(await oldDaysOf(db, 'event')), ...(await oldDaysOf(db, 'job'))]
-  await openDays(db, ['event', 'job'], [dayAgo(20), dayAgo(40)])
+  await openDays(database.owner, ['event', 'job'], [dayAgo(20), dayAgo(40)])
   const first = createRetentionWork(database.platform, KEEP)
   first.start()
   await vi.waitFor(async () => expect(await days()).toEqual([dayAgo(20)]), WAIT)
 
-  await openDays(db, ['event'], [dayAgo(50)])
+  await openDays(database.owner, ['event'], [dayAgo(50)])
   const second = createRetentionWork(other, KEEP)
   second.start()
   await clock.whenSleeping(2)
@@ -53,7 +53,7 @@ test('one of the workers drops what is old, at its start and then each hour; ano
 
   await first.stop()
   await db.execute({ name: '', text: 'update leader set expires_at = clock_timestamp()' }, [])
-  await openDays(db, ['event'], [dayAgo(50)])
+  await openDays(database.owner, ['event'], [dayAgo(50)])
   await clock.whenSleeping()
   await clock.advance(60_000)
   await vi.waitFor(async () => expect(await days()).toEqual([dayAgo(20)]), WAIT)

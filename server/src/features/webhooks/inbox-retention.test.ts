@@ -28,11 +28,11 @@ beforeAll(async () => {
 })
 beforeEach(async () => {
   nodeId = await registerNode(fixture.db)
-  await openDays(fixture.db, TABLES, [OLD, dayAgo(20)])
+  await openDays(fixture.owner, TABLES, [OLD, dayAgo(20)])
 })
 afterEach(async () => {
-  await clearQueue(fixture.db, undefined)
-  await closeOldDays(fixture.db, TABLES)
+  await clearQueue(fixture.owner, undefined)
+  await closeOldDays(fixture.owner, TABLES)
 })
 afterAll(() => fixture.drop())
 

@@ -22,6 +22,7 @@ const open = (url: string, session?: Record<string, string>): Db =>
     slowQueryMs: 1,
     log: captured.log,
     metrics,
+    role: 'login',
     ...(session && { session }),
   })
 
@@ -131,6 +132,7 @@ describe('a database that goes away', () => {
       slowQueryMs: 9_999,
       log: captured.log,
       metrics,
+      role: 'login',
     })
     await killAll(admin, 'db test%')
     await vi.waitFor(() => all(db, null))

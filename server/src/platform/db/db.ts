@@ -2,6 +2,7 @@ import { SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import { Pool, type PoolClient, type QueryResult, type QueryResultRow, types } from 'pg'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
+import { type DatabaseRole, roleSetting, startOptions } from './database-roles.ts'
 import { isUnavailable, unavailable } from './failures.ts'
 import type { NamedStatement, Queryable, Tx } from './statement.ts'
 
@@ -20,6 +21,13 @@ export interface DbOptions {
   readonly metrics: Metrics
   /** Session settings of every connection of this pool, e.g. `{ enable_seqscan: 'off' }` for the claim pool. */
   readonly session?: Readonly<Record<string, string>>
+  /** Whom its connections are; absent: the service role. */
+  readonly role?: DatabaseRole
+  /**
+   * What begins every transaction instead of `begin`, one message with `begin` in it. With it every statement runs in a
+   * transaction.
+   */
+  readonly opening?: () => string
 }
 
 const tracer = trace.getTracer('orchestrator.db')
@@ -49,6 +57,7 @@ export function createDb(options: DbOptions): Db {
     // Our statements take milliseconds; compiling one with many partitions takes longer than running it.
     jit: 'off',
     ...options.session,
+    ...roleSetting(options.role ?? 'service'),
   }
   const pool = new Pool({
     connectionString: options.url,
@@ -56,9 +65,7 @@ export function createDb(options: DbOptions): Db {
     max: options.poolSize,
     connectionTimeoutMillis: 5_000,
     idleTimeoutMillis: 60_000,
-    options: Object.entries(session)
-      .map(([key, value]) => `-c ${key}=${value}`)
-      .join(' '),
+    options: startOptions(session),
     types: { getTypeParser },
   })
   // Between the pool's hands and ours, a new connection has no listener for one turn of the microtasks, and its end
@@ -78,9 +85,12 @@ export function createDb(options: DbOptions): Db {
     values: readonly unknown[],
   ) => observed(options, statement.name, () => on.query<Row>({ ...statement, values: [...values] }))
 
+  const { opening } = options
+  const transaction: Db['transaction'] = (work) => inTransaction(pool, execute, work, opening?.() ?? 'begin')
   return {
-    execute: (statement, values) => execute(pool, statement, values),
-    transaction: (work) => inTransaction(pool, execute, work),
+    execute: (statement, values) =>
+      opening ? transaction((tx) => tx.execute(statement, values)) : execute(pool, statement, values),
+    transaction,
     close: () => pool.end(),
   }
 }
@@ -91,7 +101,12 @@ type Execute = <Row extends QueryResultRow>(
   values: readonly unknown[],
 ) => Promise<QueryResult<Row>>
 
-async function inTransaction<T>(pool: Pool, execute: Execute, work: (tx: Tx) => Promise<T>): Promise<T> {
+async function inTransaction<T>(
+  pool: Pool,
+  execute: Execute,
+  work: (tx: Tx) => Promise<T>,
+  opening: string,
+): Promise<T> {
   const client = await pool.connect().catch((error: unknown) => {
     throw isUnavailable(error) ? unavailable(error) : error
   })
@@ -102,7 +117,7 @@ async function inTransaction<T>(pool: Pool, execute: Execute, work: (tx: Tx) => 
   }
   client.on('error', onLost)
   try {
-    await client.query('begin')
+    await client.query(opening)
     const result = await work({
       isTransaction: true,
       execute: (statement, values) => execute(client, statement, values),

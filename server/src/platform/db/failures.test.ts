@@ -20,6 +20,7 @@ beforeAll(async () => {
     log: createLog('test', 'silent'),
     metrics: createMetrics('test', false),
     session: { statement_timeout: '100' },
+    role: 'login',
   })
   await query('create table day (at int, n int constraint positive check (n > 0)) partition by range (at)')
   await query('create table day_1 partition of day for values from (1) to (2)')

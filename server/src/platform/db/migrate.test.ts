@@ -41,6 +41,7 @@ async function check(): Promise<void> {
   } finally {
     await platform.notifications.close()
     await platform.db.close()
+    await platform.owner.close()
   }
 }
 

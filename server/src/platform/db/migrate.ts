@@ -1,6 +1,7 @@
 import { Client, DatabaseError } from 'pg'
 import type { Log } from '../log.ts'
 import { StartRefused } from '../start-refused.ts'
+import { DATABASE_ROLES, makeDatabaseRoles } from './database-roles.ts'
 import { isUnavailable } from './failures.ts'
 import { type Migration, readMigrations } from './migrate-files.ts'
 import { type AppliedMigration, planMigrations } from './migrate-plan.ts'
@@ -8,6 +9,7 @@ import { many, type Queryable } from './statement.ts'
 
 const OLDEST_POSTGRES = 15
 const UNDEFINED_TABLE = '42P01'
+const INSUFFICIENT_PRIVILEGE = '42501'
 /** A migration that waits for a table lock holds up everybody behind it, so it gives up and is run again later. */
 const LOCK_TIMEOUT_MS = 15_000
 
@@ -18,7 +20,8 @@ const CREATE_TABLE = `
     sha256 text not null,
     breaking boolean not null,
     applied_at timestamptz not null default now()
-  )`
+  );
+  grant select on schema_migration to ${DATABASE_ROLES.service}`
 const SELECT_APPLIED = 'select version, name, sha256, breaking from schema_migration order by version'
 
 interface MigrateOptions {
@@ -38,6 +41,7 @@ export async function migrate(options: MigrateOptions): Promise<{ applied: strin
   return connected(options.url, async (client) => {
     await refuseUnfitServer(client)
     await lockAgainstOthers(client, options.log)
+    await makeDatabaseRoles(client)
     await client.query(CREATE_TABLE)
     const { rows } = await client.query<AppliedMigration>(SELECT_APPLIED)
     const { pending, newer } = planMigrations(known, rows)
@@ -79,6 +83,11 @@ export async function checkSchema(options: {
   const known = await readMigrations(options.directory)
   const applied = await selectApplied(options.db, undefined).catch((error: unknown) => {
     if (error instanceof DatabaseError && error.code === UNDEFINED_TABLE) return []
+    if (error instanceof DatabaseError && error.code === INSUFFICIENT_PRIVILEGE)
+      throw new StartRefused(
+        "The database's schema gives the processes no rights, so it is older than this version of Orchestrator: run `npx orchestrator migrate`.",
+        { cause: error },
+      )
     throw error
   })
   const { pending, newer } = planMigrations(known, applied)

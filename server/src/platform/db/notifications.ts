@@ -1,5 +1,6 @@
 import { Client } from 'pg'
 import type { Log } from '../log.ts'
+import { roleSetting, startOptions } from './database-roles.ts'
 import { run } from './statement.ts'
 
 /** Hints between processes over Postgres NOTIFY. They may be lost: whoever listens also polls. */
@@ -44,6 +45,7 @@ export function createNotifications(options: {
       connectionString: options.url,
       application_name: `${options.applicationName} notifications`,
       keepAlive: true,
+      options: startOptions(roleSetting('service')),
     })
     next.on('error', () => reconnect(next))
     next.on('end', () => reconnect(next))

@@ -22,16 +22,16 @@ beforeAll(async () => {
   }
   await query('select create_partitions_ahead(1)')
 })
-beforeEach(() => openDays(database.db, TABLES, [OLDER, OLD]))
+beforeEach(() => openDays(database.owner, TABLES, [OLDER, OLD]))
 afterEach(async () => {
   for (const client of clients.splice(0)) await client.end()
-  await closeOldDays(database.db, TABLES)
+  await closeOldDays(database.owner, TABLES)
   await query('truncate thing, thing_part')
 })
 afterAll(() => database.drop())
 
 const query = (text: string, values: readonly unknown[] = []) =>
-  database.db.execute<Record<string, unknown>>({ name: '', text }, values)
+  database.owner.execute<Record<string, unknown>>({ name: '', text }, values)
 const add = (day: string, open = false, table = 'thing') =>
   query(`insert into ${table} (id, open) values ($1, $2)`, [idOfDay(day), open])
 
@@ -62,7 +62,7 @@ function retention(rules: readonly RetentionRule[] = [RULE]) {
 }
 
 test('drops the days that are past their time, in all tables of the rule, and tells it', async () => {
-  await openDays(database.db, TABLES, [dayAgo(13)])
+  await openDays(database.owner, TABLES, [dayAgo(13)])
   await add(OLD)
   const { round, lines } = retention()
   const reports = await round()
@@ -82,7 +82,7 @@ test('drops the days that are past their time, in all tables of the rule, and te
 })
 
 test('a day is due when it ended that long ago, and never one for which partitions are made', async () => {
-  const due = await database.db.transaction(async (tx) => {
+  const due = await database.owner.transaction(async (tx) => {
     // One transaction has one `now()`: it cannot be midnight in between.
     const text = `
       do $$ begin

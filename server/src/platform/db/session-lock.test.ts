@@ -34,9 +34,10 @@ const taken = ({ lock }: { lock: SessionLock }) => lock.takenWithin(WITHIN.timeo
 async function cut(applicationName: string): Promise<void> {
   const admin = new Client({ connectionString: database.url })
   await admin.connect()
-  await admin.query('select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1', [
-    applicationName,
-  ])
+  await admin.query(
+    "select pg_terminate_backend(pid) from pg_stat_activity where application_name like $1 || ' at %'",
+    [applicationName],
+  )
   await admin.end()
 }
 

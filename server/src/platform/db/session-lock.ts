@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { Client } from 'pg'
 import type { Clock } from '../clock.ts'
 import type { Log } from '../log.ts'
+import { roleSetting, startOptions } from './database-roles.ts'
 
 /**
  * A lock that this process has for as long as it lives, on a connection of its own: Postgres gives it back when the
@@ -32,8 +33,15 @@ export interface SessionLockOptions {
 
 const RETRY_MS = 250
 /** A machine that died without a word is noticed by Postgres after some 25 s, not after the two hours of the kernel. */
-const KEEPALIVES =
-  '-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c idle_session_timeout=0'
+const KEEPALIVES = {
+  tcp_keepalives_idle: '10',
+  tcp_keepalives_interval: '5',
+  tcp_keepalives_count: '3',
+  idle_session_timeout: '0',
+}
+/** The role of the processes sees the names of other connections and not their addresses: each tells its own. */
+const TELL_ADDRESS = `select set_config('application_name',
+  concat_ws(' at ', nullif(current_setting('application_name'), ''), host(inet_client_addr())), false)`
 
 export function holdSessionLock(options: SessionLockOptions): SessionLock {
   const { key, mode, log, clock } = options
@@ -51,7 +59,7 @@ export function holdSessionLock(options: SessionLockOptions): SessionLock {
       connectionString: options.url,
       application_name: options.applicationName,
       keepAlive: true,
-      options: KEEPALIVES,
+      options: startOptions({ ...KEEPALIVES, ...roleSetting('service') }),
     })
     const lost = new Promise<void>((resolve) => {
       next.on('error', () => resolve())
@@ -59,6 +67,7 @@ export function holdSessionLock(options: SessionLockOptions): SessionLock {
     })
     try {
       await next.connect()
+      await next.query(TELL_ADDRESS)
       client = next
       while (!ending.signal.aborted) {
         const { rows } = await next.query<{ taken: boolean }>(take)
@@ -92,7 +101,7 @@ export function holdSessionLock(options: SessionLockOptions): SessionLock {
   const holders = async (): Promise<readonly string[]> => {
     if (!client) throw new Error('no connection')
     const { rows } = await client.query<{ name: string }>(
-      `select concat_ws(' at ', nullif(a.application_name, ''), host(a.client_addr)) as name
+      `select a.application_name as name
        from pg_locks l join pg_stat_activity a using (pid)
        where l.locktype = 'advisory' and l.granted and l.objsubid = 2
          and l.database = (select oid from pg_database where datname = current_database())
