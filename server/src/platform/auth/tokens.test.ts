@@ -14,6 +14,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { capturedLog } from '../../../testing/captured-log.ts'
 import { type ManualClock, manualClock } from '../../../testing/manual-clock.ts'
 import { Problem } from '../../problems.ts'
+import { firstIdAt } from '../ids.ts'
 import { type Keys, openKeys } from './keys.ts'
 import { bearerToken, createVerifier, issueToken, type TokenRules } from './tokens.ts'
 
@@ -99,6 +100,9 @@ function hs256(secret: string | Buffer): string {
 const withKid = (kid: unknown) => forge({ kid }, goodClaims(), stranger.privateKey)
 const unsigned = (alg: string) => `${encode({ ...goodHeader(), alg })}.${encode(goodClaims())}.`
 
+/** Of some certificate. */
+const THUMBPRINT = 'bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2'
+
 const FORGED: Record<string, () => string | Promise<string>> = {
   empty: () => '',
   'not a token': () => 'not.a.token',
@@ -155,6 +159,29 @@ const FORGED: Record<string, () => string | Promise<string>> = {
   'scopes a string': () => withClaims({ scopes: 'orchestrator.execute' }),
   'scopes with an object': () => withClaims({ scopes: [{}] }),
   'roles a string': () => withClaims({ roles: 'platform_admin' }),
+  'act nested: an impersonation begun during another': () =>
+    withClaims({ act: { sub: 'operator:a', act: { sub: 'operator:b' } } }),
+  'act without sub': () => withClaims({ act: {} }),
+  'act with a sub that is no name': () => withClaims({ act: { sub: 'two words' } }),
+  'act with more than a sub': () => withClaims({ act: { sub: 'operator:a', roles: ['admin'] } }),
+  'act a string': () => withClaims({ act: 'operator:a' }),
+  'act an array': () => withClaims({ act: [{ sub: 'operator:a' }] }),
+  'act null': () => withClaims({ act: null }),
+  'read_only without act': () => withClaims({ read_only: true }),
+  'read_only a string': () => withClaims({ act: { sub: 'operator:a' }, read_only: 'false' }),
+  'read_only null': () => withClaims({ act: { sub: 'operator:a' }, read_only: null }),
+  'cnf of a DPoP key': () => withClaims({ cnf: { jkt: THUMBPRINT } }),
+  'cnf of a key in it': () => withClaims({ cnf: { jwk: strangerJwk } }),
+  'cnf of a certificate and a key': () => withClaims({ cnf: { 'x5t#S256': THUMBPRINT, jkt: THUMBPRINT } }),
+  'cnf of SHA-1': () => withClaims({ cnf: { x5t: THUMBPRINT } }),
+  'cnf too short': () => withClaims({ cnf: { 'x5t#S256': THUMBPRINT.slice(1) } }),
+  'cnf in hex': () => withClaims({ cnf: { 'x5t#S256': 'ab'.repeat(32) } }),
+  'cnf empty': () => withClaims({ cnf: {} }),
+  'cnf a string': () => withClaims({ cnf: THUMBPRINT }),
+  'cnf null': () => withClaims({ cnf: null }),
+  'sid a number': () => withClaims({ sid: 7 }),
+  'sid with a newline': () => withClaims({ sid: 'a\nb' }),
+  'sid null': () => withClaims({ sid: null }),
   'claims an array': () => forge({}, [goodClaims()]),
   'claims not JSON': () => forge({}, 'claims'),
   'claims null': () => forge({}, null),
@@ -220,6 +247,33 @@ describe('a verifier', () => {
     const early = { iat: nowSeconds() + 5, nbf: nowSeconds() + 5, exp: nowSeconds() + 100 }
     await expect(verifier()(withClaims(early))).resolves.toBeDefined()
     await expect(verifier()(withClaims({ exp: nowSeconds() - 4 }))).resolves.toBeDefined()
+  })
+
+  it('reads what limits a token: the session, the certificate, who really acts, and whether only to look', async () => {
+    const limits = { sessionId: 'session-1', certificateSha256: THUMBPRINT }
+    const impersonator = { subject: 'operator:anna', readOnly: false }
+    const { token } = await issueToken(
+      { keys: execKeys, rules: EXEC, clock },
+      { ...NEW_TOKEN, ...limits, impersonator },
+    )
+    expect(await verifier()(token)).toMatchObject({
+      ...limits,
+      impersonator: 'operator:anna',
+      readOnly: false,
+    })
+    // Whoever does not say that writing was asked for, may not write.
+    expect(await verifier()(withClaims({ act: { sub: 'operator:anna' } }))).toMatchObject({ readOnly: true })
+  })
+
+  it('says when it was issued to the millisecond, when its id does', async () => {
+    const second = nowSeconds() * 1_000
+    const idAt = (ms: number) => firstIdAt(ms).replace('-7000-', '-7abc-')
+    expect(await verifier()(withClaims({ jti: idAt(second + 321) }))).toMatchObject({
+      issuedAt: second + 321,
+    })
+    // An id of another second belongs to another clock, or was made up.
+    expect(await verifier()(withClaims({ jti: idAt(second + 1_321) }))).toMatchObject({ issuedAt: second })
+    expect(await verifier()(withClaims({ jti: 'any-name' }))).toMatchObject({ issuedAt: second })
   })
 
   it('forgets a remembered token when it expires', async () => {
