@@ -1,7 +1,7 @@
 import { userInfo } from 'node:os'
 import type { Config } from '../config.ts'
 import { PLANE_SCOPES, type Plane } from '../features/identities/identities.ts'
-import { PLATFORM_ADMIN } from '../features/workspaces/workspaces.ts'
+import { NO_WORKSPACE, PLATFORM_ADMIN } from '../features/workspaces/workspaces.ts'
 import { issueToken } from '../platform/auth/tokens.ts'
 import { systemClock } from '../platform/clock.ts'
 import { createLog } from '../platform/log.ts'
@@ -11,9 +11,6 @@ import { openPlaneKeys, tokenRules } from './plane.ts'
 export { openPlaneKeys } from './plane.ts'
 export type { Plane }
 export const PLANES = Object.keys(PLANE_SCOPES) as Plane[]
-
-/** The `tid` of a platform admin who works on no workspace in particular: no workspace has this id. */
-const NO_WORKSPACE = '00000000-0000-0000-0000-000000000000'
 
 export interface OperatorToken {
   readonly plane: Plane

@@ -31,6 +31,9 @@ export {
 
 export { lockWorkspace } from './workspaces.sql.ts'
 
+/** The tenant id of what belongs to no workspace, e.g. the platform's audit log; no workspace has it. */
+export const NO_WORKSPACE = '00000000-0000-0000-0000-000000000000'
+
 export type Environment = sql.Environment
 export type WorkspaceStatus = sql.WorkspaceStatus
 
