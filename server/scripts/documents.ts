@@ -1,5 +1,6 @@
 import { openApiDocuments } from '../src/processes/open-api.ts'
 import { configurationDocument } from './configuration-document.ts'
+import { permissionsDocument } from './permissions-document.ts'
 import { problemsDocument } from './problems-document.ts'
 
 /** Every generated file: its path from the root of the repository → its text. */
@@ -8,6 +9,7 @@ export async function generatedDocuments(): Promise<ReadonlyMap<string, string>>
   return new Map([
     ['docs/problems.md', problemsDocument()],
     ['docs/configuration.md', configurationDocument()],
+    ['docs/permissions.md', permissionsDocument()],
     ...planes.map(
       ([plane, document]) => [`docs/api/${plane}.json`, `${JSON.stringify(document, null, 2)}\n`] as const,
     ),

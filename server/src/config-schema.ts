@@ -114,6 +114,23 @@ export const ConfigSchema = Type.Object({
     description:
       'Addresses or CIDRs, separated by commas, whose `X-Forwarded-*` headers are believed. Empty: none.',
   }),
+  TLS_CERT_FILE: Type.Optional(
+    Type.String({
+      minLength: 1,
+      description:
+        'PEM certificate, with its chain, of the control and exec listeners, which then speak HTTPS only. Read again when it changes. Absent: plain HTTP, for behind a proxy.',
+    }),
+  ),
+  TLS_KEY_FILE: Type.Optional(
+    Type.String({ minLength: 1, description: 'PEM private key of TLS_CERT_FILE.' }),
+  ),
+  TLS_CLIENT_CA_FILE: Type.Optional(
+    Type.String({
+      minLength: 1,
+      description:
+        'PEM certificates of the authorities whose client certificates count (mutual TLS, RFC 8705). A client certificate is asked for, and needed only for tokens that are bound to one. Absent: none counts.',
+    }),
+  ),
   API_BODY_LIMIT_BYTES: whole(1_024, 26_214_400, 5_242_880, 'Largest body of a call to control or exec.'),
   WEBHOOK_BODY_LIMIT_BYTES: whole(1_024, 26_214_400, 1_048_576, 'Largest body of a webhook.'),
   TOKEN_ISSUER: Type.String({

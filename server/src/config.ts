@@ -48,6 +48,10 @@ export interface Config {
     | undefined
   readonly impersonationHeaders: boolean
   readonly trustedProxies: readonly string[]
+  /** Of the control and exec listeners; undefined = plain HTTP. */
+  readonly tls:
+    | { readonly certFile: string; readonly keyFile: string; readonly clientCaFile: string | undefined }
+    | undefined
   readonly apiBodyLimitBytes: number
   readonly webhookBodyLimitBytes: number
   readonly tokenIssuer: string
@@ -116,6 +120,10 @@ function furtherFaults(settings: Readonly<Record<string, unknown>>): string[] {
       faults.push(
         `${name} holds something that is not a network, e.g. 10.1.0.0/16; several are separated by commas`,
       )
+  if ((text('TLS_CERT_FILE') === '') !== (text('TLS_KEY_FILE') === ''))
+    faults.push('TLS_CERT_FILE and TLS_KEY_FILE belong together: set both or none')
+  if (text('TLS_CLIENT_CA_FILE') !== '' && text('TLS_CERT_FILE') === '')
+    faults.push('TLS_CLIENT_CA_FILE needs TLS_CERT_FILE: client certificates are shown over TLS only')
   if (text('ORCHESTRATOR_ENV') === 'prod' && text('FAIL_POINTS') !== '')
     faults.push('FAIL_POINTS is for tests of crashes and refused in prod')
   faults.push(...kekFaults(settings, text))
@@ -171,15 +179,18 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>> = p
 }
 
 /** The base URL of a server of this machine that listens on `host`, also when that means every address. */
-export function localUrl(host: string, portNumber: number): string {
+export function localUrl(host: string, portNumber: number, tls = false): string {
   const address = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host
-  return `http://${address.includes(':') ? `[${address}]` : address}:${portNumber}`
+  return `http${tls ? 's' : ''}://${address.includes(':') ? `[${address}]` : address}:${portNumber}`
 }
 
 function assemble(settings: Settings, env: Readonly<Record<string, string | undefined>>): Config {
   const environment = settings.ORCHESTRATOR_ENV
   const dataDir = resolve(settings.DATA_DIR)
   const embedded = settings.DATABASE_URL === undefined
+  const { TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile, TLS_CLIENT_CA_FILE: clientCaFile } = settings
+  const tls =
+    certFile !== undefined && keyFile !== undefined ? { certFile, keyFile, clientCaFile } : undefined
   return {
     environment,
     dataDir,
@@ -199,8 +210,8 @@ function assemble(settings: Settings, env: Readonly<Record<string, string | unde
       worker: settings.WORKER_PORT,
     },
     urls: {
-      control: settings.CONTROL_URL ?? localUrl(settings.HOST, settings.CONTROL_PORT),
-      exec: settings.EXEC_URL ?? localUrl(settings.HOST, settings.EXEC_PORT),
+      control: settings.CONTROL_URL ?? localUrl(settings.HOST, settings.CONTROL_PORT, tls !== undefined),
+      exec: settings.EXEC_URL ?? localUrl(settings.HOST, settings.EXEC_PORT, tls !== undefined),
       ingress: settings.INGRESS_URL ?? localUrl(settings.HOST, settings.INGRESS_PORT),
       worker: settings.WORKER_URL ?? localUrl(settings.HOST, settings.WORKER_PORT),
     },
@@ -215,6 +226,7 @@ function assemble(settings: Settings, env: Readonly<Record<string, string | unde
           },
     impersonationHeaders: settings.DEV_IMPERSONATION_HEADERS,
     trustedProxies: splitList(settings.TRUSTED_PROXIES),
+    tls,
     apiBodyLimitBytes: settings.API_BODY_LIMIT_BYTES,
     webhookBodyLimitBytes: settings.WEBHOOK_BODY_LIMIT_BYTES,
     tokenIssuer: settings.TOKEN_ISSUER,

@@ -35,7 +35,10 @@ export interface TenantAccess {
   readonly directory: WorkspaceDirectory
   workspace(slug: string): Promise<Workspace>
   /** The value of an `Authorization` header: a real token, with both control scopes unless told otherwise. */
-  bearer(tenantId: string, grant?: { scopes?: readonly string[]; roles?: readonly string[] }): Promise<string>
+  bearer(
+    tenantId: string,
+    grant?: { scopes?: readonly string[]; roles?: readonly string[]; subject?: string },
+  ): Promise<string>
   /** A server of the plane with real authentication and no routes yet. */
   server(options?: Pick<HttpServerOptions, 'admit'>): Promise<HttpServer>
   close(): Promise<void>
@@ -64,8 +67,8 @@ export async function tenantAccess(
     keys,
     directory,
     workspace: (slug) => createWorkspace({ db, environment: 'dev' }, { slug, name: slug }, CHANGE),
-    bearer: async (tenantId, { scopes = CONTROL_SCOPES, roles = [] } = {}) => {
-      const token = { subject: 'svc:test', tenantId, scopes, roles, lifetimeSeconds: 300 }
+    bearer: async (tenantId, { scopes = CONTROL_SCOPES, roles = [], subject = 'svc:test' } = {}) => {
+      const token = { subject, tenantId, scopes, roles, lifetimeSeconds: 300 }
       return `Bearer ${(await issueToken({ keys, rules, clock }, token)).token}`
     },
     server: async (options = {}) => {
