@@ -2,6 +2,7 @@ import { loadConfig } from '../config.ts'
 import { systemClock } from '../platform/clock.ts'
 import { createLog } from '../platform/log.ts'
 import { StartRefused } from '../platform/start-refused.ts'
+import { openAuditKeys } from '../processes/audit.ts'
 import { openPlaneKeys, PLANES } from '../processes/operator-token.ts'
 import { type Command, print } from './command.ts'
 
@@ -9,18 +10,20 @@ import { type Command, print } from './command.ts'
 export const keys: Command = {
   name: 'keys',
   usage: 'keys rotate',
-  summary: 'Make new signing keys for both planes; living tokens stay valid',
+  summary: 'Make new signing keys for both planes and for audit checkpoints; living tokens stay valid',
   run: async (args) => {
     if (args.join(' ') !== 'rotate') throw new StartRefused('Usage: orchestrator keys rotate')
     const config = loadConfig()
-    for (const plane of PLANES) {
-      const opened = await openPlaneKeys(config, plane, {
-        clock: systemClock,
-        log: createLog('keys', 'warn'),
-      })
+    const on = { clock: systemClock, log: createLog('keys', 'warn') }
+    for (const [name, open] of [
+      ...PLANES.map((plane) => [plane, () => openPlaneKeys(config, plane, on)] as const),
+      // Checkpoints of the audit log: former keys go on proving what they signed.
+      ['audit', () => openAuditKeys(config, on)] as const,
+    ]) {
+      const opened = await open()
       const { kid, signsFrom } = await opened.rotate()
       opened.close()
-      print(`${plane}: key ${kid} signs from ${signsFrom.toISOString()}`)
+      print(`${name}: key ${kid} signs from ${signsFrom.toISOString()}`)
     }
     return 0
   },

@@ -5,6 +5,7 @@
 
 import type { Config } from '../config.ts'
 import { auditControl } from '../features/audit/audit.control.ts'
+import type { Evidence } from '../features/audit/audit.ts'
 import { breakersControl } from '../features/breakers/breakers.control.ts'
 import { configsControl } from '../features/configs/configs.control.ts'
 import { type ActiveConfigs, activeDocument } from '../features/configs/configs.ts'
@@ -25,6 +26,7 @@ import { routeDeliveries } from '../features/webhook-routes/webhook-routes.ts'
 import { webhooksControl } from '../features/webhooks/webhooks.control.ts'
 import { isWebhookProvider } from '../features/webhooks/webhooks.ts'
 import { workspacesControl } from '../features/workspaces/workspaces.control.ts'
+import { NO_WORKSPACE } from '../features/workspaces/workspaces.ts'
 import type { Dial } from '../platform/dial/dial.ts'
 import type { HttpServer } from '../platform/http/server.ts'
 import type { Platform } from '../platform/platform.ts'
@@ -42,6 +44,8 @@ export interface ControlParts {
   readonly access: PlaneAccess
   readonly activeConfigs: ActiveConfigs
   readonly wakeUp: WakeUp
+  /** What the audit log is held against. */
+  readonly evidence: Evidence
   /** Calls nobody but the upstreams of connectors that somebody tests. */
   readonly dial: Dial
 }
@@ -83,5 +87,13 @@ export function addControlRoutes(app: HttpServer, parts: ControlParts): void {
   queuesControl(app, { db, wakeUp })
   breakersControl(app, { db, wakeUp })
   eventsControl(app, platform, access.reasonToStop)
-  auditControl(app, { db })
+  auditControl(app, {
+    db,
+    evidence: parts.evidence,
+    hub: {
+      db: platform.db,
+      tenantId: NO_WORKSPACE,
+      slugOf: async (tenantId) => (await directory.find(tenantId))?.slug,
+    },
+  })
 }

@@ -1,6 +1,7 @@
 /** The control process: everything operators and automation may see and change. Needs Postgres only. Wiring only. */
 import { createActiveConfigs } from '../features/configs/configs.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
+import { openAuditProof } from './audit.ts'
 import { addControlRoutes } from './control-routes.ts'
 import { openDial } from './outbound.ts'
 import { openPlaneAccess } from './plane.ts'
@@ -21,6 +22,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
   const wakeUp = environment.wakeUp ?? createWakeUp(platform)
   // Calls nobody but the upstreams of connectors that somebody tests.
   const dial = openDial(config, platform)
+  const audit = await openAuditProof(environment, platform)
 
   const app = await createProcessServer(environment, platform, {
     checks: [databaseCheck(platform.db)],
@@ -50,15 +52,17 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
       ],
     },
   })
-  addControlRoutes(app, { config, platform, access, activeConfigs, wakeUp, dial })
+  addControlRoutes(app, { config, platform, access, activeConfigs, wakeUp, dial, evidence: audit.evidence })
 
   return {
     name: 'control',
     app,
+    begin: async () => audit.checkpoints.start(),
     stopSteps: [
+      ['checkpoints', () => audit.checkpoints.stop()],
       ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
       ['connections', () => dial.close()],
-      ['memory', () => [activeConfigs.close(), access.close()]],
+      ['memory', () => [activeConfigs.close(), access.close(), audit.close()]],
       ['platform', () => platform.close()],
     ],
   }

@@ -1,67 +1,61 @@
 import type { Db } from '../../platform/db/db.ts'
 import type { HttpServer } from '../../platform/http/http-server.ts'
-import { decodeCursor, pageOf } from '../../platform/http/page.ts'
-import { type AuditEntryView, AuditPage, AuditQuery, ChainView } from './audit.schema.ts'
-import { type AuditEntry, listAudit, verifyChain } from './audit.ts'
+import { ChainsView } from './audit.schema.ts'
+import { verifyAllChains } from './audit.ts'
+import { type AuditDeps, addAuditRoutes } from './audit-routes.ts'
 
-const isKey = (parts: readonly unknown[]): parts is readonly [number] =>
-  parts.length === 1 && Number.isSafeInteger(parts[0])
+export interface AuditControlDeps extends AuditDeps {
+  /** What belongs to no workspace. */
+  readonly hub: {
+    /** Sees all workspaces. */
+    readonly db: Db
+    /** The tenant id of what belongs to none. */
+    readonly tenantId: string
+    /** The slug of a workspace; undefined = there is none. */
+    readonly slugOf: (tenantId: string) => Promise<string | undefined>
+  }
+}
 
-const view = (entry: AuditEntry): AuditEntryView => ({
-  seq: entry.seq,
-  at: entry.at.toISOString(),
-  actor: entry.actor,
-  action: entry.action,
-  object: entry.object,
-  reason: entry.reason,
-  diff: [...entry.diff],
-  request_id: entry.requestId,
-  trace_id: entry.traceId,
-  hash: entry.hash,
-})
-
-/** `/audit` of the control plane: reading only, entries are written by the changes themselves. */
-export function auditControl(app: HttpServer, { db }: { readonly db: Db }): void {
-  const config = { access: { permission: 'audit.read' } }
-
-  app.get(
-    '/audit',
+/** `/audit` of the control plane, and `/platform/audit` for what belongs to no workspace. */
+export function auditControl(app: HttpServer, deps: AuditControlDeps): void {
+  addAuditRoutes(app, deps, {
+    path: '/audit',
+    permission: 'audit.read',
+    operation: 'Audit',
+    whose: 'this workspace',
+    tenantOf: ({ tenantId }) => tenantId,
+  })
+  const { evidence, hub } = deps
+  addAuditRoutes(
+    app,
+    { db: hub.db, evidence },
     {
-      config,
-      schema: {
-        operationId: 'listAudit',
-        tags: ['audit'],
-        summary: 'Who changed what in this workspace, newest first',
-        querystring: AuditQuery,
-        response: { 200: AuditPage },
-      },
-    },
-    async ({ principal, query }) => {
-      const { cursor, limit = 50, actor, action, object } = query
-      const beforeSeq = cursor === undefined ? undefined : decodeCursor(cursor, isKey)[0]
-      const entries = await listAudit(db, {
-        tenantId: principal.tenantId,
-        beforeSeq,
-        actor,
-        action,
-        object,
-        limit: limit + 1,
-      })
-      return pageOf(entries, limit, ({ seq }) => [seq], view)
+      path: '/platform/audit',
+      permission: 'platform_audit.read',
+      operation: 'PlatformAudit',
+      whose: 'the platform',
+      tenantOf: () => hub.tenantId,
     },
   )
 
   app.get(
-    '/audit/verify',
+    '/platform/audit/chains',
     {
-      config,
+      config: { access: { permission: 'platform_audit.read' } },
       schema: {
-        operationId: 'verifyAudit',
+        operationId: 'verifyAllAudit',
         tags: ['audit'],
-        summary: 'Check the hash chain of this workspace from its first entry to its last',
-        response: { 200: ChainView },
+        summary: 'Check every chain of the hub',
+        description:
+          'As `orchestrator audit verify` does without a workspace. Tells nothing of what entries hold.',
+        response: { 200: ChainsView },
       },
     },
-    async ({ principal }) => verifyChain(db, principal.tenantId),
+    async () => {
+      const chains = []
+      for await (const { tenantId, state } of verifyAllChains(hub.db, evidence))
+        chains.push({ tenant_id: tenantId, workspace: (await hub.slugOf(tenantId)) ?? null, ...state })
+      return { intact: chains.every(({ intact }) => intact), chains }
+    },
   )
 }

@@ -1,60 +1,31 @@
 import { many, maybeOne, one, run } from '../../platform/db/statement.ts'
+import type { HashedEntry } from './chain.ts'
 
 export interface HeadRow {
   readonly seq: number
   readonly hash: Buffer
 }
 
-/**
- * Locks the head of a workspace's chain until the transaction ends, making it on the first entry. The time
- * is taken under the lock, so that times rise with the numbers, and cut to what a JavaScript date can hold,
- * so that the hash can be made again from the stored row.
- */
-export const lockHead = one<{ readonly tenantId: string; readonly genesis: Buffer }, HeadRow & { at: Date }>(
+/** Locks the head of a workspace's chain until the transaction ends, making it on the first entry. */
+export const lockHead = one<{ readonly tenantId: string }, HeadRow & { at: Date }>(
   'audit.lock_head',
-  `insert into audit_head as head (tenant_id, seq, hash) values ($1, 0, $2)
-   on conflict (tenant_id) do update set seq = head.seq
-   returning seq, hash, date_trunc('milliseconds', clock_timestamp()) as at`,
-  ({ tenantId, genesis }) => [tenantId, genesis],
+  'select seq, hash, at from audit_lock_head($1)',
+  ({ tenantId }) => [tenantId],
 )
 
-export interface EntryRow {
-  readonly tenant_id: string
-  readonly seq: number
-  readonly at: Date
-  readonly actor: string
-  readonly action: string
-  readonly object: string
-  readonly reason: string
-  readonly diff: unknown
-  readonly request_id: string | null
-  readonly trace_id: string | null
+export interface EntryRow extends HashedEntry {
   readonly previous_hash: Buffer
   readonly hash: Buffer
 }
 
-/** Writes the entry and moves the head in one round trip. */
-export const appendEntry = run<EntryRow>(
+/** Writes the entry and moves the head in one round trip; the function sets the version of the hash itself. */
+export const appendEntry = run<Omit<EntryRow, 'hash_version'>>(
   'audit.append',
-  `with moved as (
-     update audit_head set seq = $2, hash = $12 where tenant_id = $1
-   )
-   insert into audit_entry (tenant_id, seq, at, actor, action, object, reason, diff, request_id, trace_id,
-                            previous_hash, hash)
-   values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+  'select audit_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)',
   (row) => [
-    row.tenant_id,
-    row.seq,
-    row.at,
-    row.actor,
-    row.action,
-    row.object,
-    row.reason,
-    JSON.stringify(row.diff),
-    row.request_id,
-    row.trace_id,
-    row.previous_hash,
-    row.hash,
+    ...[row.tenant_id, row.seq, row.at, row.actor, row.role, row.impersonator, row.action, row.object],
+    ...[row.reason, JSON.stringify(row.diff), row.ip, row.user_agent, row.request_id, row.trace_id],
+    ...[row.previous_hash, row.hash],
   ],
 )
 
@@ -74,32 +45,106 @@ export const listChain = many<
   ({ tenantId, afterSeq, limit }) => [tenantId, afterSeq, limit],
 )
 
+/** Which entries are asked for; from and to are times, `to` exclusive. */
 export interface EntryFilter {
   readonly tenantId: string
-  /** Only entries before this number; absent = from the newest. */
-  readonly beforeSeq?: number | undefined
+  /** Who did it, also as whom somebody else did it. */
   readonly actor?: string | undefined
   readonly action?: string | undefined
   readonly object?: string | undefined
-  readonly limit: number
+  readonly from?: Date | undefined
+  readonly to?: Date | undefined
 }
 
-/** Newest first. */
-export const listEntries = many<EntryFilter, EntryRow>(
+const FITS = `tenant_id = $1
+     and ($2::text is null or actor = $2 or impersonator = $2)
+     and ($3::text is null or action = $3)
+     and ($4::text is null or object = $4)
+     and ($5::timestamptz is null or at >= $5)
+     and ($6::timestamptz is null or at < $6)`
+
+const fitting = ({ tenantId, actor, action, object, from, to }: EntryFilter) => [
+  ...[tenantId, actor ?? null, action ?? null, object ?? null, from ?? null, to ?? null],
+]
+
+/** Newest first; only entries before `beforeSeq`, absent = from the newest. */
+export const listEntries = many<
+  EntryFilter & { readonly beforeSeq?: number | undefined; readonly limit: number },
+  EntryRow
+>(
   'audit.list',
   `select * from audit_entry
-   where tenant_id = $1
-     and ($2::bigint is null or seq < $2)
-     and ($3::text is null or actor = $3)
-     and ($4::text is null or action = $4)
-     and ($5::text is null or object = $5)
-   order by seq desc limit $6`,
-  ({ tenantId, beforeSeq, actor, action, object, limit }) => [
-    tenantId,
-    beforeSeq ?? null,
-    actor ?? null,
-    action ?? null,
-    object ?? null,
-    limit,
-  ],
+   where ${FITS} and ($7::bigint is null or seq < $7)
+   order by seq desc limit $8`,
+  (filter) => [...fitting(filter), filter.beforeSeq ?? null, filter.limit],
+)
+
+/** Oldest first, after `afterSeq`. */
+export const listForward = many<
+  EntryFilter & { readonly afterSeq: number; readonly limit: number },
+  EntryRow
+>(
+  'audit.list_forward',
+  `select * from audit_entry where ${FITS} and seq > $7 order by seq limit $8`,
+  (filter) => [...fitting(filter), filter.afterSeq, filter.limit],
+)
+
+export interface CheckpointRow {
+  readonly tenant_id: string
+  readonly seq: number
+  readonly hash: Buffer
+  readonly at: Date
+  readonly kid: string
+  readonly signature: Buffer
+}
+
+/** A checkpoint of the same entry that is there already stays: it says the same. */
+export const insertCheckpoint = run<CheckpointRow>(
+  'audit.insert_checkpoint',
+  `insert into audit_checkpoint (tenant_id, seq, hash, at, kid, signature) values ($1, $2, $3, $4, $5, $6)
+   on conflict do nothing`,
+  ({ tenant_id, seq, hash, at, kid, signature }) => [tenant_id, seq, hash, at, kid, signature],
+)
+
+export const listCheckpoints = many<{ readonly tenantId: string }, CheckpointRow>(
+  'audit.checkpoints',
+  'select * from audit_checkpoint where tenant_id = $1 order by seq',
+  ({ tenantId }) => [tenantId],
+)
+
+export const findLastCheckpoint = maybeOne<{ readonly tenantId: string }, CheckpointRow>(
+  'audit.last_checkpoint',
+  'select * from audit_checkpoint where tenant_id = $1 order by seq desc limit 1',
+  ({ tenantId }) => [tenantId],
+)
+
+/**
+ * Every chain of the hub that has grown by `entries`, or at all and its last checkpoint is `seconds` old, and each that
+ * is shorter than it was.
+ */
+export const listDueChains = many<
+  { readonly entries: number; readonly seconds: number },
+  { readonly tenant_id: string }
+>(
+  'audit.due_chains',
+  `select head.tenant_id
+   from audit_head head
+   left join lateral (
+     select seq, at from audit_checkpoint last where last.tenant_id = head.tenant_id order by seq desc limit 1
+   ) last on true
+   where head.seq < last.seq
+      or head.seq > coalesce(last.seq, 0)
+         and (last.seq is null or head.seq - last.seq >= $1 or last.at <= clock_timestamp() - make_interval(secs => $2))
+   order by head.tenant_id`,
+  ({ entries, seconds }) => [entries, seconds],
+)
+
+/** Every workspace that has a head, an entry or a checkpoint: what was removed in one place is still named by another. */
+export const listChains = many<Record<never, never>, { readonly tenant_id: string }>(
+  'audit.chains',
+  `select tenant_id from audit_head
+   union select tenant_id from audit_checkpoint
+   union select tenant_id from audit_entry
+   order by tenant_id`,
+  () => [],
 )

@@ -2,16 +2,25 @@
  * The audit log: who changed what in a workspace, when and why.
  *
  * Invariants. An entry commits with the change that it tells, or neither does. Entries are never updated or
- * deleted (a trigger refuses it). The entries of a workspace are numbered 1, 2, 3, … without gap, and each holds
- * the hash of the one before it; `audit_head` holds the last, so that also a cut tail shows. Whoever can
- * rewrite the whole database can rewrite the chain: keep the head that `verifyChain` gives somewhere else.
+ * deleted: the role of the services can only append, by functions that refuse what does not follow the head. The
+ * entries of a workspace are numbered 1, 2, 3, … without gap, and each holds the hash of the one before it;
+ * `audit_head` holds the last, so that also a cut tail shows. Signed checkpoints, kept in a file as well, show what was
+ * rewritten together with its head. What belongs to no workspace is a chain of its own.
  */
 import { type TString, Type } from 'typebox'
 import type { Principal } from '../../platform/auth/principal.ts'
 import type { CallContext } from '../../platform/call-context.ts'
 import type { Queryable, Tx } from '../../platform/db/statement.ts'
-import { appendEntry, type EntryFilter, findHead, listChain, listEntries, lockHead } from './audit.sql.ts'
-import { entryHash, GENESIS_HASH } from './chain.ts'
+import { appendEntry, type EntryFilter, listEntries, lockHead } from './audit.sql.ts'
+import { type AuditEntry, type DiffEntry, toEntry } from './audit-entry.ts'
+import { entryHash, HASH_VERSION } from './chain.ts'
+
+export type { AuditEntry, DiffEntry } from './audit-entry.ts'
+export { type ExportFormat, exportAudit } from './audit-export.ts'
+export type { CheckpointKeys } from './checkpoint.ts'
+export { checkpointFile } from './checkpoint-file.ts'
+export { type CheckpointWork, createCheckpointWork } from './checkpoints.ts'
+export { type ChainState, type Evidence, type VerifiedChain, verifyAllChains, verifyChain } from './verify.ts'
 
 /** The field `reason` of every mutation on control. */
 export const Reason: TString = Type.String({
@@ -48,13 +57,6 @@ export const authorOf = ({ subject, roles, impersonator }: Principal): Author =>
 export const nameOf = ({ actor, impersonator }: Author): string =>
   impersonator === undefined ? actor : `${actor} (${impersonator})`
 
-/** One changed field: a JSON pointer (RFC 6901) into the object; no `before` = added, no `after` = removed. Never secrets. */
-export interface DiffEntry {
-  readonly path: string
-  readonly before?: unknown
-  readonly after?: unknown
-}
-
 export interface NewAuditEntry extends Change {
   readonly tenantId: string
   /** What was done, `noun.verb` in the past, e.g. `identity.revoked`. */
@@ -64,20 +66,6 @@ export interface NewAuditEntry extends Change {
   readonly diff?: readonly DiffEntry[]
 }
 
-export interface AuditEntry {
-  readonly seq: number
-  readonly at: Date
-  readonly actor: string
-  readonly action: string
-  readonly object: string
-  readonly reason: string
-  readonly diff: readonly DiffEntry[]
-  readonly requestId: string | null
-  readonly traceId: string | null
-  /** Lower-case hex. */
-  readonly hash: string
-}
-
 /**
  * Writes the entry of a change in the change's own transaction: when this rejects, the change must roll back,
  * so never catch it. Changes of one workspace queue up here until the one before has committed: call
@@ -85,87 +73,35 @@ export interface AuditEntry {
  */
 export async function recordAudit(tx: Tx, entry: NewAuditEntry): Promise<void> {
   const { tenantId, call } = entry
-  const head = await lockHead(tx, { tenantId, genesis: GENESIS_HASH })
+  const head = await lockHead(tx, { tenantId })
   const row = {
     tenant_id: tenantId,
     seq: head.seq + 1,
     at: head.at,
     // Half a surrogate pair cannot be stored as text and would come back as something else than was hashed.
     actor: entry.actor.toWellFormed(),
+    role: entry.role?.toWellFormed() ?? null,
+    impersonator: entry.impersonator?.toWellFormed() ?? null,
     action: entry.action,
     object: entry.object.toWellFormed(),
     reason: entry.reason.toWellFormed(),
-    // What JSON cannot hold (undefined, dates) is brought to what will be read back before it is hashed.
+    // What JSON cannot hold (undefined, dates) is brought to what will be read back before it is hashed, and a `Secret`
+    // to `[secret]`.
     diff: JSON.parse(JSON.stringify(entry.diff ?? [])) as unknown,
+    ip: call.client?.ip ?? null,
+    user_agent: call.client?.userAgent?.toWellFormed() ?? null,
     request_id: call.requestId,
     trace_id: call.traceId,
   }
-  const hash = entryHash(head.hash, row)
+  const hash = entryHash(head.hash, { ...row, hash_version: HASH_VERSION })
+  if (!hash) throw new Error('the hash of new entries has no version')
   await appendEntry(tx, { ...row, previous_hash: head.hash, hash })
 }
 
-const CHAIN_PAGE = 1_000
-
-export type ChainState =
-  | {
-      readonly intact: true
-      readonly entries: number
-      /** Hash of the last entry, lower-case hex. */
-      readonly head: string
-    }
-  | {
-      readonly intact: false
-      /** Number of the first entry that is missing or not what was written. */
-      readonly seq: number
-      readonly why: string
-    }
-
-/**
- * Makes every hash of a workspace's chain again and compares. Finds edited, deleted, reordered and cut entries.
- * Entries that are written meanwhile are left out: the head is read first.
- */
-export async function verifyChain(on: Queryable, tenantId: string): Promise<ChainState> {
-  const head = (await findHead(on, { tenantId })) ?? { seq: 0, hash: GENESIS_HASH }
-  let seq = 0
-  let previous = GENESIS_HASH
-  while (seq < head.seq) {
-    const limit = Math.min(CHAIN_PAGE, head.seq - seq)
-    const rows = await listChain(on, { tenantId, afterSeq: seq, limit })
-    if (rows.length === 0) return broken(seq + 1, 'the entry is missing')
-    for (const row of rows) {
-      seq += 1
-      if (row.seq !== seq) return broken(seq, 'the entry is missing')
-      if (!row.previous_hash.equals(previous)) return broken(seq, 'it does not follow the entry before it')
-      if (!entryHash(previous, row).equals(row.hash))
-        return broken(seq, 'its content is not what was written')
-      previous = row.hash
-    }
-  }
-  if (!previous.equals(head.hash))
-    return broken(head.seq, 'it is not the entry that the head of the chain names')
-  // A row past the head was committed meanwhile, unless the head still does not know it.
-  const [beyond] = await listChain(on, { tenantId, afterSeq: head.seq, limit: 1 })
-  if (beyond && ((await findHead(on, { tenantId }))?.seq ?? 0) < beyond.seq)
-    return broken(beyond.seq, 'the head of the chain does not know the entry')
-  return { intact: true, entries: seq, head: previous.toString('hex') }
-}
-
-const broken = (seq: number, why: string): ChainState => ({ intact: false, seq, why })
-
 export type AuditFilter = EntryFilter
 
-/** Entries of one workspace, newest first. */
-export async function listAudit(on: Queryable, filter: AuditFilter): Promise<AuditEntry[]> {
-  return (await listEntries(on, filter)).map((row) => ({
-    seq: row.seq,
-    at: row.at,
-    actor: row.actor,
-    action: row.action,
-    object: row.object,
-    reason: row.reason,
-    diff: row.diff as readonly DiffEntry[],
-    requestId: row.request_id,
-    traceId: row.trace_id,
-    hash: row.hash.toString('hex'),
-  }))
-}
+/** Entries of one workspace, newest first; only those before `beforeSeq`, absent = from the newest. */
+export const listAudit = async (
+  on: Queryable,
+  filter: AuditFilter & { readonly beforeSeq?: number | undefined; readonly limit: number },
+): Promise<AuditEntry[]> => (await listEntries(on, filter)).map(toEntry)

@@ -1,0 +1,169 @@
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import type { FastifyReply } from 'fastify'
+import { Type } from 'typebox'
+import type { Principal } from '../../platform/auth/principal.ts'
+import type { CallContext } from '../../platform/call-context.ts'
+import type { Db } from '../../platform/db/db.ts'
+import { appendEvents } from '../../platform/event-log.ts'
+import type { HttpServer } from '../../platform/http/http-server.ts'
+import { decodeCursor, pageOf } from '../../platform/http/page.ts'
+import { AuditExportQuery, AuditPage, AuditQuery, auditView, ChainView } from './audit.schema.ts'
+import { authorOf, exportAudit, listAudit, nameOf, verifyChain } from './audit.ts'
+import type { Evidence } from './verify.ts'
+
+export interface AuditDeps {
+  readonly db: Db
+  readonly evidence: Evidence
+}
+
+/** One chain under one path: that of the caller's workspace, or that of the platform. */
+export interface AuditRouteOptions {
+  readonly path: string
+  readonly permission: string
+  /** Ends of the operation ids, and what is said of whose log it is. */
+  readonly operation: string
+  readonly whose: string
+  readonly tenantOf: (principal: Principal) => string
+}
+
+const isKey = (parts: readonly unknown[]): parts is readonly [number] =>
+  parts.length === 1 && Number.isSafeInteger(parts[0])
+
+/** A reader of an export that takes nothing for so long is gone. */
+const STALL_MS = 60_000
+const MEDIA_TYPES = { json: 'application/x-ndjson', csv: 'text/csv; charset=utf-8; header=present' } as const
+const ENDINGS = { json: 'ndjson', csv: 'csv' } as const
+
+const times = <Query extends { from?: string; to?: string }>({ from, to, ...query }: Query) => ({
+  ...query,
+  ...(from !== undefined && { from: new Date(from) }),
+  ...(to !== undefined && { to: new Date(to) }),
+})
+
+/** Reading, verifying and exporting one chain. Entries are written by the changes themselves. */
+export function addAuditRoutes(app: HttpServer, deps: AuditDeps, options: AuditRouteOptions): void {
+  const { db, evidence } = deps
+  const { path, operation, whose, tenantOf } = options
+  const config = { access: { permission: options.permission } }
+  const tags = ['audit']
+
+  app.get(
+    path,
+    {
+      config,
+      schema: {
+        operationId: `list${operation}`,
+        tags,
+        summary: `Who changed what in ${whose}, newest first`,
+        querystring: AuditQuery,
+        response: { 200: AuditPage },
+      },
+    },
+    async ({ principal, query }) => {
+      const { cursor, limit = 50, ...filter } = times(query)
+      const beforeSeq = cursor === undefined ? undefined : decodeCursor(cursor, isKey)[0]
+      const tenantId = tenantOf(principal)
+      const entries = await listAudit(db, { ...filter, tenantId, beforeSeq, limit: limit + 1 })
+      return pageOf(entries, limit, ({ seq }) => [seq], auditView)
+    },
+  )
+
+  app.get(
+    `${path}/verify`,
+    {
+      config,
+      schema: {
+        operationId: `verify${operation}`,
+        tags,
+        summary: `Check the hash chain of ${whose} from its first entry to its last, and its signed checkpoints`,
+        response: { 200: ChainView },
+      },
+    },
+    async ({ principal }) => verifyChain(db, tenantOf(principal), evidence),
+  )
+
+  const stopping = new AbortController()
+  // The server's close waits for open answers.
+  app.addHook('preClose', async () => stopping.abort())
+
+  app.get(
+    `${path}/export`,
+    {
+      config,
+      exposeHeadRoute: false,
+      schema: {
+        operationId: `export${operation}`,
+        tags,
+        summary: `The audit log of ${whose} as a file, oldest first`,
+        description:
+          'Streamed; an answer that breaks off was not complete. Leaves an event `audit.exported`, no audit entry: nothing was changed.',
+        querystring: AuditExportQuery,
+        response: {
+          200: {
+            description: 'The entries',
+            content: {
+              'application/x-ndjson': { schema: Type.String() },
+              'text/csv': { schema: Type.String() },
+            },
+          },
+        },
+      },
+    },
+    async ({ principal, query, call, log }, reply) => {
+      const { format = 'json', ...filter } = times(query)
+      const tenantId = tenantOf(principal)
+      const chunks = exportAudit(db, { ...filter, tenantId }, format)
+      // The first page is read, and the event written, while a failure is still an ordinary answer.
+      const first = await chunks.next()
+      await noteExport(db, { tenantId, principal, call, format })
+      const { raw } = takeOver(reply, format)
+      raw.setTimeout(STALL_MS, () => raw.destroy())
+      const source = Readable.from(
+        (async function* () {
+          if (!first.done) yield first.value
+          yield* chunks
+        })(),
+      )
+      await pipeline(source, raw, { signal: stopping.signal }).catch((err: unknown) => {
+        raw.destroy()
+        log.warn({ err }, 'an export of the audit log broke off')
+      })
+    },
+  )
+}
+
+const noteExport = (
+  db: Db,
+  export_: { tenantId: string; principal: Principal; call: CallContext; format: string },
+): Promise<unknown> => {
+  const { tenantId, principal, call, format } = export_
+  const by = nameOf(authorOf(principal))
+  return appendEvents(db, {
+    events: [
+      {
+        tenant_id: tenantId,
+        type: 'audit.exported',
+        message: `The audit log was exported by ${by}.`,
+        request_id: call.requestId,
+        correlation_id: call.correlationId,
+        trace_id: call.traceId,
+        data: { by, format, ip: call.client?.ip },
+      },
+    ],
+  })
+}
+
+/** Takes the answer out of Fastify's hands: an export may take longer than a request may. */
+function takeOver(reply: FastifyReply, format: keyof typeof MEDIA_TYPES) {
+  reply.hijack()
+  const { raw } = reply
+  for (const [name, value] of Object.entries(reply.getHeaders()))
+    if (value !== undefined) raw.setHeader(name, value)
+  raw.writeHead(200, {
+    'content-type': MEDIA_TYPES[format],
+    'content-disposition': `attachment; filename="audit.${ENDINGS[format]}"`,
+    'cache-control': 'no-store',
+  })
+  return { raw }
+}
