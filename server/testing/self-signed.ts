@@ -1,4 +1,16 @@
-import { generateKeyPairSync, sign } from 'node:crypto'
+import { generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto'
+
+/** A certificate and its private key, both in PEM. */
+export interface Pem {
+  readonly key: string
+  readonly cert: string
+}
+
+/** A throw-away authority. */
+export interface Authority extends Pem {
+  /** A certificate of it for one DNS name, valid from 2020 to `until` (UTCTime, `YYMMDD`). */
+  issue(name: string, until?: string): Pem
+}
 
 /** DER (X.690): tag, length, content. */
 function der(tag: number, ...content: Buffer[]): Buffer {
@@ -10,29 +22,60 @@ function der(tag: number, ...content: Buffer[]): Buffer {
   return Buffer.concat([Buffer.from([tag]), length, body])
 }
 
-const ECDSA_WITH_SHA256 = der(0x30, Buffer.from('06082a8648ce3d040302', 'hex'))
+const hex = (text: string) => Buffer.from(text, 'hex')
+const ECDSA_WITH_SHA256 = der(0x30, hex('06082a8648ce3d040302'))
+const NEVER = '491231'
 
-/** A self-signed certificate for one DNS name (RFC 5280), valid from 2020 to `until` (UTCTime, `YYMMDD`); both in PEM. */
-export function selfSigned(name: string, until = '491231'): { readonly key: string; readonly cert: string } {
+const nameOf = (name: string) =>
+  der(0x30, der(0x31, der(0x30, hex('0603550403'), der(0x0c, Buffer.from(name)))))
+const ALT_NAME = '0603551d11'
+const BASIC_CONSTRAINTS = '0603551d13'
+const extension = (id: string, value: Buffer) => der(0x30, hex(id), der(0x04, value))
+
+/** A certificate (RFC 5280) of an elliptic key, for a name or for an authority. */
+function certificate(of: {
+  readonly subject: string
+  readonly until: string
+  readonly authority: boolean
+  readonly issuer?: { readonly name: string; readonly key: KeyObject }
+}): Pem & { readonly privateKey: KeyObject } {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const commonName = der(0x30, Buffer.from('0603550403', 'hex'), der(0x0c, Buffer.from(name)))
-  const subject = der(0x30, der(0x31, commonName))
+  const { subject, until, authority, issuer = { name: subject, key: privateKey } } = of
   const time = (day: string) => der(0x17, Buffer.from(`${day}000000Z`))
-  const altName = der(0x30, der(0x82, Buffer.from(name)))
-  const extension = der(0x30, Buffer.from('0603551d11', 'hex'), der(0x04, altName))
+  const extensions = authority
+    ? extension(BASIC_CONSTRAINTS, der(0x30, der(0x01, Buffer.from([0xff]))))
+    : extension(ALT_NAME, der(0x30, der(0x82, Buffer.from(subject))))
   const tbs = der(
     0x30,
     der(0xa0, der(0x02, Buffer.from([2]))),
-    der(0x02, Buffer.from([1])),
+    der(0x02, Buffer.concat([Buffer.from([1]), randomBytes(8)])),
     ECDSA_WITH_SHA256,
-    subject,
+    nameOf(issuer.name),
     der(0x30, time('200101'), time(until)),
-    subject,
+    nameOf(subject),
     publicKey.export({ format: 'der', type: 'spki' }),
-    der(0xa3, der(0x30, extension)),
+    der(0xa3, der(0x30, extensions)),
   )
-  const signature = der(0x03, Buffer.from([0]), sign('sha256', tbs, privateKey))
+  const signature = der(0x03, Buffer.from([0]), sign('sha256', tbs, issuer.key))
   const cert = der(0x30, tbs, ECDSA_WITH_SHA256, signature).toString('base64')
   const key = privateKey.export({ format: 'pem', type: 'pkcs8' }).toString()
-  return { key, cert: `-----BEGIN CERTIFICATE-----\n${cert}\n-----END CERTIFICATE-----\n` }
+  return { key, cert: `-----BEGIN CERTIFICATE-----\n${cert}\n-----END CERTIFICATE-----\n`, privateKey }
+}
+
+/** A self-signed certificate for one DNS name, valid from 2020 to `until` (UTCTime, `YYMMDD`). */
+export function selfSigned(name: string, until = NEVER): Pem {
+  const { key, cert } = certificate({ subject: name, until, authority: false })
+  return { key, cert }
+}
+
+export function throwAwayAuthority(name: string): Authority {
+  const { key, cert, privateKey } = certificate({ subject: name, until: NEVER, authority: true })
+  return {
+    key,
+    cert,
+    issue: (subject, until = NEVER) => {
+      const issued = certificate({ subject, until, authority: false, issuer: { name, key: privateKey } })
+      return { key: issued.key, cert: issued.cert }
+    },
+  }
 }

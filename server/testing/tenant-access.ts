@@ -40,7 +40,7 @@ export interface TenantAccess {
     grant?: { scopes?: readonly string[]; roles?: readonly string[]; subject?: string },
   ): Promise<string>
   /** A server of the plane with real authentication and no routes yet. */
-  server(options?: Pick<HttpServerOptions, 'admit'>): Promise<HttpServer>
+  server(options?: Pick<HttpServerOptions, 'admit' | 'tls'>): Promise<HttpServer>
   close(): Promise<void>
 }
 

@@ -1,3 +1,4 @@
+import { Server as SecureServer } from 'node:tls'
 import { localUrl } from '../config.ts'
 import type { HttpServer } from '../platform/http/server.ts'
 import { StartRefused } from '../platform/start-refused.ts'
@@ -35,5 +36,5 @@ export async function listen(app: HttpServer, place: Place): Promise<string> {
       )
     throw error
   }
-  return localUrl(host, port)
+  return localUrl(host, port, (app.server as object) instanceof SecureServer)
 }

@@ -117,7 +117,7 @@ const HANDLER_TIMEOUT_MS = 65_000
 export function createProcessServer(
   { config }: Environment,
   platform: Pick<Platform, 'log' | 'metrics'>,
-  options: Pick<HttpServerOptions, 'checks' | 'access' | 'openApi' | 'admit' | 'allowFrom'> & {
+  options: Pick<HttpServerOptions, 'checks' | 'access' | 'openApi' | 'admit' | 'allowFrom' | 'tls'> & {
     readonly bodyLimitBytes?: number
   },
 ): Promise<HttpServer> {

@@ -8,6 +8,7 @@ import { equalInConstantTime, type Secret } from '../../platform/secret.ts'
 import { Problem, type ProblemCode } from '../../problems.ts'
 import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
 import { findCredentials, touchIdentity } from './identities.sql.ts'
+import { sessionOf } from './identities.ts'
 import { PLANE_SCOPES, type Plane } from './scopes.ts'
 
 /** What the token endpoint of one plane needs. */
@@ -54,10 +55,13 @@ export interface ClientCredentials {
   readonly clientSecret: Secret
   /** Space-separated, may only narrow what the identity has; absent = all of it that this plane knows. */
   readonly scope?: string | undefined
+  /** Of the client certificate of the connection; absent = it has none that this hub trusts. */
+  readonly certificateSha256?: string | undefined
 }
 
 export interface GrantedToken extends IssuedToken {
   readonly scopes: readonly string[]
+  readonly lifetimeSeconds: number
 }
 
 /**
@@ -68,7 +72,7 @@ export interface GrantedToken extends IssuedToken {
 export async function issueByClientCredentials(
   deps: TokenEndpointDeps,
   plane: Plane,
-  { clientId, clientSecret, scope }: ClientCredentials,
+  { clientId, clientSecret, scope, certificateSha256 }: ClientCredentials,
   log: Pick<Log, 'info' | 'warn'>,
 ): Promise<GrantedToken> {
   const id = UUID.test(clientId) ? clientId : NOBODY
@@ -88,18 +92,42 @@ export async function issueByClientCredentials(
     throw oauthProblem('workspace_suspended', 'unauthorized_client', 'The workspace is suspended.')
 
   const scopes = grantedScopes(identity.scopes, plane, scope)
+  const lifetimeSeconds = Math.min(deps.lifetimeSeconds, identity.seconds_left ?? deps.lifetimeSeconds)
+  if (lifetimeSeconds < 1) throw invalidClient()
   const issued = await issueToken(deps, {
     subject: identity.name,
     tenantId: identity.tenant_id,
     scopes,
-    lifetimeSeconds: deps.lifetimeSeconds,
+    lifetimeSeconds,
+    sessionId: sessionOf(identity),
+    ...(identity.certificate_bound && { certificateSha256: certificateFor(identity, certificateSha256) }),
   })
   await touchIdentity(deps.db, { tenantId: identity.tenant_id, id: identity.id })
   log.info(
     { tenant_id: identity.tenant_id, client_id: identity.id, subject: identity.name, jti: issued.tokenId },
     'a token was issued',
   )
-  return { ...issued, scopes }
+  return { ...issued, scopes, lifetimeSeconds }
+}
+
+/** RFC 8705 §3: the token is bound to the certificate of the connection on which it was asked for. */
+function certificateFor(
+  { certificate_sha256: pinned }: { readonly certificate_sha256: string | null },
+  shown: string | undefined,
+): string {
+  if (shown === undefined)
+    throw oauthProblem(
+      'client_credentials_invalid',
+      'invalid_client',
+      'This identity gets tokens only over mutual TLS, with a client certificate that the hub trusts.',
+    )
+  if (pinned !== null && !equalInConstantTime(shown, pinned))
+    throw oauthProblem(
+      'client_credentials_invalid',
+      'invalid_client',
+      'This identity gets tokens only with another client certificate.',
+    )
+  return shown
 }
 
 function grantedScopes(held: readonly string[], plane: Plane, asked: string | undefined): readonly string[] {

@@ -1,3 +1,4 @@
+import type { Static } from 'typebox'
 import type { Db } from '../../platform/db/db.ts'
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { decodeCursor, pageOf } from '../../platform/http/page.ts'
@@ -5,6 +6,7 @@ import { timeOfId } from '../../platform/ids.ts'
 import { authorOf } from '../audit/audit.ts'
 import {
   IdentitiesQuery,
+  IdentityChangeBody,
   IdentityPage,
   IdentityParams,
   IdentityView,
@@ -14,6 +16,7 @@ import {
   RotateSecretBody,
 } from './identities.schema.ts'
 import {
+  changeIdentity,
   createIdentity,
   getIdentity,
   type Identity,
@@ -26,15 +29,32 @@ import {
 const isKey = (parts: readonly unknown[]): parts is readonly [string] =>
   parts.length === 1 && typeof parts[0] === 'string' && timeOfId(parts[0]) !== undefined
 
+const statusOf = ({ revokedAt, expired }: Identity): IdentityView['status'] =>
+  revokedAt ? 'revoked' : expired ? 'expired' : 'active'
+
+/** The optional limits of a body. */
+const limitsOf = (
+  body: Pick<Static<typeof IdentityChangeBody>, 'expires_at' | 'certificate_bound' | 'certificate_sha256'>,
+) => ({
+  ...(body.expires_at !== undefined && {
+    expiresAt: body.expires_at === null ? null : new Date(body.expires_at),
+  }),
+  ...(body.certificate_bound !== undefined && { certificateBound: body.certificate_bound }),
+  ...(body.certificate_sha256 !== undefined && { certificateSha256: body.certificate_sha256 }),
+})
+
 const view = (identity: Identity): IdentityView => ({
   id: identity.id,
   name: identity.name,
   scopes: [...identity.scopes],
-  status: identity.revokedAt ? 'revoked' : 'active',
+  status: statusOf(identity),
   created_at: identity.createdAt.toISOString(),
   last_used_at: identity.lastUsedAt?.toISOString() ?? null,
   previous_secret_until: identity.previousSecretUntil?.toISOString() ?? null,
   revoked_at: identity.revokedAt?.toISOString() ?? null,
+  expires_at: identity.expiresAt?.toISOString() ?? null,
+  certificate_bound: identity.certificateBound,
+  certificate_sha256: identity.certificateSha256,
 })
 
 /** The one place where a client secret leaves the hub. */
@@ -61,8 +81,8 @@ export function identitiesControl(app: HttpServer, { db }: { readonly db: Db }):
         response: { 201: IdentityWithSecretView },
       },
     },
-    async ({ body: { name, scopes, reason }, principal, call }, reply) => {
-      const target = { tenantId: principal.tenantId, name, scopes }
+    async ({ body: { name, scopes, reason, ...limits }, principal, call }, reply) => {
+      const target = { tenantId: principal.tenantId, name, scopes, ...limitsOf(limits) }
       const created = await createIdentity(db, target, { ...authorOf(principal), reason, call })
       return reply
         .code(201)
@@ -106,6 +126,28 @@ export function identitiesControl(app: HttpServer, { db }: { readonly db: Db }):
     async ({ principal: { tenantId }, params: { id } }) => view(await getIdentity(db, { tenantId, id })),
   )
 
+  app.patch(
+    '/identities/:id',
+    {
+      config: write,
+      schema: {
+        operationId: 'changeIdentity',
+        tags,
+        summary: 'Change scopes, end or certificate of a service identity',
+        description:
+          'Fields that are absent stay. When anything is taken away, the tokens that it holds end within 5 s; otherwise they stay as they are.',
+        params: IdentityParams,
+        body: IdentityChangeBody,
+        response: { 200: IdentityView },
+      },
+    },
+    async ({ principal, params: { id }, body: { scopes, reason, ...limits }, call }) => {
+      const changes = { ...(scopes && { scopes }), ...limitsOf(limits) }
+      const target = { tenantId: principal.tenantId, id }
+      return view(await changeIdentity(db, target, changes, { ...authorOf(principal), reason, call }))
+    },
+  )
+
   app.post(
     '/identities/:id/revoke',
     {
@@ -113,7 +155,7 @@ export function identitiesControl(app: HttpServer, { db }: { readonly db: Db }):
       schema: {
         operationId: 'revokeIdentity',
         tags,
-        summary: 'End a service identity for good: it gets no more tokens',
+        summary: 'End a service identity for good: no more tokens, and those it holds end within 5 s',
         params: IdentityParams,
         body: RevokeBody,
         response: { 200: IdentityView },
@@ -143,7 +185,12 @@ export function identitiesControl(app: HttpServer, { db }: { readonly db: Db }):
       },
     },
     async ({ principal, params: { id }, body, call }, reply) => {
-      const target = { tenantId: principal.tenantId, id, overlapSeconds: body.overlap_seconds }
+      const target = {
+        tenantId: principal.tenantId,
+        id,
+        overlapSeconds: body.overlap_seconds,
+        endsTokens: body.end_tokens ?? false,
+      }
       const change = { ...authorOf(principal), reason: body.reason, call }
       const rotated = await rotateClientSecret(db, target, change)
       return reply.header('cache-control', 'no-store').send(viewWithSecret(rotated))

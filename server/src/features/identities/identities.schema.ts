@@ -5,6 +5,42 @@ import { SCOPES } from './scopes.ts'
 
 const SEVEN_DAYS_SECONDS = 604_800
 
+const CertificateSha256 = Type.Union([Type.String({ pattern: '^[A-Za-z0-9_-]{43}$' }), Type.Null()], {
+  description:
+    'The one client certificate that may ask for tokens: base64url SHA-256 of its DER form (RFC 8705 §3.1). Demands a certificate by itself.',
+})
+
+const LIMITS = {
+  expires_at: Type.Optional(
+    Type.Union([Type.String({ format: 'date-time' }), Type.Null()], {
+      description:
+        'From then on it gets no tokens, and none of its tokens lives longer. Null or absent: never.',
+    }),
+  ),
+  certificate_bound: Type.Optional(
+    Type.Boolean({
+      description:
+        'Whether it gets tokens only over mutual TLS, each good only on connections with the same client certificate (RFC 8705 §3). Needs TLS_CLIENT_CA_FILE.',
+    }),
+  ),
+  certificate_sha256: Type.Optional(CertificateSha256),
+}
+
+export const IdentityChangeBody = Type.Object(
+  {
+    scopes: Type.Optional(
+      Type.Array(Type.Enum([...SCOPES]), {
+        minItems: 1,
+        uniqueItems: true,
+        description: 'What its tokens may do from now on.',
+      }),
+    ),
+    ...LIMITS,
+    reason: Reason,
+  },
+  { additionalProperties: false, minProperties: 2 },
+)
+
 export const NewIdentityBody = Type.Object(
   {
     name: Type.String({
@@ -17,6 +53,7 @@ export const NewIdentityBody = Type.Object(
       uniqueItems: true,
       description: 'What its tokens may do. A token has those of them that belong to its plane.',
     }),
+    ...LIMITS,
     reason: Reason,
   },
   { additionalProperties: false },
@@ -30,6 +67,11 @@ export const RotateSecretBody = Type.Object(
       description:
         'How long the present secret is accepted besides the new one. 0 ends it at once: for a leak.',
     }),
+    end_tokens: Type.Optional(
+      Type.Boolean({
+        description: 'Whether the tokens that it holds end within 5 s, too. Needs `overlap_seconds` 0.',
+      }),
+    ),
     reason: Reason,
   },
   { additionalProperties: false },
@@ -48,11 +90,14 @@ export const IdentityView = Type.Object({
   id: Type.String({ format: 'uuid', description: 'Also the OAuth client id.' }),
   name: Type.String({ description: 'Subject of its tokens.' }),
   scopes: Type.Array(Type.String(), { description: 'What its tokens may do, on both planes.' }),
-  status: Type.Enum(['active', 'revoked'], { description: 'A revoked one gets no tokens.' }),
+  status: Type.Enum(['active', 'expired', 'revoked'], { description: 'Only an active one gets tokens.' }),
   created_at: Type.String({ ...time, description: 'When it was made.' }),
   last_used_at: MaybeTime('When it last asked for a token, to the minute.'),
   previous_secret_until: MaybeTime('Until then the secret before the present one is accepted too.'),
   revoked_at: MaybeTime('Since when it gets no tokens.'),
+  expires_at: MaybeTime('When it expires.'),
+  certificate_bound: Type.Boolean({ description: 'Whether its tokens are bound to client certificates.' }),
+  certificate_sha256: CertificateSha256,
 })
 export type IdentityView = Static<typeof IdentityView>
 

@@ -9,6 +9,11 @@ export interface IdentityRow {
   readonly last_used_at: Date | null
   readonly previous_secret_until: Date | null
   readonly revoked_at: Date | null
+  readonly expires_at: Date | null
+  readonly expired: boolean
+  readonly certificate_bound: boolean
+  readonly certificate_sha256: string | null
+  readonly token_epoch: number
 }
 
 interface Key {
@@ -16,18 +21,68 @@ interface Key {
   readonly id: string
 }
 
+/** What of an identity can be changed. */
+export interface Settings {
+  readonly scopes: readonly string[]
+  readonly expiresAt: Date | null
+  readonly certificateBound: boolean
+  readonly certificateSha256: string | null
+}
+
 /** Never the hashes: only `findCredentials` reads them. A previous secret whose time is over is as good as none. */
 const COLUMNS = `tenant_id, id, name, scopes, created_at, last_used_at,
-  case when previous_secret_until > now() then previous_secret_until end as previous_secret_until, revoked_at`
+  case when previous_secret_until > now() then previous_secret_until end as previous_secret_until, revoked_at,
+  expires_at, certificate_bound, certificate_sha256, token_epoch, coalesce(expires_at <= now(), false) as expired`
 
 export const insertIdentity = one<
-  Key & { readonly name: string; readonly scopes: readonly string[]; readonly secretSha256: Buffer },
+  Key & Settings & { readonly name: string; readonly secretSha256: Buffer },
   IdentityRow
 >(
   'identities.insert',
-  `insert into service_identity (tenant_id, id, name, scopes, secret_sha256)
-   values ($1, $2, $3, $4, $5) returning ${COLUMNS}`,
-  ({ tenantId, id, name, scopes, secretSha256 }) => [tenantId, id, name, scopes, secretSha256],
+  `insert into service_identity
+     (tenant_id, id, name, scopes, expires_at, certificate_bound, certificate_sha256, secret_sha256)
+   values ($1, $2, $3, $4, $5, $6, $7, $8) returning ${COLUMNS}`,
+  ({ name, secretSha256, ...rest }) => [
+    rest.tenantId,
+    rest.id,
+    name,
+    rest.scopes,
+    rest.expiresAt,
+    rest.certificateBound,
+    rest.certificateSha256,
+    secretSha256,
+  ],
+)
+
+/** Locked, so that two changes at once cannot both judge by the state before them. */
+export const lockIdentity = maybeOne<Key, IdentityRow>(
+  'identities.lock',
+  `select ${COLUMNS} from service_identity where tenant_id = $1 and id = $2 for update`,
+  ({ tenantId, id }) => [tenantId, id],
+)
+
+/** Gives nothing when it is revoked or does not exist. */
+export const updateSettings = maybeOne<Key & Settings, IdentityRow>(
+  'identities.update',
+  `update service_identity
+   set scopes = $3, expires_at = $4, certificate_bound = $5, certificate_sha256 = $6
+   where tenant_id = $1 and id = $2 and revoked_at is null returning ${COLUMNS}`,
+  ({ tenantId, id, scopes, expiresAt, certificateBound, certificateSha256 }) => [
+    tenantId,
+    id,
+    scopes,
+    expiresAt,
+    certificateBound,
+    certificateSha256,
+  ],
+)
+
+/** Tokens that are issued from now on belong to another epoch; gives the one that ends. */
+export const nextEpoch = one<Key, { ended: number }>(
+  'identities.next_epoch',
+  `update service_identity set token_epoch = token_epoch + 1
+   where tenant_id = $1 and id = $2 returning token_epoch - 1 as ended`,
+  ({ tenantId, id }) => [tenantId, id],
 )
 
 export const findIdentity = maybeOne<Key, IdentityRow>(
@@ -75,6 +130,11 @@ export interface CredentialsRow {
   readonly id: string
   readonly name: string
   readonly scopes: readonly string[]
+  readonly token_epoch: number
+  readonly certificate_bound: boolean
+  readonly certificate_sha256: string | null
+  /** Whole seconds until it expires; null = never. */
+  readonly seconds_left: number | null
   readonly secret_sha256: Buffer
   readonly previous_secret_sha256: Buffer | null
 }
@@ -82,9 +142,10 @@ export interface CredentialsRow {
 /** The one statement without a workspace: the token endpoint knows only the client id, and the workspace comes from here. */
 export const findCredentials = maybeOne<{ readonly id: string }, CredentialsRow>(
   'identities.credentials',
-  `select tenant_id, id, name, scopes, secret_sha256,
+  `select tenant_id, id, name, scopes, token_epoch, certificate_bound, certificate_sha256, secret_sha256,
+     floor(extract(epoch from expires_at - now()))::int as seconds_left,
      case when previous_secret_until > now() then previous_secret_sha256 end as previous_secret_sha256
-   from service_identity where id = $1 and revoked_at is null`,
+   from service_identity where id = $1 and revoked_at is null and (expires_at is null or expires_at > now())`,
   ({ id }) => [id],
 )
 

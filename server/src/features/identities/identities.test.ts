@@ -78,6 +78,9 @@ describe('creating a service identity', () => {
       last_used_at: null,
       previous_secret_until: null,
       revoked_at: null,
+      expires_at: null,
+      certificate_bound: false,
+      certificate_sha256: null,
       client_secret: expect.stringMatching(/^[A-Za-z0-9_-]{43}$/),
     })
     const stored = await storedText()

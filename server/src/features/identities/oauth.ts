@@ -1,3 +1,4 @@
+import { clientCertificateSha256 } from '../../platform/http/client-certificate.ts'
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { answerProblem, asProblem } from '../../platform/http/problem-answers.ts'
 import { Secret } from '../../platform/secret.ts'
@@ -80,11 +81,16 @@ function addTokenRoute(app: HttpServer, plane: Plane, deps: TokenEndpointDeps): 
     },
     async (request) => {
       const credentials = readCredentials(request.headers.authorization, request.body)
-      const issued = await issueByClientCredentials(deps, plane, credentials, request.log)
+      const issued = await issueByClientCredentials(
+        deps,
+        plane,
+        { ...credentials, certificateSha256: clientCertificateSha256(request.socket) },
+        request.log,
+      )
       return {
         access_token: issued.token,
         token_type: 'Bearer' as const,
-        expires_in: deps.lifetimeSeconds,
+        expires_in: issued.lifetimeSeconds,
         scope: issued.scopes.join(' '),
       }
     },

@@ -1,6 +1,9 @@
+import type { Socket } from 'node:net'
 import type { Principal, VerifyToken } from '../../platform/auth/principal.ts'
 import { bearerToken, tokenRefused } from '../../platform/auth/tokens.ts'
 import type { Authenticate } from '../../platform/http/access.ts'
+import { clientCertificateSha256 } from '../../platform/http/client-certificate.ts'
+import { equalInConstantTime } from '../../platform/secret.ts'
 import { Problem } from '../../problems.ts'
 import type { EndedTokens } from '../ended-tokens/ended-tokens.ts'
 import { EMERGENCY, PLATFORM_ROLES, SIGNED_ON } from '../permissions/permissions.ts'
@@ -39,14 +42,20 @@ export const createReasonToStop =
     return (await directory.find(principal.tenantId))?.status === 'active' ? undefined : 'workspace_suspended'
   }
 
+/** A token that is bound to a client certificate is good only on a connection with it (RFC 8705 §3). */
+const showsCertificate = ({ certificateSha256 }: Principal, socket: Socket): boolean =>
+  certificateSha256 === undefined ||
+  equalInConstantTime(clientCertificateSha256(socket) ?? '', certificateSha256)
+
 /**
  * From the `Authorization` header to a caller whose token lives and whose workspace exists here and is active. Errors:
  * `auth_required` for every bad token and for a workspace that this hub does not serve, `workspace_suspended`.
  */
 export function createAuthenticate(deps: AccessState & { readonly verify: VerifyToken }): Authenticate {
   const { verify, directory, ended } = deps
-  return async ({ headers }) => {
+  return async ({ headers, socket }) => {
     const principal = await verify(bearerToken(headers.authorization))
+    if (!showsCertificate(principal, socket)) throw tokenRefused()
     await ended.known()
     if (ended.isEnded(principal)) throw tokenRefused()
     const workspace = await directory.find(principal.tenantId)

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import type { Server } from 'node:https'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { type FastifyBaseLogger, fastify, LogController } from 'fastify'
 import { PROBLEMS, Problem } from '../../problems.ts'
@@ -16,6 +17,7 @@ import { addProbes, type ReadinessCheck } from './probes.ts'
 import { addProblemAnswers, answerBrokenClient, answerProblem, asProblem } from './problem-answers.ts'
 import { addSecurityHeaders } from './security-headers.ts'
 import { addTimeLimit } from './time-limit.ts'
+import { followTlsFiles, readTlsFiles, type TlsFiles, type TlsMaterial, tlsOptions } from './tls-files.ts'
 import { addValidation } from './validation.ts'
 
 export type { HttpServer }
@@ -35,6 +37,8 @@ export interface HttpServerOptions {
   readonly allowFrom?: readonly string[]
   /** Refuses work when there is too much of it. Absent on servers that take everything. */
   readonly admit?: Admit
+  /** Absent on servers that speak plain HTTP. */
+  readonly tls?: TlsFiles | undefined
   /** Absent on servers that publish no API. */
   readonly openApi?: OpenApiInfo
 }
@@ -46,9 +50,20 @@ const CONNECTION_TIMEOUT_MS = 60_000
 const KEEP_ALIVE_TIMEOUT_MS = 72_000
 const MAX_HEADER_BYTES = 16_384
 
+// Node would answer a missing Host with an empty 400; a hook says what is wrong.
+const HTTP_OPTIONS = { maxHeaderSize: MAX_HEADER_BYTES, requireHostHeader: false }
+/** Node waits two minutes. */
+const HANDSHAKE_TIMEOUT_MS = 10_000
+
+/** Fastify's type of a server with TLS is another one, with the same members: routes need not know. */
+const secure = (material: TlsMaterial): object => ({
+  https: { ...tlsOptions(material), ...HTTP_OPTIONS, handshakeTimeout: HANDSHAKE_TIMEOUT_MS },
+})
+
 /** A server with every limit set and every failure rendered as a problem. Routes are added by the caller. */
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   let stopping = false
+  const tls = options.tls && { files: options.tls, material: await readTlsFiles(options.tls) }
   const app: HttpServer = fastify({
     loggerInstance: options.log as FastifyBaseLogger,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
@@ -61,8 +76,8 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     requestTimeout: REQUEST_TIMEOUT_MS,
     connectionTimeout: CONNECTION_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-    // Node would answer a missing Host with an empty 400; the hook below says what is wrong.
-    http: { maxHeaderSize: MAX_HEADER_BYTES, requireHostHeader: false },
+    http: HTTP_OPTIONS,
+    ...(tls && secure(tls.material)),
     // Fastify's own 503 is not a problem document; the hook below answers instead.
     return503OnClosing: false,
     forceCloseConnections: 'idle',
@@ -76,6 +91,10 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     },
   }).withTypeProvider<TypeBoxTypeProvider>()
 
+  if (tls) {
+    const stop = followTlsFiles(app.server as unknown as Server, tls.files, tls.material, options)
+    app.addHook('onClose', stop)
+  }
   addValidation(app)
   addJsonParser(app)
   addProblemAnswers(app)
