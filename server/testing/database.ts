@@ -4,6 +4,7 @@ import { inject } from 'vitest'
 import { type Clock, type Random, systemClock, systemRandom } from '../src/platform/clock.ts'
 import { createDb, type Db } from '../src/platform/db/db.ts'
 import { createNotifications } from '../src/platform/db/notifications.ts'
+import { createRequestDb } from '../src/platform/db/request-db.ts'
 import { newId } from '../src/platform/ids.ts'
 import { createLog, type Log } from '../src/platform/log.ts'
 import { createMetrics } from '../src/platform/metrics.ts'
@@ -23,6 +24,8 @@ export interface TestDatabase {
 
 export interface TestPlatform extends Platform {
   readonly owner: Db
+  /** As the requests of a plane have it: sees the workspace of the request that uses it. */
+  readonly requestDb: Db
 }
 
 interface TestDatabaseOptions {
@@ -46,6 +49,7 @@ export async function testDatabase(options: TestDatabaseOptions = {}): Promise<T
       await platform.notifications.close()
       await platform.db.close()
       await platform.owner.close()
+      await platform.requestDb.close()
       await dropDatabase()
     },
   }
@@ -70,6 +74,7 @@ export function testPlatform(url: string, options: TestDatabaseOptions = {}): Te
     clock: options.clock ?? systemClock,
     random: options.random ?? systemRandom,
     db: createDb({ ...on, poolSize: options.poolSize ?? 10 }),
+    requestDb: createRequestDb({ ...on, applicationName: 'test requests', poolSize: 5 }),
     owner: createDb({ ...on, applicationName: 'test owner', poolSize: 2, role: 'login' }),
     notifications: createNotifications({ url, applicationName, log }),
   }

@@ -27,6 +27,7 @@ import { webhooksControl } from '../features/webhooks/webhooks.control.ts'
 import { isWebhookProvider } from '../features/webhooks/webhooks.ts'
 import { workspacesControl } from '../features/workspaces/workspaces.control.ts'
 import { NO_WORKSPACE } from '../features/workspaces/workspaces.ts'
+import type { Db } from '../platform/db/db.ts'
 import type { Dial } from '../platform/dial/dial.ts'
 import type { HttpServer } from '../platform/http/server.ts'
 import type { Platform } from '../platform/platform.ts'
@@ -41,6 +42,8 @@ import { statusControl } from './status.ts'
 export interface ControlParts {
   readonly config: Config
   readonly platform: Platform
+  /** For what a caller asks for its own workspace. */
+  readonly requestDb: Db
   readonly access: PlaneAccess
   readonly activeConfigs: ActiveConfigs
   readonly wakeUp: WakeUp
@@ -52,13 +55,18 @@ export interface ControlParts {
 
 export function addControlRoutes(app: HttpServer, parts: ControlParts): void {
   const { config, platform, access, activeConfigs, wakeUp, dial } = parts
-  const { db, clock } = platform
+  const { clock } = platform
+  // Routes see the workspace of their caller. What looks over all of them (and what no caller has asked for: caches,
+  // timers, batches) has the other one and says why.
+  const { requestDb: db } = parts
+  const everyWorkspace = platform.db
   const { directory } = access
   const configDeps = { db, secretNames, deliveries: routeDeliveries, refusal: dial.refusal }
   statusControl(app, config)
-  workspacesControl(app, { db, environment: config.environment })
+  workspacesControl(app, { db: everyWorkspace, environment: config.environment })
   identitiesControl(app, { db })
-  oauthControl(app, { ...access, db, clock, lifetimeSeconds: config.tokenTtlSeconds })
+  // Nobody has said yet who calls.
+  oauthControl(app, { ...access, db: everyWorkspace, clock, lifetimeSeconds: config.tokenTtlSeconds })
   configsControl(app, configDeps)
   policiesControl(app, configDeps)
   connectorsControl(app, configDeps)
@@ -86,12 +94,12 @@ export function addControlRoutes(app: HttpServer, parts: ControlParts): void {
   executeControl(app, { db })
   queuesControl(app, { db, wakeUp })
   breakersControl(app, { db, wakeUp })
-  eventsControl(app, platform, access.reasonToStop)
+  eventsControl(app, { ...platform, requestDb: db }, access.reasonToStop)
   auditControl(app, {
     db,
     evidence: parts.evidence,
     hub: {
-      db: platform.db,
+      db: everyWorkspace,
       tenantId: NO_WORKSPACE,
       slugOf: async (tenantId) => (await directory.find(tenantId))?.slug,
     },

@@ -5,6 +5,7 @@ import { openAuditProof } from './audit.ts'
 import { addControlRoutes } from './control-routes.ts'
 import { openDial } from './outbound.ts'
 import { openPlaneAccess } from './plane.ts'
+import { openRequestDb } from './request-db.ts'
 import {
   type BuiltProcess,
   createPlatform,
@@ -18,6 +19,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
   const { config } = environment
   const platform = createPlatform('control', environment)
   const access = await openPlaneAccess(config, 'control', platform)
+  const requestDb = openRequestDb('control', environment, platform)
   const activeConfigs = createActiveConfigs(platform)
   const wakeUp = environment.wakeUp ?? createWakeUp(platform)
   // Calls nobody but the upstreams of connectors that somebody tests.
@@ -52,7 +54,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
       ],
     },
   })
-  addControlRoutes(app, { config, platform, access, activeConfigs, wakeUp, dial, evidence: audit.evidence })
+  addControlRoutes(app, { config, platform, requestDb, access, activeConfigs, wakeUp, dial, evidence: audit.evidence })
 
   return {
     name: 'control',
@@ -63,6 +65,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
       ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
       ['connections', () => dial.close()],
       ['memory', () => [activeConfigs.close(), access.close(), audit.close()]],
+      ['requests', () => requestDb.close()],
       ['platform', () => platform.close()],
     ],
   }

@@ -13,6 +13,7 @@ import { openExecutor } from './executor.ts'
 import { openGuards } from './guards.ts'
 import { openDial, openSecrets } from './outbound.ts'
 import { openPlaneAccess } from './plane.ts'
+import { openRequestDb } from './request-db.ts'
 import {
   type BuiltProcess,
   createPlatform,
@@ -28,6 +29,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
   armFailPoints(config.failPoints)
   const platform = createPlatform('exec', environment)
   const { db, clock, metrics } = platform
+  const requestDb = openRequestDb('exec', environment, platform)
   const access = await openPlaneAccess(config, 'exec', platform)
   const activeConfigs = createActiveConfigs(platform)
   const dial = openDial(config, platform)
@@ -55,7 +57,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
   })
   executeExec(app, executor)
   jobsExec(app, {
-    db,
+    db: requestDb,
     clock,
     activeConfigs,
     enqueuer,
@@ -63,7 +65,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
     loadShed: guards.loadShed,
     wouldHave: guardMetrics.wouldHave,
   })
-  eventsExec(app, platform, access.reasonToStop)
+  eventsExec(app, { ...platform, requestDb }, access.reasonToStop)
   oauthExec(app, { ...access, db, clock, lifetimeSeconds: config.tokenTtlSeconds })
 
   return {
@@ -78,6 +80,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
       ['guards', () => (environment.guards ? undefined : nodeGuards.close())],
       ['connections', () => dial.close()],
       ['memory', () => [activeConfigs.close(), access.close()]],
+      ['requests', () => requestDb.close()],
       ['platform', () => platform.close()],
     ],
   }

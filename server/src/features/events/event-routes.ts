@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http'
 import type { FastifyReply } from 'fastify'
 import { Type } from 'typebox'
 import { tokenRefused } from '../../platform/auth/tokens.ts'
+import type { Db } from '../../platform/db/db.ts'
 import type { HttpServer } from '../../platform/http/server.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { Problem } from '../../problems.ts'
@@ -55,13 +56,16 @@ const LIMITS: StreamLimits = {
   sliceSize: 100,
 }
 
-type EventDeps = Pick<Platform, 'db' | 'notifications' | 'clock' | 'log' | 'metrics'>
+/** With `db` one feed looks for news of all workspaces; readers see their own with `requestDb`. */
+export type EventDeps = Pick<Platform, 'db' | 'notifications' | 'clock' | 'log' | 'metrics'> & {
+  readonly requestDb: Db
+}
 
 /** `GET /events` and `GET /events/stream`, the same on both planes. */
 export function addEventRoutes(app: HttpServer, deps: EventDeps, options: EventRouteOptions): void {
   const limits = { ...LIMITS, ...options.stream }
   const access = { permission: 'events.read' }
-  const { db, clock } = deps
+  const { requestDb: db, clock } = deps
 
   app.get(
     '/events',

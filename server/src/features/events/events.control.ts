@@ -1,16 +1,15 @@
 import type { HttpServer } from '../../platform/http/http-server.ts'
-import type { Platform } from '../../platform/platform.ts'
 import type { ReasonToStop } from '../workspaces/workspaces.ts'
-import { addEventRoutes, type StreamLimits } from './event-routes.ts'
+import { addEventRoutes, type EventDeps, type StreamLimits } from './event-routes.ts'
 
 /** The event log for operators: `GET /events`, `GET /events/stream`. */
 export const eventsControl = (
   app: HttpServer,
-  platform: Platform,
+  deps: EventDeps,
   reasonToStop: ReasonToStop,
   stream?: Partial<StreamLimits>,
 ): void =>
-  addEventRoutes(app, platform, {
+  addEventRoutes(app, deps, {
     reasonToStop,
     ...(stream && { stream }),
   })

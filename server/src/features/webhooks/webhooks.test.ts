@@ -1,11 +1,15 @@
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { capturedLog } from '../../../testing/captured-log.ts'
-import { type TestDatabase, testDatabase, testPlatform } from '../../../testing/database.ts'
+import {
+  type TestDatabase,
+  type TestPlatform,
+  testDatabase,
+  testPlatform,
+} from '../../../testing/database.ts'
 import { type WebhookHub, webhookHub } from '../../../testing/webhook-hub.ts'
 import { WEBHOOK_SAMPLES, type WebhookSample } from '../../../testing/webhook-samples.ts'
 import { newId } from '../../platform/ids.ts'
-import type { Platform } from '../../platform/platform.ts'
 import { PROVIDERS } from './providers/registry.ts'
 import { forgetExpiredEvents } from './webhooks.ts'
 
@@ -55,7 +59,7 @@ async function cuttable(url: string) {
 
 let database: TestDatabase
 let wire: Awaited<ReturnType<typeof cuttable>>
-let platform: Platform
+let platform: TestPlatform
 let hub: WebhookHub
 let a: string
 const captured = capturedLog()

@@ -86,7 +86,8 @@ export function createDb(options: DbOptions): Db {
   ) => observed(options, statement.name, () => on.query<Row>({ ...statement, values: [...values] }))
 
   const { opening } = options
-  const transaction: Db['transaction'] = (work) => inTransaction(pool, execute, work, opening?.() ?? 'begin')
+  const transaction: Db['transaction'] = async (work) =>
+    inTransaction(pool, execute, work, opening?.() ?? 'begin')
   return {
     execute: (statement, values) =>
       opening ? transaction((tx) => tx.execute(statement, values)) : execute(pool, statement, values),

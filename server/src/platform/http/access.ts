@@ -1,6 +1,7 @@
 import type { FastifyRequest, RouteOptions } from 'fastify'
 import { Problem } from '../../problems.ts'
 import type { Principal } from '../auth/principal.ts'
+import { asRequestOf } from '../db/request-db.ts'
 import type { HttpServer } from './http-server.ts'
 
 /** Who may call a route. Every route must say it: a server with a silent route does not start. */
@@ -76,5 +77,12 @@ export function addAccessControl(app: HttpServer, control: AccessControl | undef
     const refusal = control.authorization.refusal(principal, access.permission)
     if (refusal !== undefined) throw new Problem('forbidden', refusal)
     ;(request as { [PRINCIPAL]?: Principal })[PRINCIPAL] = principal
+  })
+
+  // Not before: what reads the body goes on in a context of its own.
+  app.addHook('preHandler', (request, _reply, done) => {
+    const principal = (request as { [PRINCIPAL]?: Principal })[PRINCIPAL]
+    if (principal) asRequestOf(principal.tenantId, done)
+    else done()
   })
 }
