@@ -91,3 +91,13 @@ export const findLinked = maybeOne<{ readonly issuer: string; readonly subject: 
    where l.issuer = $1 and l.subject = $2`,
   ({ issuer, subject }) => [issuer, subject],
 )
+
+/**
+ * An account that may sign on; whoever else changes it waits until the transaction ends. Taken before its sessions, as
+ * everywhere, so that two never wait for each other.
+ */
+export const holdUnlocked = maybeOne<{ readonly id: string }, OperatorRow>(
+  'operators.hold_unlocked',
+  `select ${OPERATOR_COLUMNS} from operator o where o.id = $1 and o.locked_at is null for no key update of o`,
+  ({ id }) => [id],
+)

@@ -18,6 +18,7 @@ import type { Client } from './deps.ts'
 import { newOneTimeToken, sha256 } from './one-time-token.ts'
 import type { OperatorRole } from './role.ts'
 import * as sql from './sessions.sql.ts'
+import { deleteTicketsOf } from './tickets.sql.ts'
 
 export const IDLE_SECONDS = 30 * 60
 export const LIFETIME_SECONDS = 12 * 3_600
@@ -124,13 +125,17 @@ export const lockSession = async (tx: Tx, clock: Clock, id: string): Promise<Ses
 export const listSessions = async (on: Queryable, clock: Clock, operatorId: string): Promise<Session[]> =>
   (await sql.listLive(on, { ...moment(clock), operatorId })).map(toSession)
 
-/** Ends one session or, without an id, all of an operator, and the tokens that were issued from them. Gives how many. */
+/**
+ * Ends one session or, without an id, all of an operator with every sign-on that is half done, and the tokens that
+ * were issued from them. Gives how many.
+ */
 export async function endSessions(
   tx: Tx,
   clock: Clock,
   { operatorId, id = null }: { readonly operatorId: string; readonly id?: string | null },
 ): Promise<number> {
   const ended = await sql.endRows(tx, { operatorId, id, now: new Date(clock.now()) })
+  if (id === null) await deleteTicketsOf(tx, { operatorId })
   for (const session of ended) await endTokens(tx, { tenantId: NO_WORKSPACE, sessionId: session.id })
   return ended.length
 }

@@ -1,0 +1,34 @@
+import type { FastifyRequest } from 'fastify'
+import type { Client } from './deps.ts'
+import { IDLE_SECONDS, type NewSession } from './sessions.ts'
+import type { SignOn, SignOnCall } from './sign-on.ts'
+
+/** The places where a session's token leaves the hub. */
+export const viewSession = ({ session, token }: NewSession) => ({
+  session_token: token.reveal(),
+  session_id: session.id,
+  expires_at: session.expiresAt.toISOString(),
+  idle_seconds: IDLE_SECONDS,
+})
+
+export const viewSignOn = (result: SignOn) =>
+  result.status === 'signed_on'
+    ? { status: result.status, ...viewSession(result) }
+    : {
+        status: result.status,
+        ticket: result.ticket.reveal(),
+        ticket_expires_at: result.expiresAt.toISOString(),
+      }
+
+type Call = Pick<FastifyRequest, 'ip' | 'headers' | 'call' | 'log'>
+
+export const clientOf = ({ ip, call }: Pick<Call, 'ip' | 'call'>): Client => ({
+  ip,
+  userAgent: call.client?.userAgent ?? null,
+})
+
+export const signOnCall = (request: Call): SignOnCall => ({
+  client: clientOf(request),
+  call: request.call,
+  log: request.log,
+})
