@@ -142,6 +142,12 @@ export const PROBLEMS = {
     retryable: false,
     next: 'The call was carried out once and is not carried out again: read the result from the upstream.',
   },
+  plan_changed: {
+    status: 412,
+    title: 'The plan does not fit any more',
+    retryable: false,
+    next: 'Make the plan again, look at it, and send its digest.',
+  },
   version_mismatch: {
     status: 412,
     title: 'The config has changed since it was read',
@@ -165,6 +171,12 @@ export const PROBLEMS = {
     title: 'The request breaks a policy',
     retryable: false,
     next: 'A request may only tighten the policy of its connector; `details` names the field.',
+  },
+  bundle_invalid: {
+    status: 422,
+    title: 'The bundle cannot be imported',
+    retryable: false,
+    next: 'Mend every entry of `details`; nothing was imported. POST /bundle/plan tells the same without importing.',
   },
   config_invalid: {
     status: 422,
@@ -273,6 +285,12 @@ export const PROBLEMS = {
     title: 'The hub has too much to do',
     retryable: true,
     next: 'Wait for the time in Retry-After. Less important work is refused first; nothing was begun.',
+  },
+  secrets_unavailable: {
+    status: 503,
+    title: 'Stored secrets cannot be kept at the moment',
+    retryable: true,
+    next: 'Look at GET /ready of the control process: the key-encryption key is missing or what holds it does not answer.',
   },
   shutting_down: {
     status: 503,

@@ -33,6 +33,16 @@ const settings = {
   }),
 }
 
+/** Of a route whose every field is given. */
+export const RouteFields = {
+  ...settings,
+  event_types: EventTypes('Which types are delivered, `*` stands for any characters.'),
+  emit_on_delivery: Type.Array(EmitRule, {
+    maxItems: 20,
+    description: 'Events to append when a delivery is done; the first rule that fits counts.',
+  }),
+}
+
 export const NewRouteBody = Type.Object(
   {
     ...settings,

@@ -107,3 +107,17 @@ export const generation = one<Record<string, never>, { readonly number: number }
   'select number from webhook_route_generation',
   () => [],
 )
+
+/** Gives nothing when an account is claimed, by whatever workspace. Only for a transaction that is given up again. */
+export const tryClaim = maybeOne<
+  Pick<RouteRow, 'tenant_id' | 'id' | 'provider' | 'account' | 'livemode'>,
+  { readonly id: string }
+>(
+  'webhook_routes.try_claim',
+  `insert into webhook_route (tenant_id, id, provider, account, livemode, connector, secret_refs, queue,
+                              event_types, created_by)
+   values ($1, $2, $3, $4, $5, 'a-trial', '{a-trial}', 'low', '{*}', 'a trial')
+   on conflict (provider, account, livemode) where account is not null do nothing
+   returning id`,
+  (row) => [row.tenant_id, row.id, row.provider, row.account, row.livemode],
+)

@@ -22,6 +22,8 @@ import * as sql from './webhook-routes.sql.ts'
 
 export { eventOnDelivery, type RouteSettings, routeDelivers, type WebhookRoute } from './route.ts'
 export type { RouteDirectory, RouteIndex } from './route-directory.ts'
+export { takenAccounts } from './taken-accounts.ts'
+export { RouteFields } from './webhook-routes.schema.ts'
 
 /** What the rules for a new route ask of other features. */
 export interface RouteChecks {

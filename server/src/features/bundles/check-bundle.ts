@@ -1,0 +1,155 @@
+import type { ProblemDetail } from '../../problems.ts'
+import { checkDocument } from '../configs/configs.ts'
+import type { WorkspaceEntry } from '../workspaces/workspaces.ts'
+import type { BundleDeps } from './bundle-deps.ts'
+import { BUNDLE_FORMAT, type PlanBody } from './bundles.schema.ts'
+import { cycleFaults } from './cycles.ts'
+import { routeName } from './route-names.ts'
+import type { CurrentState, WorkspaceState } from './workspace-state.ts'
+
+const AT = '/body/bundle'
+
+/** Every fault of a bundle that shows without leaving the process, but for what is stored elsewhere. */
+export function checkBundle(
+  deps: BundleDeps,
+  workspace: WorkspaceEntry,
+  { bundle, as }: PlanBody,
+  before: CurrentState,
+  after: WorkspaceState,
+): ProblemDetail[] {
+  return [
+    ...(bundle.format === BUNDLE_FORMAT
+      ? []
+      : [{ path: `${AT}/format`, message: `is not known to this hub, which reads ${BUNDLE_FORMAT}` }]),
+    ...originFaults(workspace, bundle.workspace, as),
+    ...environmentFaults(workspace, bundle),
+    ...secretFaults(deps, before, after),
+    ...checkDocument(after.document, {
+      secretNames: new Set(after.secretRefs.map(({ name }) => name)),
+      deliveries: [],
+      refusal: deps.config.refusal,
+    }).map(({ path, message }) => ({ path: `${AT}/config${path}`, message })),
+    ...routeFaults(deps, workspace, after),
+    ...cycleFaults(after, deps.ingressUrls),
+  ]
+}
+
+function originFaults(
+  { slug }: WorkspaceEntry,
+  from: PlanBody['bundle']['workspace'],
+  as: string | undefined,
+): ProblemDetail[] {
+  const faults: ProblemDetail[] = []
+  if (!from.slug.endsWith(`-${from.environment}`))
+    faults.push({ path: `${AT}/workspace/slug`, message: `must end in -${from.environment}` })
+  if (as !== undefined && as !== slug)
+    faults.push({ path: '/body/as', message: `must be the slug of this workspace, ${slug}` })
+  if (as === undefined && from.slug !== slug)
+    faults.push({
+      path: `${AT}/workspace/slug`,
+      message: `is another workspace than ${slug}; when that is meant, send "as": "${slug}"`,
+    })
+  return faults
+}
+
+/** A name that ends like the other environment has come along by mistake. */
+function environmentFaults(
+  { environment }: WorkspaceEntry,
+  { config, secret_refs, webhook_routes }: PlanBody['bundle'],
+): ProblemDetail[] {
+  const other = environment === 'prod' ? 'dev' : 'prod'
+  const ofOther = new RegExp(`(?:^|[-_./])${other}$`, 'i')
+  const names: [path: string, text: string][] = [
+    ...Object.keys(config.policies).map((name) => [`/config/policies/${name}`, name] as [string, string]),
+    ...Object.keys(config.connectors).map((name) => [`/config/connectors/${name}`, name] as [string, string]),
+    ...secret_refs.flatMap(({ name, ref }, at): [string, string][] => [
+      [`/secret_refs/${at}/name`, name],
+      [`/secret_refs/${at}/ref`, ref],
+    ]),
+    ...webhook_routes.map(
+      ({ account }, at) => [`/webhook_routes/${at}/account`, account ?? ''] as [string, string],
+    ),
+  ]
+  return names
+    .filter(([, text]) => ofOther.test(text))
+    .map(([path]) => ({
+      path: `${AT}${path}`,
+      message: `is a name of ${other}, and this workspace is of ${environment}`,
+    }))
+}
+
+/** The hub keeps a value under the name of its ref, and nowhere else. */
+const storeFault = (name: string, ref: string): string | undefined =>
+  ref.startsWith('store://') && ref !== `store://${name}` ? `must be store://${name}` : undefined
+
+function secretFaults({ secrets }: BundleDeps, before: CurrentState, after: WorkspaceState): ProblemDetail[] {
+  const names = new Set<string>()
+  const faults = after.secretRefs.flatMap(({ name, ref }, at): ProblemDetail[] => {
+    const twice = names.has(name)
+    names.add(name)
+    // What is stored already is no news, and the store knows best what it takes.
+    const known = before.secretRefs.some((each) => each.name === name && each.ref === ref)
+    const fault = known ? undefined : (secrets.refFault(ref) ?? storeFault(name, ref))
+    return [
+      ...(twice ? [{ path: `${AT}/secret_refs/${at}/name`, message: 'is there twice' }] : []),
+      ...(fault === undefined ? [] : [{ path: `${AT}/secret_refs/${at}/ref`, message: fault }]),
+    ]
+  })
+  const kept = before.secretRefs.filter(({ name, ref }) => ref.startsWith('store://') && !names.has(name))
+  return [
+    ...faults,
+    ...kept.map(({ name }) => ({
+      path: `${AT}/secret_refs`,
+      message: `does not name ${name}, whose value this hub keeps and would lose: name it, or delete the secret first`,
+    })),
+  ]
+}
+
+function routeFaults(
+  deps: BundleDeps,
+  { environment }: WorkspaceEntry,
+  after: WorkspaceState,
+): ProblemDetail[] {
+  const secrets = new Set(after.secretRefs.map(({ name }) => name))
+  const names = new Set<string>()
+  const ownSecrets = new Set<string>()
+  return after.routes.flatMap((route, at): ProblemDetail[] => {
+    const path = `${AT}/webhook_routes/${at}`
+    const name = routeName(route)
+    const kind = Object.hasOwn(after.document.connectors, route.connector)
+      ? after.document.connectors[route.connector]?.kind
+      : undefined
+    const own = route.account === null ? route.secret_refs.map((each) => `${route.provider} ${each}`) : []
+    const faults: (ProblemDetail | false)[] = [
+      names.has(name) && { path, message: 'is there twice: an account has one route' },
+      !names.has(name) &&
+        own.some((each) => ownSecrets.has(each)) && {
+          path: `${path}/secret_refs`,
+          message: 'another route for the own account of this provider uses one of them',
+        },
+      !deps.routeChecks.isProvider(route.provider) && {
+        path: `${path}/provider`,
+        message: 'is not a webhook provider of this hub',
+      },
+      route.livemode !== (environment === 'prod') && {
+        path: `${path}/livemode`,
+        message: `must be ${environment === 'prod'} in a workspace of ${environment}`,
+      },
+      kind !== 'callback' && {
+        path: `${path}/connector`,
+        message:
+          kind === undefined ? 'is not a connector of the bundle' : `must be of kind callback, not ${kind}`,
+      },
+      ...route.secret_refs.map(
+        (secret, index) =>
+          !secrets.has(secret) && {
+            path: `${path}/secret_refs/${index}`,
+            message: 'is not a secret ref of the bundle',
+          },
+      ),
+    ]
+    names.add(name)
+    for (const each of own) ownSecrets.add(each)
+    return faults.filter((fault) => fault !== false)
+  })
+}
