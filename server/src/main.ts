@@ -5,6 +5,7 @@ import { demo } from './commands/demo.ts'
 import { doctor } from './commands/doctor.ts'
 import { keys } from './commands/keys.ts'
 import { migrateCommand } from './commands/migrate.ts'
+import { onboard } from './commands/onboard.ts'
 import { start } from './commands/start.ts'
 import { token } from './commands/token.ts'
 import { trigger } from './commands/trigger.ts'
@@ -12,7 +13,7 @@ import { ConfigError } from './config.ts'
 import { StartRefused } from './platform/start-refused.ts'
 import { Problem } from './problems.ts'
 
-const COMMANDS: readonly Command[] = [start, migrateCommand, demo, trigger, token, keys, doctor]
+const COMMANDS: readonly Command[] = [start, migrateCommand, demo, trigger, token, keys, doctor, onboard]
 
 function usage(): string {
   const width = Math.max(...COMMANDS.map(({ usage: line }) => line.length))

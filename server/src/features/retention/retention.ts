@@ -6,6 +6,9 @@ import type { RetentionRule } from '../../platform/db/retention.ts'
 import { jobHistoryRetention } from '../../queue/job-history.ts'
 import { inboxRetention } from '../webhooks/webhooks.ts'
 
+/** The work that one worker has taken on for all: its name among the leaders. */
+export const LEADER = 'retention'
+
 /** In days after the end of the day, and for jobs also after the end of the job. */
 export interface KeepDays {
   readonly jobs: number

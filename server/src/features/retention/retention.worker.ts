@@ -3,7 +3,7 @@ import { newId } from '../../platform/ids.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { takesLead } from '../../queue/leader.ts'
 import { type Loop, startLoop } from '../../queue/loop.ts'
-import { type KeepDays, retentionRules } from './retention.ts'
+import { type KeepDays, LEADER, retentionRules } from './retention.ts'
 
 export interface RetentionWork {
   start(): void
@@ -11,7 +11,6 @@ export interface RetentionWork {
   stop(): Promise<void>
 }
 
-const LEADER = 'retention'
 const LEAD_MS = 180_000
 const POLL_MS = 60_000
 const EVERY_MS = 3_600_000

@@ -1,0 +1,92 @@
+import type { Secret } from '../../../platform/secret.ts'
+import { Problem } from '../../../problems.ts'
+import type { Check } from '../check.ts'
+import type { Stage } from '../stage.ts'
+import { everything, PREFIX } from '../stage-objects.ts'
+import { type Needle, type SearchResult, SHORTEST_NEEDLE } from '../text-search.ts'
+import { mustBe, notApplicable, passed } from '../verdict.ts'
+
+async function ownSecrets(stage: Stage): Promise<{ name: string; value: Secret | string }[]> {
+  const refs = await everything<{ name: string }>(stage.control, '/secret-refs')
+  const own = refs.filter(({ name }) => !name.startsWith(PREFIX))
+  return Promise.all(
+    own.map(async ({ name }) => ({
+      name,
+      value: await stage.resolveSecret(name).catch((error: unknown) => {
+        if (error instanceof Problem) return error.message
+        throw error
+      }),
+    })),
+  )
+}
+
+export const secretsResolve: Check = {
+  name: 'secrets-resolve',
+  proves: 'Every secret ref of the workspace leads to a value.',
+  mend: 'Put the value where the ref says it is, or point the ref elsewhere: PUT /secret-refs/NAME.',
+  gives: 'secrets',
+  run: async (stage) => {
+    const secrets = await ownSecrets(stage)
+    if (secrets.length === 0) return passed('the workspace has no secret refs')
+    const lost = secrets.filter(({ value }) => typeof value === 'string')
+    mustBe(lost.length === 0, lost.map(({ value }) => String(value)).join(' '))
+    return passed(`${secrets.length} secret refs, seen from the control process`)
+  },
+}
+
+async function needlesOf(stage: Stage): Promise<{ needles: Needle[]; short: string[] }> {
+  const needles: Needle[] = []
+  const short: string[] = []
+  for (const { name, value } of await ownSecrets(stage)) {
+    if (typeof value === 'string') continue
+    if (value.reveal().length < SHORTEST_NEEDLE) short.push(name)
+    else needles.push({ name, value })
+  }
+  return { needles, short }
+}
+
+const nowhere = (
+  of: Pick<Check, 'name' | 'proves' | 'mend'>,
+  search: (stage: Stage, needles: readonly Needle[]) => Promise<SearchResult | undefined>,
+  elsewhere: string,
+): Check => ({
+  ...of,
+  run: async (stage) => {
+    const { needles, short } = await needlesOf(stage)
+    if (needles.length === 0)
+      return notApplicable('No secret of the workspace has a value that could be looked for.')
+    const result = await search(stage, needles)
+    if (!result) return notApplicable(elsewhere)
+    const [hit] = result.hits
+    mustBe(
+      hit === undefined,
+      result.hits.map(({ name, place }) => `The value of ${name} stands in ${place}.`).join(' '),
+    )
+    const limits = [
+      ...result.left.map((place) => `not looked at to its end: ${place}`),
+      ...short.map((name) => `too short to be looked for: ${name}`),
+    ]
+    const looked = `${needles.length} values in ${Math.ceil(result.looked / 1024)} KiB of text`
+    return passed([looked, ...limits].join('; '))
+  },
+})
+
+export const secretsNotInDatabase = nowhere(
+  {
+    name: 'secrets-not-in-database',
+    proves: 'No value of a secret stands in any row of the workspace.',
+    mend: 'Rotate the secret; then find which input or answer carried it, and name it as a secret of its connector.',
+  },
+  ({ search, subject }, needles) => search.database(subject.tenantId, needles),
+  '',
+)
+
+export const secretsNotInLog = nowhere(
+  {
+    name: 'secrets-not-in-log',
+    proves: 'No value of a secret stands in the log.',
+    mend: 'Rotate the secret, remove the lines from the log, and report how they came there.',
+  },
+  ({ search }, needles) => search.log(needles),
+  'The log does not go to a file that the control process can read; look for the values where it is collected.',
+)
