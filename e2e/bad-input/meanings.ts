@@ -207,6 +207,7 @@ function onControl(world: World): Case[] {
   const put = (name: string, ref: string, at: string): Case => {
     return [`${name} as ${ref}`, 'PUT', `/secret-refs/${name}`, { ref, reason }, 'validation_error', at]
   }
+  const value = (name: string) => `/secret-refs/${name}/value`
   return [
     invalid('/workspaces', 'production', { slug: 'first-prod', name: 'x', reason }, '/body/slug'),
     conflict('/workspaces', 'a slug that is taken', { slug, name: 'x', reason }),
@@ -217,6 +218,21 @@ function onControl(world: World): Case[] {
     put(spare, 'env://PATH/../x', '/body/ref'),
     put(spare, 'env://', '/body/ref'),
     put('health', 'env://A', '/path/name'),
+    put(spare, `store://${secret}`, '/body/ref'),
+    put(spare, 'vault://kv/../x#key', '/body/ref'),
+    put(spare, 'sk_live_51HxYzAbCdEfGh', '/body/ref'),
+    [
+      'a ref as a value',
+      'PUT',
+      value(spare),
+      { value: 'env://A', reason },
+      'validation_error',
+      '/body/value',
+    ],
+    ['half a character', 'PUT', value(spare), { value: '\ud800', reason }, 'malformed_body'],
+    ['a value of nobody', 'PUT', value('health'), { value: 'v', reason }, 'validation_error', '/path/name'],
+    conflict(`/secret-refs/${spare}/revert`, 'what was not rotated', { reason }),
+    ['a version of nobody', 'DELETE', `/secret-refs/${spare}/versions/1?reason=x`, undefined, 'not_found'],
     ['a secret in use', 'DELETE', `/secret-refs/${secret}?reason=x`, undefined, 'conflict'],
     invalid(routes, 'no provider', { ...route, provider: 'constructor' }, '/body/provider'),
     invalid(routes, 'live events in dev', { ...route, livemode: true }, '/body/livemode'),

@@ -3,6 +3,7 @@
  * needs a line here, with a value in every field of its query and body.
  */
 import type { ServerName } from './hub.ts'
+import { secretRequests } from './secret-requests.ts'
 import type { Schema } from './wire.ts'
 import {
   configDocument,
@@ -223,10 +224,7 @@ export function goodRequests(
       refine: { '/connector/settings': settings.http ?? {} },
       open: openParts('/connector'),
     },
-    listSecretRefs: PAGE,
-    checkSecretRefs: PAGE,
-    getSecretRef: { params: { name: names.secret } },
-    putSecretRef: { params: { name: names.secret }, body: { ref: `file://${names.secret}`, ...reason } },
+    ...secretRequests(world),
     listWebhookRoutes: { query: { ...PAGE.query, provider: 'stripe' } },
     getWebhookRoute: { params: { id: world.routeId } },
     listWebhookInbox: {
@@ -304,6 +302,5 @@ export function goodRequests(
     deleteConnector: { params: { name: names.spare }, query: reason },
     deletePolicy: { params: { name: names.spare }, query: reason },
     deleteWebhookRoute: { params: { id: world.routeId }, query: reason },
-    deleteSecretRef: { params: { name: names.unused }, query: reason },
   }
 }

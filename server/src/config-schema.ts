@@ -1,4 +1,6 @@
 import { Type } from 'typebox'
+import { SECRET_SETTINGS } from './config-secrets.ts'
+import { signOnSettings } from './config-sign-on.ts'
 
 const port = (name: string, fallback: number) =>
   Type.Integer({
@@ -165,24 +167,7 @@ export const ConfigSchema = Type.Object({
         'Folder to which control appends signed checkpoints of the audit log (docs/audit.md). Better on a disk or share that whoever administers the database cannot write. Absent: `<DATA_DIR>/audit`.',
     }),
   ),
-  KEK_SOURCE: Type.Enum(['file', 'env'], {
-    default: 'file',
-    description:
-      'Where the key-encryption keys of stored secrets are: `file` = `secrets.json` in KEYS_DIR, made at the first start; `env` = KEK and KEK_PREVIOUS.',
-  }),
-  KEK: Type.Optional(
-    Type.String({
-      pattern: '^[A-Za-z0-9+/_-]{43}=?$',
-      description:
-        'With `KEK_SOURCE=env`: the key-encryption key, base64 of 32 random bytes (`openssl rand -base64 32`). Without it stored secrets are neither kept nor read; prod refuses one that is not random.',
-    }),
-  ),
-  KEK_PREVIOUS: Type.String({
-    default: '',
-    pattern: '^([A-Za-z0-9+/_-]{43}=?(\\s*,\\s*|$))*$',
-    description:
-      'With `KEK_SOURCE=env`: earlier key-encryption keys, separated by commas, that still open what they sealed. Take them away after `orchestrator secrets rewrap`.',
-  }),
+  ...SECRET_SETTINGS,
   OUTBOUND_ALLOW_CIDRS: Type.Optional(
     Type.String({
       description:
@@ -229,6 +214,14 @@ export const ConfigSchema = Type.Object({
     Type.String({
       pattern: '^https?://',
       description: 'OTLP/HTTP collector for traces. Absent: traces are not recorded, trace ids still work.',
+    }),
+  ),
+  ...signOnSettings,
+  VERIFY_TARGET_URL: Type.Optional(
+    Type.String({
+      pattern: '^https?://',
+      description:
+        'Where `orchestrator onboard target` listens: the upstream that `orchestrator onboard verify` calls. Absent: one that control starts on loopback for the run, where outgoing calls may reach loopback.',
     }),
   ),
   FAIL_POINTS: Type.String({

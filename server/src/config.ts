@@ -5,19 +5,16 @@
 import { resolve } from 'node:path'
 import { Ajv } from 'ajv'
 import type { Static } from 'typebox'
+import { furtherFaults, NO_NETWORK } from './config-faults.ts'
 import { ConfigSchema } from './config-schema.ts'
-import { isExampleKey, keyBytesOf } from './platform/envelope/local-key.ts'
-import { isAddressOrNetwork, isNetwork, splitList } from './platform/networks.ts'
-import { parseRedisUrls } from './platform/redis/redis-url.ts'
+import { type OidcConfig, oidcOf } from './config-sign-on.ts'
+import { splitList } from './platform/networks.ts'
 import { Secret } from './platform/secret.ts'
 
 export { ConfigSchema } from './config-schema.ts'
 
 /** Variables that hold secret values: `ORCH_SECRET__<WORKSPACE>__<NAME>`, read by `env://NAME`. */
 export const SECRET_PREFIX = 'ORCH_SECRET__'
-
-/** The word that closes all private networks where their absence would open some. */
-const NO_NETWORK = 'none'
 
 type Settings = Static<typeof ConfigSchema>
 
@@ -61,6 +58,20 @@ export interface Config {
     readonly source: Settings['KEK_SOURCE']
     readonly current: Secret | undefined
     readonly previous: readonly Secret[]
+    readonly transit: { readonly mount: string; readonly key: string }
+  }
+  /** The identity provider of operators. */
+  readonly oidc: OidcConfig | undefined
+  /** The Vault of `vault://` refs. */
+  readonly vault: {
+    readonly address: string | undefined
+    readonly namespace: string | undefined
+    readonly prefix: string
+    readonly token: Secret | undefined
+    readonly tokenFile: string | undefined
+    readonly roleId: string | undefined
+    readonly secretId: Secret | undefined
+    readonly secretIdFile: string | undefined
   }
   readonly outboundAllowCidrs: readonly string[]
   readonly workerConcurrency: number
@@ -76,6 +87,7 @@ export interface Config {
   /** undefined = decided by what is started; `-` = standard output. */
   readonly logFile: string | undefined
   readonly otlpEndpoint: string | undefined
+  readonly verifyTargetUrl: string | undefined
   readonly demoWorkspaces: boolean
   /** Places at which the process kills itself; for tests. */
   readonly failPoints: readonly string[]
@@ -93,67 +105,6 @@ export class ConfigError extends Error {
     this.name = 'ConfigError'
     this.faults = faults
   }
-}
-
-/** What the schema cannot say. Values of a wrong type have a fault already and are left out. */
-function furtherFaults(settings: Readonly<Record<string, unknown>>): string[] {
-  const faults: string[] = []
-  const text = (name: string): string => (typeof settings[name] === 'string' ? settings[name] : '')
-  for (const name of ['DATABASE_URL', 'DATABASE_OWNER_URL'])
-    if (text(name) !== '' && !URL.canParse(text(name)))
-      faults.push(`${name} must be a URL: special characters of the password are percent-encoded`)
-  if (text('DATABASE_OWNER_URL') !== '' && text('DATABASE_URL') === '')
-    faults.push('DATABASE_OWNER_URL needs DATABASE_URL, with which the processes do their work')
-  try {
-    if (text('REDIS_URL') !== '') parseRedisUrls(text('REDIS_URL'))
-  } catch (error) {
-    faults.push(`REDIS_URL ${(error as Error).message}`)
-  }
-  if (text('REDIS_URL') !== '' && text('LIMITS') === 'per-node')
-    faults.push('LIMITS=per-node makes no use of REDIS_URL: take one of the two away')
-  for (const [name, fits] of [
-    ['OUTBOUND_ALLOW_CIDRS', (network: string) => network === NO_NETWORK || isNetwork(network)],
-    ['TRUSTED_PROXIES', isAddressOrNetwork],
-    ['BREAK_GLASS_ALLOW_CIDRS', isNetwork],
-  ] as const)
-    if (splitList(text(name)).some((network) => !fits(network)))
-      faults.push(
-        `${name} holds something that is not a network, e.g. 10.1.0.0/16; several are separated by commas`,
-      )
-  if ((text('TLS_CERT_FILE') === '') !== (text('TLS_KEY_FILE') === ''))
-    faults.push('TLS_CERT_FILE and TLS_KEY_FILE belong together: set both or none')
-  if (text('TLS_CLIENT_CA_FILE') !== '' && text('TLS_CERT_FILE') === '')
-    faults.push('TLS_CLIENT_CA_FILE needs TLS_CERT_FILE: client certificates are shown over TLS only')
-  if (text('ORCHESTRATOR_ENV') === 'prod' && text('FAIL_POINTS') !== '')
-    faults.push('FAIL_POINTS is for tests of crashes and refused in prod')
-  faults.push(...kekFaults(settings, text))
-  if (text('ORCHESTRATOR_ENV') === 'prod' && settings.DEV_IMPERSONATION_HEADERS === true)
-    faults.push('DEV_IMPERSONATION_HEADERS is for development and refused in prod')
-  const ports = Object.keys(ConfigSchema.properties)
-    .filter((name) => name.endsWith('_PORT'))
-    .map((name) => [name, settings[name]] as const)
-  for (const [at, [name, port]] of ports.entries()) {
-    const other = ports.slice(0, at).find(([, taken]) => taken === port)
-    if (other) faults.push(`${name} is the same as ${other[0]} (${port})`)
-  }
-  return faults
-}
-
-/** A key that does nothing, and one that anybody could have typed. */
-function kekFaults(
-  settings: Readonly<Record<string, unknown>>,
-  text: (name: string) => string,
-): readonly string[] {
-  const faults: string[] = []
-  for (const name of ['KEK', 'KEK_PREVIOUS']) {
-    const keys = splitList(text(name))
-    if (keys.length > 0 && settings.KEK_SOURCE !== 'env')
-      faults.push(`${name} is set but not used: set KEK_SOURCE=env, or take it away`)
-    const isExample = (key: string) => isExampleKey(keyBytesOf(key) ?? Buffer.alloc(0))
-    if (settings.ORCHESTRATOR_ENV === 'prod' && keys.some(isExample))
-      faults.push(`${name} is an example, not a random key: make one with \`openssl rand -base64 32\``)
-  }
-  return faults
 }
 
 /** Reads, checks and freezes the configuration. `env` is `process.env` in the product and a map in tests. */
@@ -235,6 +186,18 @@ function assemble(settings: Settings, env: Readonly<Record<string, string | unde
       source: settings.KEK_SOURCE,
       current: settings.KEK === undefined ? undefined : new Secret(settings.KEK),
       previous: splitList(settings.KEK_PREVIOUS).map((key) => new Secret(key)),
+      transit: { mount: settings.VAULT_TRANSIT_MOUNT, key: settings.VAULT_TRANSIT_KEY },
+    },
+    oidc: oidcOf(settings),
+    vault: {
+      address: settings.VAULT_ADDR,
+      namespace: settings.VAULT_NAMESPACE,
+      prefix: settings.VAULT_PREFIX,
+      token: settings.VAULT_TOKEN === undefined ? undefined : new Secret(settings.VAULT_TOKEN),
+      tokenFile: settings.VAULT_TOKEN_FILE,
+      roleId: settings.VAULT_ROLE_ID,
+      secretId: settings.VAULT_SECRET_ID === undefined ? undefined : new Secret(settings.VAULT_SECRET_ID),
+      secretIdFile: settings.VAULT_SECRET_ID_FILE,
     },
     outboundAllowCidrs: splitList(
       settings.OUTBOUND_ALLOW_CIDRS ?? (environment === 'dev' ? '127.0.0.0/8,::1/128' : ''),
@@ -254,6 +217,7 @@ function assemble(settings: Settings, env: Readonly<Record<string, string | unde
     logLevel: settings.LOG_LEVEL,
     logFile: settings.LOG_FILE,
     otlpEndpoint: settings.OTEL_EXPORTER_OTLP_ENDPOINT,
+    verifyTargetUrl: settings.VERIFY_TARGET_URL,
     demoProductPort: settings.DEMO_PRODUCT_PORT,
     failPoints: splitList(settings.FAIL_POINTS),
     demoWorkspaces: settings.DEMO_WORKSPACES ?? (environment === 'dev' && embedded),

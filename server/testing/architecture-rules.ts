@@ -13,7 +13,13 @@ type Rule = (tree: readonly SourceFile[]) => readonly { readonly file: string; r
 const ROOT = 'server/src/'
 const MANIFEST = 'server/package.json'
 const CONFIG = `${ROOT}config.ts`
-const CONFIG_FILES = [CONFIG, `${ROOT}config-schema.ts`]
+const CONFIG_FILES = [
+  CONFIG,
+  `${ROOT}config-schema.ts`,
+  `${ROOT}config-secrets.ts`,
+  `${ROOT}config-sign-on.ts`,
+  `${ROOT}config-faults.ts`,
+]
 /** From the ground up; a file imports from its own floor or one below. */
 const FLOORS = [
   'problems',
@@ -38,8 +44,11 @@ const folderOf = posix.dirname
 function floorOf(path: string): number | undefined {
   if (!path.startsWith(ROOT)) return undefined
   const [first = '', ...rest] = path.slice(ROOT.length).split('/')
-  // The schema of the config and the catalogue of the problems are files of their own, on the same floor.
-  const name = rest.length === 0 ? first.replace(/(-schema|-catalogue)?(\.test)?\.ts$/, '') : first
+  // Parts of the config and the catalogue of the problems are files of their own, on the same floor.
+  const name =
+    rest.length === 0
+      ? first.replace(/(-schema|-secrets|-sign-on|-faults|-catalogue)?(\.test)?\.ts$/, '')
+      : first
   const single = name === 'problems' || name === 'config' || name === 'main'
   return single === (rest.length === 0) ? FLOORS.indexOf(name as (typeof FLOORS)[number]) : -1
 }

@@ -14,7 +14,6 @@ import {
 } from '../src/features/guards/guards.ts'
 import {
   createSecretResolver,
-  openSecretStores,
   putSecretRef,
   type ResolveSecret,
   secretNames,
@@ -28,6 +27,7 @@ import { createLoadShed } from '../src/resilience/load-shed.ts'
 import { createMemoryStore } from '../src/resilience/stores/memory.ts'
 import { type CallServer, checkedAnswers } from './checked-answers.ts'
 import { type QueueFixture, queueFixture } from './queue-fixture.ts'
+import { testStores, usesUnseen } from './secret-stores.ts'
 import { CHANGE, type TenantAccess, tenantAccess } from './tenant-access.ts'
 import { startUpstream, type Upstream } from './upstream.ts'
 
@@ -120,9 +120,10 @@ export async function callingHub(audience: string): Promise<CallingHub> {
       db,
       clock: platform.clock,
       directory: access.directory,
-      readRef: openSecretStores({ variables: VARIABLES, folder: '/nowhere' }),
+      readRef: testStores({ db, variables: VARIABLES }),
+      lastUsed: usesUnseen,
       ttlMs: 0,
-    }),
+    }).resolve,
     configure: async (document) => {
       const { version } = await editConfig(configDeps, { tenantId }, 'config', () => document, CHANGE)
       await vi.waitFor(async () => expect((await activeConfigs.get(tenantId)).version).toBe(version), {

@@ -68,10 +68,10 @@ export function webhookHub(platform: TestPlatform, environment: 'dev' | 'prod' =
       workspaces,
       wakeUp: { hint: (lanes) => void hints.push(...lanes) },
       activeConnector: async (tenantId, name) => connectors.get(`${tenantId}/${name}`),
-      resolveSecret: async (tenantId, name) => {
+      resolveSecrets: async (tenantId, name) => {
         const value = secrets.get(`${tenantId}/${name}`)
         if (value === undefined) throw new Problem('secret_unresolved', 'The secret ref has no value.')
-        return new Secret(value)
+        return [new Secret(value)]
       },
     }),
     workspace: async (slug) => {

@@ -6,23 +6,36 @@
 import type { Config } from '../config.ts'
 import { auditControl } from '../features/audit/audit.control.ts'
 import type { Evidence } from '../features/audit/audit.ts'
+import { breakGlassControl } from '../features/break-glass/break-glass.control.ts'
 import { breakersControl } from '../features/breakers/breakers.control.ts'
+import { bundlesControl } from '../features/bundles/bundles.control.ts'
+import { secretPlaces } from '../features/bundles/bundles.ts'
 import { configsControl } from '../features/configs/configs.control.ts'
 import { type ActiveConfigs, activeDocument } from '../features/configs/configs.ts'
+import { configDryRunsControl } from '../features/configs/dry-runs.control.ts'
 import { connectorsControl } from '../features/connectors/connectors.control.ts'
 import { testConnectorControl } from '../features/connectors/test-connector.control.ts'
 import { deadLettersControl } from '../features/dead-letters/dead-letters.control.ts'
 import { eventsControl } from '../features/events/events.control.ts'
 import { executeControl } from '../features/execute/execute.control.ts'
+import { executionsSince } from '../features/execute/execute.ts'
 import { identitiesControl } from '../features/identities/identities.control.ts'
 import { oauthControl } from '../features/identities/oauth.control.ts'
+import { impersonationControl } from '../features/impersonation/impersonation.control.ts'
 import { jobsControl } from '../features/jobs/jobs.control.ts'
+import { onboardingControl } from '../features/onboarding/onboarding.control.ts'
+import type { Verifications } from '../features/onboarding/onboarding.ts'
+import { membersControl } from '../features/operators/members.control.ts'
+import { operatorsControl } from '../features/operators/operators.control.ts'
+import type { OperatorDeps } from '../features/operators/operators.ts'
 import { policiesControl } from '../features/policies/policies.control.ts'
 import { queuesControl } from '../features/queues/queues.control.ts'
 import { secretsControl } from '../features/secrets/secrets.control.ts'
-import { openSecretStores, secretNames } from '../features/secrets/secrets.ts'
+import { secretNames } from '../features/secrets/secrets.ts'
+import { storedSecretsControl } from '../features/secrets/stored-secrets.control.ts'
+import { trustedIssuersControl } from '../features/trusted-issuers/trusted-issuers.control.ts'
 import { webhookRoutesControl } from '../features/webhook-routes/webhook-routes.control.ts'
-import { routeDeliveries } from '../features/webhook-routes/webhook-routes.ts'
+import { type RouteChecks, routeDeliveries } from '../features/webhook-routes/webhook-routes.ts'
 import { webhooksControl } from '../features/webhooks/webhooks.control.ts'
 import { isWebhookProvider } from '../features/webhooks/webhooks.ts'
 import { workspacesControl } from '../features/workspaces/workspaces.control.ts'
@@ -31,10 +44,13 @@ import type { Db } from '../platform/db/db.ts'
 import type { Dial } from '../platform/dial/dial.ts'
 import type { HttpServer } from '../platform/http/server.ts'
 import type { Platform } from '../platform/platform.ts'
+import { jobAttemptsSince } from '../queue/lane-loads.ts'
 import { jobStates } from '../queue/read.ts'
 import type { WakeUp } from '../queue/wake-up.ts'
-import { openSecrets } from './outbound.ts'
+import { findMemberIn } from './operators.ts'
+import type { ProcessSecrets } from './outbound.ts'
 import type { PlaneAccess } from './plane.ts'
+import { createSecretChecks } from './secret-checks.ts'
 import { usersOfSecret } from './secret-users.ts'
 import { statusControl } from './status.ts'
 
@@ -45,12 +61,16 @@ export interface ControlParts {
   /** For what a caller asks for its own workspace. */
   readonly requestDb: Db
   readonly access: PlaneAccess
+  /** People and how they sign on. */
+  readonly operators: OperatorDeps
   readonly activeConfigs: ActiveConfigs
   readonly wakeUp: WakeUp
   /** What the audit log is held against. */
   readonly evidence: Evidence
+  readonly verifications: Verifications
   /** Calls nobody but the upstreams of connectors that somebody tests. */
   readonly dial: Dial
+  readonly secrets: ProcessSecrets
 }
 
 export function addControlRoutes(app: HttpServer, parts: ControlParts): void {
@@ -61,32 +81,51 @@ export function addControlRoutes(app: HttpServer, parts: ControlParts): void {
   const { requestDb: db } = parts
   const everyWorkspace = platform.db
   const { directory } = access
-  const configDeps = { db, secretNames, deliveries: routeDeliveries, refusal: dial.refusal }
+  const { resolve: resolveSecret, readRef, envelope } = parts.secrets
+  const secretChecks = createSecretChecks({ db, directory, readRef, clock })
+  const inWorkspace = { secretNames, deliveries: routeDeliveries, refusal: dial.refusal }
+  const configDeps = { ...inWorkspace, db, unresolved: secretChecks.ofNames }
   statusControl(app, config)
   workspacesControl(app, { db: everyWorkspace, environment: config.environment })
+  onboardingControl(app, {
+    verifications: parts.verifications,
+    directory,
+    environment: config.environment,
+    targetUrl: config.verifyTargetUrl,
+  })
   identitiesControl(app, { db })
+  trustedIssuersControl(app, {
+    db,
+    rules: {
+      ownIssuer: config.tokenIssuer,
+      allowHttp: config.environment === 'dev',
+      refusal: dial.refusal,
+    },
+  })
   // Nobody has said yet who calls.
   oauthControl(app, { ...access, db: everyWorkspace, clock, lifetimeSeconds: config.tokenTtlSeconds })
   configsControl(app, configDeps)
+  configDryRunsControl(app, { ...configDeps, clock, executions: executionsSince, attempts: jobAttemptsSince })
   policiesControl(app, configDeps)
   connectorsControl(app, configDeps)
-  const resolveSecret = openSecrets(config, platform, directory)
   testConnectorControl(app, { ...configDeps, clock, dial, resolveSecret })
-  secretsControl(app, {
+  secretsControl(app, { db, clock, directory, readRef, usersOfSecret })
+  storedSecretsControl(app, { db, clock, envelope })
+  const routeChecks: RouteChecks = {
+    isProvider: isWebhookProvider,
+    connectorKind: async (on, tenantId, name) => (await activeDocument(on, tenantId)).connectors[name]?.kind,
+    secretNames,
+    workspaces: directory,
+  }
+  webhookRoutesControl(app, { db, checks: routeChecks })
+  bundlesControl(app, {
     db,
-    directory,
-    readRef: openSecretStores({ variables: config.secretVariables, folder: config.secretsDir }),
-    usersOfSecret,
-  })
-  webhookRoutesControl(app, {
-    db,
-    checks: {
-      isProvider: isWebhookProvider,
-      connectorKind: async (on, tenantId, name) =>
-        (await activeDocument(on, tenantId)).connectors[name]?.kind,
-      secretNames,
-      workspaces: directory,
-    },
+    clock,
+    config: inWorkspace,
+    secrets: secretPlaces({ usersOfSecret, unresolved: secretChecks.ofRefs }),
+    routeChecks,
+    workspaces: directory,
+    ingressUrls: [config.urls.ingress, `http://localhost:${config.ports.ingress}`],
   })
   webhooksControl(app, { db, jobStates: (tenantId, ids) => jobStates(db, tenantId, ids) })
   jobsControl(app, { db, clock, activeConfigs, wakeUp })
@@ -94,10 +133,16 @@ export function addControlRoutes(app: HttpServer, parts: ControlParts): void {
   executeControl(app, { db })
   queuesControl(app, { db, wakeUp })
   breakersControl(app, { db, wakeUp })
+  // People belong to no workspace; each statement about members names that of the caller.
+  membersControl(app, { db: everyWorkspace, clock })
+  operatorsControl(app, { db: everyWorkspace, clock, directory })
+  impersonationControl(app, { ...access, db, clock, findMember: findMemberIn(everyWorkspace) })
+  breakGlassControl(app, { db: everyWorkspace })
   eventsControl(app, { ...platform, requestDb: db }, access.reasonToStop)
   auditControl(app, {
     db,
     evidence: parts.evidence,
+    reasonToStop: access.reasonToStop,
     hub: {
       db: everyWorkspace,
       tenantId: NO_WORKSPACE,

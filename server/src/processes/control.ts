@@ -1,9 +1,16 @@
 /** The control process: everything operators and automation may see and change. Needs Postgres only. Wiring only. */
 import { createActiveConfigs } from '../features/configs/configs.ts'
+import { withImpersonationHeaders } from '../features/impersonation/impersonation.ts'
+import { verifySession } from '../features/operators/operators.ts'
+import { ownAccountControl } from '../features/operators/own-account.control.ts'
+import { signOnControl } from '../features/operators/sign-on.control.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
 import { openAuditProof } from './audit.ts'
-import { addControlRoutes } from './control-routes.ts'
-import { openDial } from './outbound.ts'
+import { buildBreakGlass } from './break-glass.ts'
+import { addControlRoutes, type ControlParts } from './control-routes.ts'
+import { openIdentityProvider } from './identity-provider.ts'
+import { findMemberIn, openOperators } from './operators.ts'
+import { openDial, openSecrets } from './outbound.ts'
 import { openPlaneAccess } from './plane.ts'
 import { openRequestDb } from './request-db.ts'
 import {
@@ -13,22 +20,34 @@ import {
   databaseCheck,
   type Environment,
 } from './runtime.ts'
+import { openVerifications } from './verifications.ts'
 import { VERSION } from './version.ts'
 
 export async function buildControl(environment: Environment): Promise<BuiltProcess> {
   const { config } = environment
   const platform = createPlatform('control', environment)
-  const access = await openPlaneAccess(config, 'control', platform)
+  // Calls nobody but the upstreams of connectors that somebody tests, and issuers that a workspace trusts.
+  const dial = openDial(config, platform)
+  const access = await openPlaneAccess(config, 'control', platform, {
+    dial,
+    verifySession: (token) => verifySession(platform, token),
+  })
   const requestDb = openRequestDb('control', environment, platform)
   const activeConfigs = createActiveConfigs(platform)
   const wakeUp = environment.wakeUp ?? createWakeUp(platform)
-  // Calls nobody but the upstreams of connectors that somebody tests.
-  const dial = openDial(config, platform)
+  const secrets = openSecrets(config, platform, access.directory)
   const audit = await openAuditProof(environment, platform)
+  const operators = openOperators(platform, secrets.envelope)
+  // The header would be an ordinary call's; so it is refused where it is not allowed.
+  const authenticate = withImpersonationHeaders(access.authenticate, {
+    allowed: config.impersonationHeaders,
+    findMember: findMemberIn(platform.db),
+  })
 
   const app = await createProcessServer(environment, platform, {
-    checks: [databaseCheck(platform.db)],
-    access,
+    checks: [databaseCheck(platform.db), secrets.check],
+    access: { ...access, authenticate },
+    tls: config.tls,
     openApi: {
       title: 'Orchestrator: control plane',
       description:
@@ -36,11 +55,13 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
       version: VERSION,
       tags: [
         'workspaces',
+        'onboarding',
         'configs',
         'policies',
         'connectors',
         'secret refs',
         'webhook routes',
+        'bundles',
         'webhook inbox',
         'executions',
         'jobs',
@@ -51,18 +72,47 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
         'identities',
         'tokens',
         'audit',
+        'sign-on',
+        'own account',
+        'members',
+        'operators',
+        'impersonation',
+        'break-glass',
       ],
     },
   })
-  addControlRoutes(app, { config, platform, requestDb, access, activeConfigs, wakeUp, dial, evidence: audit.evidence })
+  const verifications = openVerifications(config, platform, { dial, secrets })
+  const parts: ControlParts = {
+    config,
+    verifications,
+    platform,
+    requestDb,
+    access,
+    operators,
+    activeConfigs,
+    wakeUp,
+    dial,
+    secrets,
+    evidence: audit.evidence,
+  }
+  addControlRoutes(app, parts)
+  // Not on the listener of emergencies: who comes there proves who they are in another way.
+  const signOn = { ...access, ...operators, provider: openIdentityProvider(config, platform, dial) }
+  signOnControl(app, signOn)
+  ownAccountControl(app, signOn)
+  const breakGlass = await buildBreakGlass(environment, parts)
 
   return {
     name: 'control',
     app,
+    listeners: breakGlass ? [breakGlass] : [],
     begin: async () => audit.checkpoints.start(),
     stopSteps: [
+      ['verifications', () => verifications.close()],
       ['checkpoints', () => audit.checkpoints.stop()],
       ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
+      ['sign-on', () => operators.limits.close()],
+      ['secrets', () => secrets.close()],
       ['connections', () => dial.close()],
       ['memory', () => [activeConfigs.close(), access.close(), audit.close()]],
       ['requests', () => requestDb.close()],

@@ -30,10 +30,10 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
   const platform = createPlatform('exec', environment)
   const { db, clock, metrics } = platform
   const requestDb = openRequestDb('exec', environment, platform)
-  const access = await openPlaneAccess(config, 'exec', platform)
-  const activeConfigs = createActiveConfigs(platform)
   const dial = openDial(config, platform)
-  const resolveSecret = openSecrets(config, platform, access.directory)
+  const access = await openPlaneAccess(config, 'exec', platform, { dial })
+  const activeConfigs = createActiveConfigs(platform)
+  const secrets = openSecrets(config, platform, access.directory)
   const wakeUp = environment.wakeUp ?? createWakeUp(platform)
   const sharedStore = takeSharedStore(environment, metrics)
   const nodeGuards = environment.guards ?? openGuards(platform, sharedStore.store)
@@ -41,12 +41,13 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
   nodeGuards.exposeOn(metrics)
   const guardMetrics = createGuardMetrics(metrics)
   const enqueuer = createEnqueuer(db, { wakeUp })
-  const calls = { activeConfigs, dial, resolveSecret, guards, guardMetrics }
+  const calls = { activeConfigs, dial, resolveSecret: secrets.resolve, guards, guardMetrics }
   const { executor, keys, requestLog } = openExecutor(platform, calls)
 
   const app = await createProcessServer(environment, platform, {
-    checks: [databaseCheck(db), ...sharedStore.checks],
+    checks: [databaseCheck(db), secrets.check, ...sharedStore.checks],
     access,
+    tls: config.tls,
     admit: (work) => admit(guards.loadShed, work as Work),
     openApi: {
       title: 'Orchestrator: exec plane',
@@ -78,6 +79,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
       ['request log', () => requestLog.close()],
       ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
       ['guards', () => (environment.guards ? undefined : nodeGuards.close())],
+      ['secrets', () => secrets.close()],
       ['connections', () => dial.close()],
       ['memory', () => [activeConfigs.close(), access.close()]],
       ['requests', () => requestDb.close()],

@@ -24,13 +24,14 @@ export async function buildIngress(environment: Environment): Promise<BuiltProce
   const workspaces = createDirectory(config, platform)
   const activeConfigs = createActiveConfigs(platform)
   const routes = createRouteDirectory(platform)
+  const secrets = openSecrets(config, platform, workspaces)
   const wakeUp = environment.wakeUp ?? createWakeUp(platform)
   const own = environment.guards ? undefined : openLoadShed(platform)
   own?.exposeOn(platform.metrics)
   const loadShed = environment.guards?.guards.loadShed ?? own?.loadShed
 
   const app = await createProcessServer(environment, platform, {
-    checks: [databaseCheck(platform.db)],
+    checks: [databaseCheck(platform.db), secrets.check],
     ...(loadShed && { admit: (work: string) => admit(loadShed, work as Work) }),
     openApi: {
       title: 'Orchestrator: webhook ingress',
@@ -43,7 +44,7 @@ export async function buildIngress(environment: Environment): Promise<BuiltProce
     platform,
     routes,
     workspaces,
-    resolveSecret: openSecrets(config, platform, workspaces),
+    resolveSecrets: secrets.resolveAll,
     activeConnector: async (tenantId, name) => {
       const active = (await activeConfigs.get(tenantId, [name])).connectors.get(name)
       return active && { lane: active.connector.lane, configVersion: active.configVersion }
@@ -58,6 +59,7 @@ export async function buildIngress(environment: Environment): Promise<BuiltProce
     stopSteps: [
       ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
       ['load shedding', () => own?.close()],
+      ['secrets', () => secrets.close()],
       ['memory', () => [activeConfigs.close(), routes.close(), workspaces.close()]],
       ['platform', () => platform.close()],
     ],

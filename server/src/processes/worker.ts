@@ -39,14 +39,14 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
   const directory = createDirectory(config, platform)
   const activeConfigs = createActiveConfigs(platform)
   const dial = openDial(config, platform)
-  const resolveSecret = openSecrets(config, platform, directory)
+  const secrets = openSecrets(config, platform, directory)
   const wakeUp = environment.wakeUp ?? createWakeUp(platform)
   const sharedStore = takeSharedStore(environment, metrics)
   const nodeGuards = environment.guards ?? openGuards(platform, sharedStore.store)
   const { guards } = nodeGuards
   nodeGuards.exposeOn(metrics)
   const guardMetrics = createGuardMetrics(metrics)
-  const calls = { activeConfigs, dial, resolveSecret, guards, guardMetrics }
+  const calls = { activeConfigs, dial, resolveSecret: secrets.resolve, guards, guardMetrics }
   const runner = createRunner({
     platform,
     claimDb,
@@ -72,6 +72,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
     checks: [
       databaseCheck(platform.db),
       { name: 'queue', check: () => databaseCheck(claimDb).check() },
+      secrets.check,
       ...sharedStore.checks,
     ],
   })
@@ -96,6 +97,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
       ['running jobs', () => runner.stop(config.stopGraceMs)],
       ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
       ['guards', () => (environment.guards ? undefined : nodeGuards.close())],
+      ['secrets', () => secrets.close()],
       ['connections', () => dial.close()],
       ['memory', () => [activeConfigs.close(), directory.close()]],
       ['queue connections', () => claimDb.close()],

@@ -288,7 +288,13 @@ describe('the hub’s own troubles spend no attempt', () => {
   test('the secret refs cannot be read', async () => {
     const { db, clock } = (await cutOff()).platform
     const { directory } = hub.access
-    const resolveSecret = createSecretResolver({ db, clock, directory, readRef: () => expect.unreachable() })
+    const { resolve: resolveSecret } = createSecretResolver({
+      db,
+      clock,
+      directory,
+      readRef: () => expect.unreachable(),
+      lastUsed: { touch: () => undefined },
+    })
     expect(await attempt({ attempt: 3 }, { resolveSecret })).toMatchObject({ kind: 'snooze' })
     expect(requests()).toEqual([])
   })

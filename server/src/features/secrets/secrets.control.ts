@@ -1,15 +1,17 @@
+import type { Clock } from '../../platform/clock.ts'
 import type { Db } from '../../platform/db/db.ts'
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { decodeCursor, pageOf } from '../../platform/http/page.ts'
-import { Secret } from '../../platform/secret.ts'
 import { Problem } from '../../problems.ts'
 import { authorOf } from '../audit/audit.ts'
 import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
+import { ageOf, viewOf } from './secret-view.ts'
 import {
   DeleteSecretRefQuery,
   PutSecretRefBody,
   SecretHealthPage,
   type SecretHealthView,
+  SecretRefDetail,
   SecretRefGone,
   SecretRefPage,
   SecretRefParams,
@@ -25,9 +27,11 @@ import {
   type SecretRef,
   type UsersOfSecret,
 } from './secrets.ts'
+import type { Owner } from './stores/store.ts'
 
 export interface SecretsControlDeps {
   readonly db: Db
+  readonly clock: Pick<Clock, 'now'>
   readonly directory: WorkspaceDirectory
   readonly readRef: ReadRef
   readonly usersOfSecret: UsersOfSecret
@@ -36,28 +40,25 @@ export interface SecretsControlDeps {
 const isKey = (parts: readonly unknown[]): parts is readonly [string] =>
   parts.length === 1 && typeof parts[0] === 'string' && /^[a-z0-9-]{1,63}$/.test(parts[0])
 
-const view = ({ name, ref, createdAt, updatedAt }: SecretRef): SecretRefView => ({
-  name,
-  ref,
-  created_at: createdAt.toISOString(),
-  updated_at: updatedAt.toISOString(),
-})
-
 /** Looks at the place itself, past the memory of the resolver. The value is dropped at once. */
-async function healthOf(readRef: ReadRef, slug: string, { name, ref }: SecretRef): Promise<SecretHealthView> {
-  const found = await readRef(slug, ref)
-  return found instanceof Secret
-    ? { name, ref, resolves: true }
-    : { name, ref, resolves: false, why: found.why }
+async function healthOf(
+  { readRef, clock }: SecretsControlDeps,
+  owner: Owner,
+  secret: SecretRef,
+): Promise<SecretHealthView> {
+  const { name, ref, version } = secret
+  const found = await readRef(owner, ref)
+  const facts = { name, ref, version, age_seconds: ageOf(secret, clock) }
+  return 'why' in found ? { ...facts, resolves: false, why: found.why } : { ...facts, resolves: true }
 }
 
-/** `/secret-refs` of the control plane. No endpoint takes or gives a value. */
+/** `/secret-refs` of the control plane. No endpoint gives a value. */
 export function secretsControl(app: HttpServer, deps: SecretsControlDeps): void {
-  const { db } = deps
+  const { db, clock } = deps
   const read = { access: { permission: 'secrets.read' } }
   const write = { access: { permission: 'secrets.write' } }
   const tags = ['secret refs']
-
+  const view = viewOf(clock)
   const pageAt = (tenantId: string, { cursor, limit = 50 }: { cursor?: string; limit?: number }) =>
     listSecretRefs(db, {
       tenantId,
@@ -96,11 +97,12 @@ export function secretsControl(app: HttpServer, deps: SecretsControlDeps): void 
     async ({ principal: { tenantId }, query }) => {
       const workspace = await deps.directory.find(tenantId)
       if (!workspace) throw new Problem('not_found', 'There is no such workspace.')
+      const owner = { id: tenantId, slug: workspace.slug }
       const page = pageOf(
         await pageAt(tenantId, query),
         query.limit ?? 50,
         ({ name }) => [name],
-        (ref) => healthOf(deps.readRef, workspace.slug, ref),
+        (ref) => healthOf(deps, owner, ref),
       )
       return { ...page, data: await Promise.all(page.data) }
     },
@@ -113,12 +115,15 @@ export function secretsControl(app: HttpServer, deps: SecretsControlDeps): void 
       schema: {
         operationId: 'getSecretRef',
         tags,
-        summary: 'One secret ref',
+        summary: 'One secret ref, and what depends on it',
         params: SecretRefParams,
-        response: { 200: SecretRefView },
+        response: { 200: SecretRefDetail },
       },
     },
-    async ({ principal: { tenantId }, params: { name } }) => view(await getSecretRef(db, { tenantId, name })),
+    async ({ principal: { tenantId }, params: { name } }) => {
+      const secretRef = await getSecretRef(db, { tenantId, name })
+      return { ...view(secretRef), used_by: [...(await deps.usersOfSecret(db, { tenantId, name }))] }
+    },
   )
 
   app.put(
@@ -134,9 +139,10 @@ export function secretsControl(app: HttpServer, deps: SecretsControlDeps): void 
         response: { 200: SecretRefView, 201: SecretRefView },
       },
     },
-    async ({ principal, params: { name }, body: { ref, reason }, call }, reply) => {
-      const change = { ...authorOf(principal), reason, call }
-      const put = await putSecretRef(db, { tenantId: principal.tenantId, name, ref }, change)
+    async ({ principal, params: { name }, body, call }, reply) => {
+      const change = { ...authorOf(principal), reason: body.reason, call }
+      const target = { tenantId: principal.tenantId, name, ref: body.ref }
+      const put = await putSecretRef(db, { ...target, overlapSeconds: body.overlap_seconds }, change)
       return reply.code(put.created ? 201 : 200).send(view(put.secretRef))
     },
   )
@@ -148,7 +154,7 @@ export function secretsControl(app: HttpServer, deps: SecretsControlDeps): void 
       schema: {
         operationId: 'deleteSecretRef',
         tags,
-        summary: 'Delete a secret ref that nothing uses',
+        summary: 'Delete a secret ref that nothing uses, and what the hub keeps for it',
         params: SecretRefParams,
         querystring: DeleteSecretRefQuery,
         response: { 204: SecretRefGone },

@@ -5,14 +5,15 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { capturedLog } from '../../../testing/captured-log.ts'
 import { type TestDatabase, testDatabase } from '../../../testing/database.ts'
 import { manualClock } from '../../../testing/manual-clock.ts'
+import { testEnvelope, testStores, usesUnseen } from '../../../testing/secret-stores.ts'
 import { CHANGE, type TenantAccess, tenantAccess } from '../../../testing/tenant-access.ts'
+import { systemClock } from '../../platform/clock.ts'
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { newId } from '../../platform/ids.ts'
 import { listAudit } from '../audit/audit.ts'
 import { secretsControl } from './secrets.control.ts'
 import {
   createSecretResolver,
-  openSecretStores,
   putSecretRef,
   type ReadRef,
   secretNames,
@@ -20,6 +21,7 @@ import {
 } from './secrets.ts'
 
 const captured = capturedLog()
+const envelope = testEnvelope()
 const variables = new Map<string, string>()
 let database: TestDatabase
 let access: TenantAccess
@@ -35,11 +37,12 @@ beforeAll(async () => {
   database = await testDatabase()
   folder = await mkdtemp(join(tmpdir(), 'orchestrator-test-secrets-'))
   access = await tenantAccess(database, { log: captured.log })
-  readRef = openSecretStores({ variables, folder })
+  readRef = testStores({ db: database.db, variables, folder, envelope })
   app = await access.server()
   secretsControl(app, {
     db: database.db,
     directory: access.directory,
+    clock: systemClock,
     readRef,
     usersOfSecret: (tx, target) => usersOfSecret(tx, target),
   })
@@ -166,7 +169,9 @@ describe('secret refs on the control plane', () => {
     ['a value as a variable', 'stripe', { ref: 'env://canary-Value-1' }, '/body/ref'],
     ['a value in a field of its own', 'stripe', { ref: 'env://A', value: 'CANARY' }, '/body/value'],
     ['a path out of the folder', 'stripe', { ref: 'file://../CANARY' }, '/body/ref'],
-    ['an unknown store', 'stripe', { ref: 'vault://CANARY' }, '/body/ref'],
+    ['an unknown store', 'stripe', { ref: 'vaults://CANARY' }, '/body/ref'],
+    ['a value as a path in Vault', 'stripe', { ref: 'vault://CANARY' }, '/body/ref'],
+    ['a place in the store of another ref', 'stripe', { ref: 'store://canary' }, '/body/ref'],
     ['a number', 'stripe', { ref: 7 }, '/body/ref'],
     ['a bad name', 'Stripe_Key', { ref: 'env://A' }, '/path/name'],
     ['the name of an endpoint', 'health', { ref: 'env://A' }, '/path/name'],
@@ -200,9 +205,11 @@ describe('the health of secret refs', () => {
     await put('missing-file', 'file://nowhere')
     await put('not-ours', 'env://FOREIGN')
     const { body, raw } = await call('GET', '/secret-refs/health')
+    const facts = { version: null, age_seconds: expect.any(Number) }
     expect(body.data).toEqual([
-      { name: 'good', ref: 'env://GOOD', resolves: true },
+      { ...facts, name: 'good', ref: 'env://GOOD', resolves: true },
       {
+        ...facts,
         name: 'missing',
         ref: 'env://MISSING',
         resolves: false,
@@ -226,7 +233,14 @@ describe('the health of secret refs', () => {
 describe('the resolver', () => {
   const clock = manualClock()
   const resolver = () =>
-    createSecretResolver({ db: database.db, directory: access.directory, readRef, clock, ttlMs: 3_000 })
+    createSecretResolver({
+      db: database.db,
+      directory: access.directory,
+      readRef,
+      clock,
+      lastUsed: usesUnseen,
+      ttlMs: 3_000,
+    }).resolve
 
   it('gives the value of the own workspace only', async () => {
     await put('key', 'env://KEY')
@@ -274,7 +288,13 @@ describe('the resolver', () => {
         return database.db.execute(statement, values)
       },
     }
-    const resolve = createSecretResolver({ db, directory: access.directory, readRef, clock })
+    const { resolve } = createSecretResolver({
+      db,
+      directory: access.directory,
+      readRef,
+      clock,
+      lastUsed: usesUnseen,
+    })
     await Promise.all(Array.from({ length: 20 }, () => resolve(tenantId, 'key')))
     expect(reads).toBe(1)
   })

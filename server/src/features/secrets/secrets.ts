@@ -1,78 +1,36 @@
 /**
- * The door of the secrets feature. A secret ref is a name of a workspace for the place where a value is found;
- * the value is never stored, logged or shown by the hub.
+ * The door of the secrets feature. A secret ref is a name of a workspace for the place where a value is found. The
+ * value is elsewhere, or the hub keeps it sealed (`store://`); it is never logged, and no answer holds it.
  *
  * Invariants. A ref reaches only values of its own workspace: the stores see to it. Refs change under the lock
  * of the workspace's row, as its config does, and commit with their audit entry: a ref that the active config
  * names cannot be deleted while that config becomes active.
  */
 import type { Db } from '../../platform/db/db.ts'
-import type { Queryable, Tx } from '../../platform/db/statement.ts'
+import type { Queryable } from '../../platform/db/statement.ts'
 import { Problem } from '../../problems.ts'
 import { type Change, recordAudit } from '../audit/audit.ts'
 import { lockWorkspace } from '../workspaces/workspaces.ts'
+import { absent, type SecretRef, type Target, toRef } from './secret-ref.ts'
 import * as sql from './secrets.sql.ts'
-import { refFault } from './stores/registry.ts'
 
-export { createSecretResolver, type ResolveSecret } from './resolve-secret.ts'
-export { openSecretStores, type ReadRef } from './stores/registry.ts'
-
-export interface SecretRef {
-  readonly name: string
-  readonly ref: string
-  readonly createdAt: Date
-  readonly updatedAt: Date
-}
-
-interface Target {
-  readonly tenantId: string
-  readonly name: string
-}
+export { createLastUsed, type LastUsed } from './last-used.ts'
+export {
+  createSecretResolver,
+  type ResolveSecret,
+  type ResolveSecrets,
+  type SecretResolver,
+} from './resolve-secret.ts'
+export { deleteSecretVersion, putSecretRef, putSecretValue, revertSecret } from './rotation.ts'
+export type { SecretRef } from './secret-ref.ts'
+export { checkStoredSecrets, type Rewrapped, rewrapStoredSecrets } from './stored-values.ts'
+export { openSecretStores, type ReadRef, refFault } from './stores/registry.ts'
+export type { StoreOptions } from './stores/store.ts'
 
 /** What uses a secret ref, e.g. `connector:stripe`; asked in the transaction that would delete it. */
-export type UsersOfSecret = (tx: Tx, target: Target) => Promise<readonly string[]>
+export type UsersOfSecret = (on: Queryable, target: Target) => Promise<readonly string[]>
 
-const toRef = (row: sql.SecretRefRow): SecretRef => ({
-  name: row.name,
-  ref: row.ref,
-  createdAt: row.created_at,
-  updatedAt: row.updated_at,
-})
-
-const absent = (): Problem => new Problem('not_found', 'There is no such secret ref.')
-
-/** `/secret-refs/health` is an endpoint: a ref of that name could not be read. */
-const RESERVED = 'health'
-
-const refused = (path: string, message: string): Problem =>
-  new Problem('validation_error', `${path} ${message}.`, { details: [{ path, message }] })
-
-/** Creates a ref or points it elsewhere. Errors: `validation_error` for a ref that no store takes or that is a value. */
-export async function putSecretRef(
-  db: Db,
-  { tenantId, name, ref }: Target & { readonly ref: string },
-  change: Change,
-): Promise<{ readonly secretRef: SecretRef; readonly created: boolean }> {
-  if (name === RESERVED) throw refused('/path/name', 'is reserved')
-  const fault = refFault(ref)
-  if (fault !== undefined) throw refused('/body/ref', fault)
-  return db.transaction(async (tx) => {
-    await lockWorkspace(tx, { id: tenantId })
-    const before = await sql.findRef(tx, { tenantId, name })
-    if (before?.ref === ref) return { secretRef: toRef(before), created: false }
-    const row = await sql.upsertRef(tx, { tenantId, name, ref })
-    await recordAudit(tx, {
-      ...change,
-      tenantId,
-      action: before ? 'secret_ref.changed' : 'secret_ref.created',
-      object: `secret_ref:${name}`,
-      diff: [{ path: '/ref', ...(before && { before: before.ref }), after: ref }],
-    })
-    return { secretRef: toRef(row), created: !before }
-  })
-}
-
-/** Deletes a ref. Errors: `not_found`, `conflict` while something uses it. */
+/** Deletes a ref and every value that the hub keeps for it. Errors: `not_found`, `conflict` while something uses it. */
 export async function deleteSecretRef(
   { db, usersOfSecret }: { readonly db: Db; readonly usersOfSecret: UsersOfSecret },
   target: Target,

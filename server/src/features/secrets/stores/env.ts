@@ -16,7 +16,7 @@ export const envStore: SecretStore = {
   addressPattern: /^[A-Z][A-Z0-9_]{0,99}$/,
   open:
     ({ variables }) =>
-    async (slug, address) => {
+    async ({ slug }, address) => {
       const variable = variableOf(slug, address)
       const value = variables.get(variable)
       return value === undefined

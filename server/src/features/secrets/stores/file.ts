@@ -1,8 +1,7 @@
 import { constants } from 'node:fs'
 import { open, realpath } from 'node:fs/promises'
 import { join, sep } from 'node:path'
-import type { Secret } from '../../../platform/secret.ts'
-import { MAX_SECRET_BYTES, type SecretStore, secretFrom, type Unresolved } from './store.ts'
+import { type Found, MAX_SECRET_BYTES, type SecretStore, secretFrom, type Unresolved } from './store.ts'
 
 /** The longest line ending, which does not count as part of the value. */
 const NEWLINE_BYTES = 2
@@ -17,7 +16,7 @@ export const fileStore: SecretStore = {
   addressPattern: /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/,
   open:
     ({ folder }) =>
-    async (slug, address) => {
+    async ({ slug }, address) => {
       try {
         const path = await pathInside(join(folder, slug), folder, slug, address)
         return path === undefined
@@ -45,7 +44,7 @@ async function pathInside(
   return ownFolder && path.startsWith(realHome + sep) ? path : undefined
 }
 
-async function readValue(path: string): Promise<Secret | Unresolved> {
+async function readValue(path: string): Promise<Found | Unresolved> {
   // A link that is put in place after the check is not followed; a pipe does not block.
   const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
   try {

@@ -1,13 +1,14 @@
-import type { Secret } from '../../../platform/secret.ts'
 import { envStore } from './env.ts'
 import { fileStore } from './file.ts'
-import type { ReadSecret, SecretStore, StoreOptions, Unresolved } from './store.ts'
+import { hubStore } from './hub.ts'
+import type { Found, Owner, ReadSecret, SecretStore, StoreOptions, Unresolved } from './store.ts'
+import { vaultStore } from './vault.ts'
 
 /** Every secret store: a new one is a file beside this one and a line here. The suite in stores.test.ts runs over all. */
-export const SECRET_STORES: readonly SecretStore[] = [envStore, fileStore]
+export const SECRET_STORES: readonly SecretStore[] = [envStore, fileStore, hubStore, vaultStore]
 
-/** Reads the value behind a whole ref for one workspace. */
-export type ReadRef = (slug: string, ref: string) => Promise<Secret | Unresolved>
+/** Reads the values behind a whole ref for one workspace, newest first. */
+export type ReadRef = (owner: Owner, ref: string) => Promise<Found | Unresolved>
 
 const split = (ref: string): { store: SecretStore | undefined; address: string } => {
   const at = ref.indexOf('://')
@@ -21,6 +22,9 @@ const split = (ref: string): { store: SecretStore | undefined; address: string }
 const VALUE = /^(?:(?:sk|rk|pk)_(?:live|test)_|whsec_|gh[opsur]_|github_pat_|xox[abeprs]-|eyj[a-z0-9])/i
 
 const RULES = SECRET_STORES.map(({ addressRule }) => addressRule).join('; or ')
+
+/** The ref of what the hub keeps for the secret ref of that name. */
+export const storedRef = (name: string): string => `${hubStore.scheme}://${name}`
 
 /** What is wrong with a ref, without repeating it: it may be a value that was put in the wrong place. */
 export function refFault(ref: string): string | undefined {
@@ -37,11 +41,11 @@ export function openSecretStores(options: StoreOptions): ReadRef {
   const readers = new Map<string, ReadSecret>(
     SECRET_STORES.map((store) => [store.scheme, store.open(options)]),
   )
-  return async (slug, ref) => {
+  return async (owner, ref) => {
     const { store, address } = split(ref)
     const read = store && readers.get(store.scheme)
     // A stored ref was checked when it was written, perhaps by a version of the hub with other stores.
     if (!read || refFault(ref) !== undefined) return { why: 'this version of the hub cannot read the ref' }
-    return read(slug, address)
+    return read(owner, address)
   }
 }

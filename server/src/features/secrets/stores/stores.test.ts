@@ -2,8 +2,15 @@ import { execFileSync } from 'node:child_process'
 import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { type TestDatabase, testDatabase } from '../../../../testing/database.ts'
+import { testEnvelope } from '../../../../testing/secret-stores.ts'
+import { startVaultServer, type VaultServer } from '../../../../testing/vault-server.ts'
+import { createDial, type Dial } from '../../../platform/dial/dial.ts'
+import { newId } from '../../../platform/ids.ts'
 import { Secret } from '../../../platform/secret.ts'
+import { createVault, type Vault } from '../../../platform/vault.ts'
+import { sealForStore } from '../stored-values.ts'
 import { openSecretStores, type ReadRef, refFault, SECRET_STORES } from './registry.ts'
 import { MAX_SECRET_BYTES } from './store.ts'
 
@@ -11,15 +18,60 @@ let root: string
 let folder: string
 let variables: Map<string, string>
 let readRef: ReadRef
+let database: TestDatabase
+let vault: VaultServer
+let dial: Dial
+let client: Vault
+let prefix: string
+const envelope = testEnvelope()
+const ids = new Map<string, string>()
+
+beforeAll(async () => {
+  database = await testDatabase()
+  vault = await startVaultServer()
+  const { metrics, log } = database.platform
+  dial = createDial({ allowCidrs: ['127.0.0.1/32'], metrics, log })
+})
+afterAll(async () => {
+  await dial.close()
+  await vault.close()
+  await database.drop()
+})
+
+/** The id of a workspace; it is made when there is none. */
+async function idOf(slug: string): Promise<string> {
+  const known = ids.get(slug)
+  if (known !== undefined) return known
+  const id = newId()
+  ids.set(slug, id)
+  await query('insert into workspace (id, slug, name, environment) values ($1, $2, $2, $3)', [
+    id,
+    `w${id.replaceAll('-', '')}-dev`,
+    'dev',
+  ])
+  return id
+}
+const query = (text: string, values: readonly unknown[]) => database.db.execute({ name: '', text }, values)
+const ownerOf = async (slug: string) => ({ id: await idOf(slug), slug })
 
 beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), 'orchestrator-test-secrets-'))
   folder = join(root, 'secrets')
   await mkdir(folder)
   variables = new Map()
-  readRef = openSecretStores({ variables, folder })
+  const { db, platform } = database
+  prefix = `hub/${newId()}`
+  const login = { method: 'token', token: async () => new Secret(vault.newToken()) } as const
+  client = createVault({ ...platform, address: vault.url, login, namespace: undefined, dial })
+  readRef = openSecretStores({ db, envelope, variables, folder, vault: { client, prefix } })
+  ids.clear()
+  await query('delete from secret_ref', [])
+  await query('delete from workspace', [])
 })
-afterEach(() => rm(root, { recursive: true, force: true }))
+afterEach(async () => {
+  client.close()
+  await rm(root, { recursive: true, force: true })
+})
 
 const plantFile = async (slug: string, name: string, value: string | Buffer) => {
   await mkdir(join(folder, slug), { recursive: true })
@@ -50,16 +102,59 @@ const FIXTURES: Record<
     invalid: ['..', '.hidden', '../x/key', '/etc/passwd', 'a/b', 'a%2fb', 'a\\b', 'a\u0000', 'a'.repeat(101)],
     plant: plantFile,
   },
+  store: {
+    address: 'stripe-key',
+    other: 'other',
+    invalid: ['Stripe', 'a_b', '-a', 'a-', 'a--b', 'a/b', 'a.b', 'a@1', 'a#b', 'a'.repeat(64)],
+    plant: async (slug, name, value) => {
+      const key = { tenantId: await idOf(slug), name }
+      const version = 1
+      await query('delete from secret_ref where tenant_id = $1 and name = $2', [key.tenantId, name])
+      await query(`insert into secret_ref (tenant_id, name, ref) values ($1, $2, 'store://' || $2)`, [
+        key.tenantId,
+        name,
+      ])
+      const { sealed, keyId } = await sealForStore(envelope, { ...key, version, value: new Secret(value) })
+      await query(
+        `insert into secret_value (tenant_id, name, version, sealed, key_id, state, created_by)
+         values ($1, $2, $3, $4, $5, 'active', 'test')`,
+        [key.tenantId, name, version, sealed, keyId],
+      )
+    },
+  },
+  vault: {
+    address: 'kv/payments/stripe#key',
+    other: 'kv/payments/stripe#other',
+    invalid: [
+      'kv',
+      'kv/x',
+      'kv#key',
+      'kv/x#',
+      'kv/../x#key',
+      'kv/./x#key',
+      'kv//x#key',
+      '/kv/x#key',
+      'kv/x/#key',
+      'kv/x?list=true#key',
+      'kv/x%2f..#key',
+      'kv/x#key#key',
+      `kv${'/x'.repeat(9)}#key`,
+    ],
+    plant: async (slug, address, value) => {
+      const [path = '', field = ''] = address.split('#')
+      vault.write(`${prefix}/${slug}/${path.slice('kv/'.length)}`, { [field]: value })
+    },
+  },
 }
 
 const resolved = async (slug: string, ref: string): Promise<string> => {
-  const found = await readRef(slug, ref)
-  if (!(found instanceof Secret)) throw new Error(`not resolved: ${found.why}`)
-  return found.reveal()
+  const found = await readRef(await ownerOf(slug), ref)
+  if ('why' in found) throw new Error(`not resolved: ${found.why}`)
+  return found[0].reveal()
 }
 const whyNot = async (slug: string, ref: string): Promise<string> => {
-  const found = await readRef(slug, ref)
-  if (found instanceof Secret) throw new Error('it resolved')
+  const found = await readRef(await ownerOf(slug), ref)
+  if (!('why' in found)) throw new Error('it resolved')
   return found.why
 }
 
@@ -72,7 +167,7 @@ describe.each(SECRET_STORES.map(({ scheme }) => scheme))('every secret store: %s
   it('gives the value, branded as a secret', async () => {
     await plant('buildos-dev', address, 'the value')
     expect(await resolved('buildos-dev', ref)).toBe('the value')
-    expect(`${await readRef('buildos-dev', ref)}`).toBe('[secret]')
+    expect(`${await readRef(await ownerOf('buildos-dev'), ref)}`).toBe('[secret]')
   })
 
   it('keeps the same address of two workspaces apart', async () => {
@@ -97,7 +192,7 @@ describe.each(SECRET_STORES.map(({ scheme }) => scheme))('every secret store: %s
   })
 
   it('says why there is no value and never what another one is', async () => {
-    expect(await whyNot('buildos-dev', ref)).toMatch(/not set|no such file/)
+    expect(await whyNot('buildos-dev', ref)).toMatch(/not set|there is no such|there is no value/)
   })
 
   it('takes no empty value and none over 64 KiB', async () => {
