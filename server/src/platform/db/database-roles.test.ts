@@ -92,6 +92,8 @@ describe('a process', () => {
     const db = open(as(login))
     await requireServiceRole(db)
     await checkSchema({ db, log: database.platform.log })
+    for (const way of ['set role orchestrator', 'set session authorization orchestrator'])
+      await expect(query(db, way)).rejects.toThrow('permission denied')
     // Whoever drops the role on the way has a login that may nothing.
     const bare = open(as(login), { role: 'login' })
     await expect(requireServiceRole(bare)).rejects.toThrow(`not orchestrator_service but ${login}`)
