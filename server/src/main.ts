@@ -1,4 +1,5 @@
 /** The CLI: finds the command, runs it, turns what it throws into one message and an exit code. */
+import { audit } from './commands/audit.ts'
 import type { Command } from './commands/command.ts'
 import { print, printError } from './commands/command.ts'
 import { demo } from './commands/demo.ts'
@@ -13,7 +14,7 @@ import { ConfigError } from './config.ts'
 import { StartRefused } from './platform/start-refused.ts'
 import { Problem } from './problems.ts'
 
-const COMMANDS: readonly Command[] = [start, migrateCommand, demo, trigger, token, keys, doctor, onboard]
+const COMMANDS: readonly Command[] = [start, migrateCommand, demo, trigger, token, keys, doctor, onboard, audit]
 
 function usage(): string {
   const width = Math.max(...COMMANDS.map(({ usage: line }) => line.length))

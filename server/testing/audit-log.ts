@@ -16,6 +16,8 @@ import { asSuperuser } from './superuser.ts'
 import { CHANGE } from './tenant-access.ts'
 
 export interface AuditLog {
+  /** Where its keys are; the file of checkpoints is in the folder `audit` below. */
+  readonly folder: string
   /** What chains are held against: keys and a file of checkpoints of their own. */
   readonly evidence: Evidence & { readonly keys: Keys }
   record(tenantId: string, entry?: Partial<NewAuditEntry>): Promise<void>
@@ -44,6 +46,7 @@ export async function auditLog({ db, url, platform }: TestDatabase): Promise<Aud
     )
   const checkpoint = createCheckpointRound({ db, log, clock, ...evidence })
   return {
+    folder,
     evidence,
     record,
     chainOf: async (length) => {

@@ -16,6 +16,8 @@ export interface Api {
   get<T>(path: string): Promise<T>
   post<T>(path: string, body: unknown, headers?: Readonly<Record<string, string>>): Promise<T>
   put<T>(path: string, body: unknown): Promise<T>
+  /** The bytes of an answer as they come, for what may be large. */
+  download(path: string): Promise<AsyncIterable<Uint8Array>>
 }
 
 /** Calls over real HTTP, as any client would. Errors: `ApiError` for every answer that is not 2xx. */
@@ -39,5 +41,11 @@ export function createApi(baseUrl: string, token: string): Api {
     post: (path, body, headers) => call('POST', path, body, headers),
     // A command says what shall be there, whatever was there before.
     put: (path, body) => call('PUT', path, body, { 'if-match': '*' }),
+    download: async (path) => {
+      const answer = await fetch(`${baseUrl}${path}`, { headers: { authorization: `Bearer ${token}` } })
+      if (!answer.ok || !answer.body)
+        throw new ApiError(`GET ${path}`, answer.status, (await answer.json()) as Record<string, unknown>)
+      return answer.body
+    },
   }
 }

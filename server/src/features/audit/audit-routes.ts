@@ -1,5 +1,4 @@
-import { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
+import { once } from 'node:events'
 import type { FastifyReply } from 'fastify'
 import { Type } from 'typebox'
 import type { Principal } from '../../platform/auth/principal.ts'
@@ -15,6 +14,8 @@ import type { Evidence } from './verify.ts'
 export interface AuditDeps {
   readonly db: Db
   readonly evidence: Evidence
+  /** Why a caller whose answer takes long may not go on; undefined = may. */
+  readonly reasonToStop: (principal: Principal) => Promise<'workspace_suspended' | 'token_ended' | undefined>
 }
 
 /** One chain under one path: that of the caller's workspace, or that of the platform. */
@@ -117,18 +118,20 @@ export function addAuditRoutes(app: HttpServer, deps: AuditDeps, options: AuditR
       // The first page is read, and the event written, while a failure is still an ordinary answer.
       const first = await chunks.next()
       await noteExport(db, { tenantId, principal, call, format })
-      const { raw } = takeOver(reply, format)
-      raw.setTimeout(STALL_MS, () => raw.destroy())
-      const source = Readable.from(
-        (async function* () {
-          if (!first.done) yield first.value
-          yield* chunks
-        })(),
-      )
-      await pipeline(source, raw, { signal: stopping.signal }).catch((err: unknown) => {
-        raw.destroy()
+      const output = takeOver(reply, format, stopping.signal)
+      try {
+        if (!first.done) await output.write(first.value)
+        for await (const chunk of chunks) {
+          const reason = await deps.reasonToStop(principal)
+          if (reason !== undefined) throw new Error(`the caller may not go on: ${reason}`)
+          await output.write(chunk)
+        }
+        output.end()
+      } catch (err) {
+        // Cut off, so that nobody takes it for the whole.
+        output.cut()
         log.warn({ err }, 'an export of the audit log broke off')
-      })
+      }
     },
   )
 }
@@ -154,8 +157,12 @@ const noteExport = (
   })
 }
 
-/** Takes the answer out of Fastify's hands: an export may take longer than a request may. */
-function takeOver(reply: FastifyReply, format: keyof typeof MEDIA_TYPES) {
+/**
+ * Takes the answer out of Fastify's hands: an export may take longer than a request may. A reader who takes nothing for
+ * a while is gone.
+ */
+function takeOver(reply: FastifyReply, format: keyof typeof MEDIA_TYPES, stopping: AbortSignal) {
+  stopping.throwIfAborted()
   reply.hijack()
   const { raw } = reply
   for (const [name, value] of Object.entries(reply.getHeaders()))
@@ -165,5 +172,16 @@ function takeOver(reply: FastifyReply, format: keyof typeof MEDIA_TYPES) {
     'content-disposition': `attachment; filename="audit.${ENDINGS[format]}"`,
     'cache-control': 'no-store',
   })
-  return { raw }
+  const gone = new AbortController()
+  raw.once('close', () => gone.abort(new Error('the reader has gone')))
+  raw.setTimeout(STALL_MS, () => raw.destroy())
+  const signal = AbortSignal.any([gone.signal, stopping])
+  return {
+    write: async (text: string): Promise<void> => {
+      signal.throwIfAborted()
+      if (!raw.write(text)) await once(raw, 'drain', { signal })
+    },
+    end: () => raw.end(),
+    cut: () => raw.destroy(),
+  }
 }

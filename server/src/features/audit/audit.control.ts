@@ -25,10 +25,18 @@ export function auditControl(app: HttpServer, deps: AuditControlDeps): void {
     whose: 'this workspace',
     tenantOf: ({ tenantId }) => tenantId,
   })
-  const { evidence, hub } = deps
+  const { hub } = deps
   addAuditRoutes(
     app,
-    { db: hub.db, evidence },
+    {
+      ...deps,
+      db: hub.db,
+      // The platform is never suspended.
+      reasonToStop: async (principal) => {
+        const reason = await deps.reasonToStop(principal)
+        return reason === 'workspace_suspended' ? undefined : reason
+      },
+    },
     {
       path: '/platform/audit',
       permission: 'platform_audit.read',
@@ -53,7 +61,7 @@ export function auditControl(app: HttpServer, deps: AuditControlDeps): void {
     },
     async () => {
       const chains = []
-      for await (const { tenantId, state } of verifyAllChains(hub.db, evidence))
+      for await (const { tenantId, state } of verifyAllChains(hub.db, deps.evidence))
         chains.push({ tenant_id: tenantId, workspace: (await hub.slugOf(tenantId)) ?? null, ...state })
       return { intact: chains.every(({ intact }) => intact), chains }
     },

@@ -15,6 +15,8 @@ let audit: AuditLog
 let access: TenantAccess
 let app: HttpServer
 let workspaceId: string
+/** Why exports may not go on. */
+let stopWith: 'token_ended' | undefined
 
 beforeAll(async () => {
   database = await testDatabase()
@@ -24,6 +26,7 @@ beforeAll(async () => {
   auditControl(app, {
     db: database.db,
     evidence: audit.evidence,
+    reasonToStop: async () => stopWith,
     hub: {
       db: database.db,
       tenantId: NO_WORKSPACE,
@@ -317,6 +320,19 @@ describe('GET /audit/export', () => {
       [id],
     )
     expect(events.rows).toMatchObject([{ data: { by: 'svc:test', format: 'json' } }])
+  })
+
+  it('breaks off when its caller may not go on', async () => {
+    const { id } = await access.workspace('audit-ended-dev')
+    await database.db.transaction(async (tx) => {
+      for (let n = 0; n < 501; n += 1)
+        await recordAudit(tx, { ...CHANGE, tenantId: id, action: 'thing.changed', object: 'thing:1' })
+    })
+    const authorization = await access.bearer(id)
+    stopWith = 'token_ended'
+    await expect(inject('/audit/export', authorization)).rejects.toThrow()
+    stopWith = undefined
+    expect((await inject('/audit/export', authorization)).body.trimEnd().split('\n')).toHaveLength(502)
   })
 
   it('holds one page in memory, however much there is', async () => {

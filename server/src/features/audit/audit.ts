@@ -18,7 +18,7 @@ import { entryHash, HASH_VERSION } from './chain.ts'
 export type { AuditEntry, DiffEntry } from './audit-entry.ts'
 export { type ExportFormat, exportAudit } from './audit-export.ts'
 export type { CheckpointKeys } from './checkpoint.ts'
-export { checkpointFile } from './checkpoint-file.ts'
+export { checkpointFile, readCheckpoints } from './checkpoint-file.ts'
 export { type CheckpointWork, createCheckpointWork } from './checkpoints.ts'
 export { type ChainState, type Evidence, type VerifiedChain, verifyAllChains, verifyChain } from './verify.ts'
 
