@@ -96,6 +96,16 @@ describe('ended tokens', () => {
     expect(ended.isEnded(token())).toBe(false)
   })
 
+  it('of a subject in no workspace are those in all of them', async () => {
+    const mine = token()
+    await end({ tenantId: '00000000-0000-0000-0000-000000000000', subject: mine.subject })
+    const ended = node()
+    await ended.known()
+    expect(ended.isEnded(mine)).toBe(true)
+    expect(ended.isEnded(token({ tenantId: B, impersonator: mine.subject }))).toBe(true)
+    expect(ended.isEnded(token())).toBe(false)
+  })
+
   it('of a session are all of it, whenever issued and in whatever workspace; of a token id that one', async () => {
     const sessionId = newId()
     const other = token()

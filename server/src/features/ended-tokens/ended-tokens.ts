@@ -19,6 +19,9 @@ import { deleteOld, type EndedTokenRow, insertEnded, listEnded } from './ended-t
 /** No token lives longer, whoever issued it. */
 export const LONGEST_TOKEN_SECONDS = 3_600
 
+/** What belongs to no workspace is said of all of them: the id that `NO_WORKSPACE` of the floor above has, too. */
+const ALL_WORKSPACES = '00000000-0000-0000-0000-000000000000'
+
 const CHANNEL = 'orchestrator_ended_token'
 /** With the skew that verifiers allow, and some more for clocks of hosts that differ from the database's. */
 const KEPT_SECONDS = LONGEST_TOKEN_SECONDS + 60
@@ -31,7 +34,10 @@ const CLEANING_MS = 600_000
 /** Which tokens end. At most one of the three; none = all of the workspace that were issued until now. */
 export interface TokensToEnd {
   readonly tenantId: string
-  /** What was issued until now to this subject in this workspace, and what it got while impersonating others there. */
+  /**
+   * What was issued until now to this subject in this workspace, and what it got while impersonating others there. With
+   * the id of no workspace: in all of them.
+   */
   readonly subject?: string
   /** All tokens of this session in any workspace, for ever: an ended session never comes back. */
   readonly sessionId?: string
@@ -123,6 +129,9 @@ export function createEndedTokens(options: {
   }
 }
 
+const cutOffOf = (ends: ReadonlyMap<string, number>, tenantId: string, subject: string): number =>
+  Math.max(ends.get(`of ${tenantId} ${subject}`) ?? 0, ends.get(`of ${ALL_WORKSPACES} ${subject}`) ?? 0)
+
 /** Names come from tokens, and hold no spaces: none can be mistaken for two. */
 const keyOf = ({ tenant_id, subject, session_id, token_id }: EndedTokenRow): string =>
   token_id !== null
@@ -137,8 +146,8 @@ function isAmong(ends: ReadonlyMap<string, number>, token: TokenFacts): boolean 
   if (sessionId !== undefined && ends.has(`session ${sessionId}`)) return true
   const cutOff = Math.max(
     ends.get(`of ${tenantId} `) ?? 0,
-    ends.get(`of ${tenantId} ${subject}`) ?? 0,
-    impersonator === undefined ? 0 : (ends.get(`of ${tenantId} ${impersonator}`) ?? 0),
+    cutOffOf(ends, tenantId, subject),
+    impersonator === undefined ? 0 : cutOffOf(ends, tenantId, impersonator),
   )
   return issuedAt <= cutOff
 }

@@ -4,7 +4,7 @@
  * jose refuses `alg: none`, HS256 with a public key and unknown `crit` by itself, but accepts a token without
  * `exp`, `aud` or `typ` unless told otherwise (measured). So every option is set here and in no other place.
  */
-import { type JWTPayload, jwtVerify, SignJWT } from 'jose'
+import { decodeJwt, type JWTPayload, jwtVerify, SignJWT } from 'jose'
 import type { Clock } from '../clock.ts'
 import { newId } from '../ids.ts'
 import type { Log } from '../log.ts'
@@ -115,6 +115,15 @@ export const checkOwnToken =
     )
     return { principal: principalOf(payload, rules.maxAgeSeconds), holds: () => keys.accepts(kid) }
   }
+
+/** Sends each token to whoever knows its issuer. The hub's own is never anybody else's. Errors: jose's, for what is no JWT. */
+export const checkByIssuer =
+  (ownIssuer: string, own: CheckToken, foreign: CheckToken): CheckToken =>
+  async (token) =>
+    claimedIssuer(token) === ownIssuer ? own(token) : foreign(token)
+
+/** Nothing is verified yet. */
+const claimedIssuer = (token: string): unknown => decodeJwt(token).iss
 
 /** What jose checks in a token of any issuer. */
 export const verifyOptions = (rules: TokenRules, clock: Clock) => ({
