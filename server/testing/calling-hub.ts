@@ -123,7 +123,7 @@ export async function callingHub(audience: string): Promise<CallingHub> {
       readRef: testStores({ db, variables: VARIABLES }),
       lastUsed: usesUnseen,
       ttlMs: 0,
-    }).resolve,
+    }),
     configure: async (document) => {
       const { version } = await editConfig(configDeps, { tenantId }, 'config', () => document, CHANGE)
       await vi.waitFor(async () => expect((await activeConfigs.get(tenantId)).version).toBe(version), {

@@ -22,7 +22,7 @@ export interface WebhookHub {
   /** Lanes that the acceptor gave a wake-up for. */
   readonly hints: LaneKey[]
   /** Values of secret refs by `<tenant id>/<name>`. */
-  readonly secrets: Map<string, string>
+  readonly secrets: Map<string, string | Secret>
   /** Connectors of the active config by `<tenant id>/<name>`. */
   readonly connectors: Map<string, { lane: number; configVersion: number }>
   workspace(slug: string): Promise<string>
@@ -68,10 +68,10 @@ export function webhookHub(platform: TestPlatform, environment: 'dev' | 'prod' =
       workspaces,
       wakeUp: { hint: (lanes) => void hints.push(...lanes) },
       activeConnector: async (tenantId, name) => connectors.get(`${tenantId}/${name}`),
-      resolveSecrets: async (tenantId, name) => {
+      resolveSecret: async (tenantId, name) => {
         const value = secrets.get(`${tenantId}/${name}`)
         if (value === undefined) throw new Problem('secret_unresolved', 'The secret ref has no value.')
-        return [new Secret(value)]
+        return typeof value === 'string' ? new Secret(value) : value
       },
     }),
     workspace: async (slug) => {

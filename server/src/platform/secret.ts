@@ -7,9 +7,17 @@ import { inspect } from 'node:util'
  */
 export class Secret {
   readonly #value: string
+  readonly #accepted: readonly Secret[]
 
-  constructor(value: string) {
+  /** `accepted`: older values that still hold beside it, during a rotation. */
+  constructor(value: string, accepted: readonly Secret[] = []) {
     this.#value = value
+    this.#accepted = accepted
+  }
+
+  /** This value and the older ones that are still accepted, newest first: for making and checking signatures. */
+  inForce(): readonly Secret[] {
+    return [this, ...this.#accepted]
   }
 
   reveal(): string {

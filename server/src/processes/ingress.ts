@@ -44,7 +44,7 @@ export async function buildIngress(environment: Environment): Promise<BuiltProce
     platform,
     routes,
     workspaces,
-    resolveSecrets: secrets.resolveAll,
+    resolveSecret: secrets.resolve,
     activeConnector: async (tenantId, name) => {
       const active = (await activeConfigs.get(tenantId, [name])).connectors.get(name)
       return active && { lane: active.connector.lane, configVersion: active.configVersion }

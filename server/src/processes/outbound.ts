@@ -6,7 +6,7 @@ import {
   createSecretResolver,
   openSecretStores,
   type ReadRef,
-  type SecretResolver,
+  type ResolveSecret,
 } from '../features/secrets/secrets.ts'
 import type { WorkspaceDirectory } from '../features/workspaces/workspaces.ts'
 import { createDial, type Dial } from '../platform/dial/dial.ts'
@@ -20,7 +20,8 @@ export const openDial = (config: Config, { metrics, log }: Pick<Platform, 'metri
   createDial({ allowCidrs: config.outboundAllowCidrs, metrics, log })
 
 /** The secrets of one process. */
-export interface ProcessSecrets extends SecretResolver {
+export interface ProcessSecrets {
+  readonly resolve: ResolveSecret
   /** Past the memory of the resolver. */
   readonly readRef: ReadRef
   readonly envelope: Envelope
@@ -50,7 +51,7 @@ export function openSecrets(
   })
   let checked: { readonly at: number; readonly result: Promise<void> } | undefined
   return {
-    ...createSecretResolver({ db, clock, directory, readRef, lastUsed }),
+    resolve: createSecretResolver({ db, clock, directory, readRef, lastUsed }),
     readRef,
     envelope,
     check: {

@@ -150,7 +150,7 @@ export async function invokeOperation(
 ): Promise<InvokeResult> {
   const operation = findOperation(connector, operationName)
   const secrets = await resolveSecrets(deps, connector)
-  const dial = scrubbing(deps.dial, Object.values(secrets))
+  const dial = scrubbing(deps.dial, inForce(secrets))
   let result: InvokeResult
   try {
     result = await operation.invoke({ ...attempt, input, secrets, dial, clock: deps.clock })
@@ -176,7 +176,7 @@ export async function dryRunOperation(
   const operation = findOperation(connector, operationName)
   const secrets = await resolveSecrets({ resolveSecret }, connector)
   const preview = await operation.dryRun({ input, secrets, clock, idempotencyKey })
-  return scrubValue(preview, Object.values(secrets))
+  return scrubValue(preview, inForce(secrets))
 }
 
 /**
@@ -192,9 +192,9 @@ export async function checkConnectorHealth(
   if (!kind) throw new Error(`the connector ${connector.name} was compiled from a kind that is gone`)
   try {
     const secrets = await resolveSecrets(deps, connector)
-    const dial = scrubbing(deps.dial, Object.values(secrets))
+    const dial = scrubbing(deps.dial, inForce(secrets))
     const health = await kind.checkHealth(connector.settings, { ...limits, secrets, dial, clock: deps.clock })
-    return scrubValue(health, Object.values(secrets)) as Health
+    return scrubValue(health, inForce(secrets)) as Health
   } catch (error) {
     if (error instanceof DialFailure) return unhealthy(error.message, error.class)
     if (error instanceof CallFailure) return unhealthy(error.message, error.kind)
@@ -208,6 +208,10 @@ const unhealthy = (message: string, cause: string): Health => ({
   message,
   details: { cause },
 })
+
+/** What must not come back out of a call: during a rotation also the older values. */
+const inForce = (secrets: Readonly<Record<string, Secret>>): Secret[] =>
+  Object.values(secrets).flatMap((secret) => secret.inForce())
 
 async function resolveSecrets(
   deps: Pick<InvokeDeps, 'resolveSecret'>,

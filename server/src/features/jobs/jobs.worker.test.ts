@@ -288,7 +288,7 @@ describe('the hub’s own troubles spend no attempt', () => {
   test('the secret refs cannot be read', async () => {
     const { db, clock } = (await cutOff()).platform
     const { directory } = hub.access
-    const { resolve: resolveSecret } = createSecretResolver({
+    const resolveSecret = createSecretResolver({
       db,
       clock,
       directory,

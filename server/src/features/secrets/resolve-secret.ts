@@ -1,26 +1,18 @@
 import type { Clock } from '../../platform/clock.ts'
 import type { Queryable } from '../../platform/db/statement.ts'
-import type { Secret } from '../../platform/secret.ts'
+import { Secret } from '../../platform/secret.ts'
 import { Problem } from '../../problems.ts'
 import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
 import type { LastUsed } from './last-used.ts'
 import { findPlace } from './secrets.sql.ts'
 import type { ReadRef } from './stores/registry.ts'
-import type { Found } from './stores/store.ts'
-
-/** The value behind a secret ref. Errors: `secret_unresolved` naming the ref, `database_unavailable`. */
-export type ResolveSecret = (tenantId: string, name: string) => Promise<Secret>
 
 /**
- * The value and, during a rotation, those that are still accepted, newest first: for signatures, which are checked
- * against all of them and made with all of them. Errors: as `ResolveSecret`.
+ * The value behind a secret ref. During a rotation the values that are still accepted are `inForce` beside it:
+ * signatures are checked against all of them and made with all of them. Errors: `secret_unresolved` naming the ref,
+ * `database_unavailable`.
  */
-export type ResolveSecrets = (tenantId: string, name: string) => Promise<Found>
-
-export interface SecretResolver {
-  readonly resolve: ResolveSecret
-  readonly resolveAll: ResolveSecrets
-}
+export type ResolveSecret = (tenantId: string, name: string) => Promise<Secret>
 
 export interface ResolverDeps {
   readonly db: Queryable
@@ -37,39 +29,38 @@ const TTL_MS = 3_000
 const MAX_REMEMBERED = 10_000
 
 /** Resolves secret refs with a short memory, so that a busy connector does not read its key for every call. */
-export function createSecretResolver(deps: ResolverDeps): SecretResolver {
+export function createSecretResolver(deps: ResolverDeps): ResolveSecret {
   const { clock, lastUsed, ttlMs = TTL_MS } = deps
-  const remembered = new Map<string, { readonly values: Promise<Found>; readonly until: number }>()
+  const remembered = new Map<string, { readonly value: Promise<Secret>; readonly until: number }>()
 
-  const resolveAll: ResolveSecrets = async (tenantId, name) => {
-    const values = await remember(tenantId, name)
-    lastUsed.touch(tenantId, name)
-    return values
-  }
-  const remember: ResolveSecrets = (tenantId, name) => {
+  const remember: ResolveSecret = (tenantId, name) => {
     const key = `${tenantId}/${name}`
     const held = remembered.get(key)
-    if (held && clock.monotonic() < held.until) return held.values
-    const values = find(deps, tenantId, name)
+    if (held && clock.monotonic() < held.until) return held.value
+    const value = find(deps, tenantId, name)
     // Deleted first, so that the order of the map stays the order of age.
     remembered.delete(key)
     const oldest = remembered.size >= MAX_REMEMBERED ? remembered.keys().next().value : undefined
     if (oldest !== undefined) remembered.delete(oldest)
-    remembered.set(key, { values, until: clock.monotonic() + ttlMs })
+    remembered.set(key, { value, until: clock.monotonic() + ttlMs })
     // A failure is not remembered: the value may be put in place a moment later.
-    values.catch(() => {
-      if (remembered.get(key)?.values === values) remembered.delete(key)
+    value.catch(() => {
+      if (remembered.get(key)?.value === value) remembered.delete(key)
     })
-    return values
+    return value
   }
-  return { resolveAll, resolve: async (tenantId, name) => (await resolveAll(tenantId, name))[0] }
+  return async (tenantId, name) => {
+    const value = await remember(tenantId, name)
+    lastUsed.touch(tenantId, name)
+    return value
+  }
 }
 
 async function find(
   { db, directory, readRef }: ResolverDeps,
   tenantId: string,
   name: string,
-): Promise<Found> {
+): Promise<Secret> {
   const row = await findPlace(db, { tenantId, name })
   const workspace = await directory.find(tenantId)
   if (!row || !workspace)
@@ -81,8 +72,9 @@ async function find(
       'secret_unresolved',
       `The secret ref ${name} (${row.ref}) does not resolve: ${found.why}.`,
     )
-  if (row.previous_ref === null) return found
   // The older place may be gone before its time: that must not take the newer value with it.
-  const previous = await readRef(owner, row.previous_ref)
-  return 'why' in previous ? found : [...found, ...previous]
+  const previous = row.previous_ref === null ? undefined : await readRef(owner, row.previous_ref)
+  const [newest, ...accepted] = found
+  const older = previous && !('why' in previous) ? previous : []
+  return new Secret(newest.reveal(), [...accepted, ...older])
 }

@@ -9,7 +9,7 @@ import { type Envelope, EnvelopeFailure } from '../../platform/envelope.ts'
 import type { Secret } from '../../platform/secret.ts'
 import { Problem } from '../../problems.ts'
 import { type Change, type DiffEntry, nameOf, recordAudit } from '../audit/audit.ts'
-import { lockWorkspace } from '../workspaces/workspaces.ts'
+import { lockWorkspace, requireRoom } from '../workspaces/workspaces.ts'
 import { absent, nameFault, refused, type SecretRef, type Target, toRef, valueFault } from './secret-ref.ts'
 import * as sql from './secrets.sql.ts'
 import * as stored from './stored-values.sql.ts'
@@ -42,7 +42,10 @@ export async function putSecretRef(
     const before = await sql.findRef(tx, { tenantId, name })
     if (before?.ref === ref) return { secretRef: toRef(before), created: false }
     if (before) await sql.pointElsewhere(tx, { tenantId, name, ref, overlapSeconds })
-    else await sql.insertRef(tx, { tenantId, name, ref })
+    else {
+      await requireRoom(tx, { tenantId, quota: 'secret_refs' })
+      await sql.insertRef(tx, { tenantId, name, ref })
+    }
     const row = await readBack(tx, { tenantId, name })
     await recordAudit(tx, {
       ...change,
@@ -74,7 +77,10 @@ export async function putSecretValue(
     await lockWorkspace(tx, { id: tenantId })
     const before = await sql.findRef(tx, target)
     const ref = storedRef(name)
-    if (!before) await sql.insertRef(tx, { ...target, ref })
+    if (!before) {
+      await requireRoom(tx, { tenantId, quota: 'secret_refs' })
+      await sql.insertRef(tx, { ...target, ref })
+    }
     const { last_version: version } = await stored.nextVersion(tx, target)
     const sealed = await sealForStore(envelope, { ...target, version, value }).catch(unavailable)
     const wasThere = before?.ref === ref

@@ -240,7 +240,7 @@ describe('the resolver', () => {
       clock,
       lastUsed: usesUnseen,
       ttlMs: 3_000,
-    }).resolve
+    })
 
   it('gives the value of the own workspace only', async () => {
     await put('key', 'env://KEY')
@@ -288,7 +288,7 @@ describe('the resolver', () => {
         return database.db.execute(statement, values)
       },
     }
-    const { resolve } = createSecretResolver({
+    const resolve = createSecretResolver({
       db,
       directory: access.directory,
       readRef,

@@ -30,8 +30,8 @@ export interface SignedRequest {
 }
 
 export interface MatchDeps {
-  /** The value and, during a rotation, the one before. Errors: `secret_unresolved` when the ref leads to no value. */
-  readonly resolveSecrets: (tenantId: string, refName: string) => Promise<readonly Secret[]>
+  /** Errors: `secret_unresolved` when the ref leads to no value. */
+  readonly resolveSecret: (tenantId: string, refName: string) => Promise<Secret>
   readonly workspaces: Pick<WorkspaceDirectory, 'find'>
   readonly log: Log
 }
@@ -62,7 +62,8 @@ async function verify(deps: MatchDeps, request: SignedRequest, route: WebhookRou
   const refs = new Map<Secret, string>()
   for (const ref of route.secretRefs) {
     try {
-      for (const secret of await deps.resolveSecrets(route.tenantId, ref)) refs.set(secret, ref)
+      const secret = await deps.resolveSecret(route.tenantId, ref)
+      for (const accepted of secret.inForce()) refs.set(accepted, ref)
     } catch (error) {
       if (!(error instanceof Problem && error.code === 'secret_unresolved')) throw error
       deps.log.error(

@@ -9,6 +9,7 @@ import { type WebhookHub, webhookHub } from '../../../testing/webhook-hub.ts'
 import { WEBHOOK_SAMPLES, type WebhookSample } from '../../../testing/webhook-samples.ts'
 import { createHttpServer } from '../../platform/http/server.ts'
 import { newId } from '../../platform/ids.ts'
+import { Secret } from '../../platform/secret.ts'
 import { webhooksIngress } from './webhooks.ingress.ts'
 
 const BODY_LIMIT = 100_000
@@ -231,6 +232,19 @@ describe('an event that belongs somewhere', () => {
     const byNew = accepted(await send(second.body, 'whsec_new'))
     expect(await inboxOf(byOld.inbox_id)).toMatchObject({ secret_ref: 'old' })
     expect(await inboxOf(byNew.inbox_id)).toMatchObject({ secret_ref: route.secretRefs[0] })
+  })
+
+  it('is verified by every value that is in force of one secret', async () => {
+    const route = await hub.route(a, { secret: 'whsec_x', account: 'acct_overlap' })
+    const rotating = new Secret('whsec_fresh', [new Secret('whsec_before')])
+    hub.secrets.set(`${a}/${route.secretRefs[0]}`, rotating)
+    for (const value of ['whsec_fresh', 'whsec_before']) {
+      const { inbox_id } = accepted(await send(newEvent({ account: 'acct_overlap' }).body, value))
+      expect(await inboxOf(inbox_id)).toMatchObject({ secret_ref: route.secretRefs[0] })
+    }
+    hub.secrets.set(`${a}/${route.secretRefs[0]}`, 'whsec_fresh')
+    const late = await send(newEvent({ account: 'acct_overlap' }).body, 'whsec_before')
+    expect(late.status).toBe(401)
   })
 
   it('is taken although another secret of the route does not resolve', async () => {

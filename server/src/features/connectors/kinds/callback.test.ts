@@ -5,7 +5,7 @@ import type { Dial } from '../../../platform/dial/dial.ts'
 import type { DialRequest } from '../../../platform/dial/dial-request.ts'
 import { Secret } from '../../../platform/secret.ts'
 import { compileConnector, dryRunOperation, invokeOperation } from '../connectors.ts'
-import { messageId } from './callback/sign.ts'
+import { messageId, signatureHeaders } from './callback/sign.ts'
 
 const keyed = (byte: number, length = 32) => `whsec_${Buffer.alloc(length, byte).toString('base64')}`
 const NEW = keyed(1)
@@ -135,6 +135,17 @@ test.each([
       (error: { class: string }) => error.class,
     )
   expect(result).toBe(expected)
+})
+
+test('a secret that is being rotated signs with both of its values, and a malformed older one is left out', async () => {
+  const sign = (secret: Secret) =>
+    signatureHeaders({ id: 'msg', body: '{}', now: 1_000, secrets: { signing_secret: secret } })[
+      'webhook-signature'
+    ]
+  const [byNew, byOld] = [sign(new Secret(NEW)), sign(new Secret(OLD))]
+  expect(sign(new Secret(NEW, [new Secret(OLD)]))).toBe(`${byNew} ${byOld}`)
+  expect(sign(new Secret(NEW, [new Secret('malformed')]))).toBe(byNew)
+  expect(() => sign(new Secret('malformed', [new Secret(OLD)]))).toThrow('must be whsec_')
 })
 
 test('only an object can be delivered', () => {

@@ -10,8 +10,8 @@ const BASE64 = /^[A-Za-z0-9+/]+={0,2}$/
 
 /**
  * The headers that sign a body by Standard Webhooks 1.0: HMAC-SHA256 over `id.timestamp.body`, one signature
- * per secret, so that the receiver may already or still know only one of them. `now` is in epoch ms; the
- * timestamp is new on every attempt, the id is not. Errors: `secret_unresolved` for a secret of another form.
+ * per secret and per value of it that is in force, so that the receiver may already or still know only one of them.
+ * `now` is in epoch ms; the timestamp is new on every attempt, the id is not. Errors: `secret_unresolved` for a secret of another form.
  */
 export function signatureHeaders(of: {
   readonly id: string
@@ -21,9 +21,9 @@ export function signatureHeaders(of: {
 }): Record<string, string> {
   const timestamp = Math.floor(of.now / 1_000)
   const signed = `${of.id}.${timestamp}.${of.body}`
-  const signatures = Object.entries(of.secrets).map(
-    ([name, secret]) => `v1,${createHmac('sha256', keyOf(name, secret)).update(signed).digest('base64')}`,
-  )
+  const signatures = Object.entries(of.secrets)
+    .flatMap(([name, secret]) => keysOf(name, secret))
+    .map((key) => `v1,${createHmac('sha256', key).update(signed).digest('base64')}`)
   return {
     'webhook-id': of.id,
     'webhook-timestamp': String(timestamp),
@@ -40,13 +40,19 @@ export const messageId = (idempotencyKey: string): string =>
     ? idempotencyKey
     : `msg_${createHash('sha256').update(idempotencyKey).digest('base64url')}`
 
-function keyOf(name: string, secret: Secret): Buffer {
-  const value = secret.reveal()
-  const encoded = value.startsWith(PREFIX) ? value.slice(PREFIX.length) : ''
-  const key = BASE64.test(encoded) ? Buffer.from(encoded, 'base64') : Buffer.alloc(0)
-  if (key.length >= MIN_KEY_BYTES && key.length <= MAX_KEY_BYTES) return key
+/** An older value of another form was perhaps replaced for that: it must not keep the newest from signing. */
+function keysOf(name: string, secret: Secret): Buffer[] {
+  const [newest, ...older] = secret.inForce().map(keyOf)
+  if (newest) return [newest, ...older.filter((key) => key !== undefined)]
   throw new Problem(
     'secret_unresolved',
     `The value of the secret ${name} must be ${PREFIX} followed by base64 of ${MIN_KEY_BYTES} to ${MAX_KEY_BYTES} bytes.`,
   )
+}
+
+function keyOf(secret: Secret): Buffer | undefined {
+  const value = secret.reveal()
+  const encoded = value.startsWith(PREFIX) ? value.slice(PREFIX.length) : ''
+  const key = BASE64.test(encoded) ? Buffer.from(encoded, 'base64') : Buffer.alloc(0)
+  return key.length >= MIN_KEY_BYTES && key.length <= MAX_KEY_BYTES ? key : undefined
 }
