@@ -1,9 +1,17 @@
 /** Requests that fit their schemas and still mean nothing: names that are nowhere, values that contradict each other. */
+import { onBundles } from './bundle-meanings.ts'
 import type { ServerName } from './hub.ts'
 import type { BadRequest } from './parameters.ts'
 import { configDocument, fullPolicy, httpConnector, INPUT, json, REASON, type World } from './world.ts'
 
-type Case = readonly [name: string, method: string, path: string, body: unknown, code: string, at?: string]
+export type Case = readonly [
+  name: string,
+  method: string,
+  path: string,
+  body: unknown,
+  code: string,
+  at?: string,
+]
 
 const reason = REASON
 const DAY_MS = 86_400_000
@@ -253,7 +261,7 @@ export function meaningless(server: ServerName, world: World, hubUrl: string): B
     server === 'exec'
       ? onExec(world)
       : server === 'control'
-        ? [...onConfigs(world, hubUrl), ...onControl(world)]
+        ? [...onConfigs(world, hubUrl), ...onControl(world), ...onBundles(world, hubUrl)]
         : []
   return cases.map(([name, method, path, body, code, at]) => {
     const isPlatform = path.startsWith('/workspaces')

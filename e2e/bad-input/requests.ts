@@ -2,6 +2,7 @@
  * One good request for every operation of every plane: what the matrix spoils, a fault at a time. A new operation
  * needs a line here, with a value in every field of its query and body.
  */
+import { bundleRequests } from './bundle-requests.ts'
 import type { ServerName } from './hub.ts'
 import { secretRequests } from './secret-requests.ts'
 import type { Schema } from './wire.ts'
@@ -44,6 +45,11 @@ const PAGE: GoodRequest = { query: { limit: '10' } }
 const PROBES: Requests = { getHealth: NOTHING, getReadiness: NOTHING, getMetrics: NOTHING }
 const reason = { reason: REASON }
 const TRACE = 'a'.repeat(32)
+
+const AUDIT_FILTER = {
+  ...{ actor: 'operator', action: 'a.b', object: 'a:b' },
+  ...{ from: '2026-01-01T00:00:00Z', to: '2026-12-31T23:59:59.999Z' },
+}
 
 /** Filters with a value in each, so that each can be spoilt. */
 const eventFilters = ({ names, jobs }: World) => ({
@@ -224,6 +230,11 @@ export function goodRequests(
       refine: { '/connector/settings': settings.http ?? {} },
       open: openParts('/connector'),
     },
+    // While secret refs and routes are as they were made.
+    ...bundleRequests(world, hubUrl, (at) => ({
+      refine: { [`${at}/${names.connector}/settings`]: settings.http ?? {} },
+      open: [...openParts(`${at}/${names.connector}`), `${at}/${names.callback}`, `${at}/${names.spare}`],
+    })),
     ...secretRequests(world),
     listWebhookRoutes: { query: { ...PAGE.query, provider: 'stripe' } },
     getWebhookRoute: { params: { id: world.routeId } },
@@ -269,8 +280,13 @@ export function goodRequests(
     releaseBreaker: { params: { connector: names.connector }, body: reason },
     listEvents: { query: { ...PAGE.query, order: 'desc', ...eventFilters(world) } },
     streamEvents: { query: eventFilters(world) },
-    listAudit: { query: { ...PAGE.query, actor: 'operator', action: 'a.b', object: 'a:b' } },
+    listAudit: { query: { ...PAGE.query, ...AUDIT_FILTER } },
     verifyAudit: NOTHING,
+    exportAudit: { query: { format: 'csv', ...AUDIT_FILTER } },
+    listPlatformAudit: { query: { ...PAGE.query, ...AUDIT_FILTER } },
+    verifyPlatformAudit: NOTHING,
+    exportPlatformAudit: { query: { format: 'json', ...AUDIT_FILTER } },
+    verifyAllAudit: NOTHING,
     createWebhookRoute: {
       body: {
         provider: 'stripe',

@@ -154,6 +154,27 @@ export const configDocument = (world: Pick<World, 'names'>, url: string) => ({
   },
 })
 
+/** Everything of the world that a bundle holds, as it is made. */
+export const bundleDocument = ({ names, slug }: Pick<World, 'names' | 'slug'>, url: string) => ({
+  format: 1,
+  exported_at: '2026-01-31T09:30:00Z',
+  workspace: { slug, environment: 'dev' },
+  config: configDocument({ names }, url),
+  secret_refs: [names.secret, names.spare, names.unused].map((name) => ({ name, ref: `file://${name}` })),
+  webhook_routes: [
+    {
+      provider: 'stripe',
+      account: null,
+      livemode: false,
+      connector: names.callback,
+      secret_refs: [names.secret],
+      queue: 'webhook',
+      event_types: ['*'],
+      emit_on_delivery: [] as object[],
+    },
+  ],
+})
+
 export const json = (method: string, path: string, authorization: string, body?: unknown): Wire => ({
   method,
   path,
