@@ -51,6 +51,11 @@ const AUDIT_FILTER = {
   ...{ from: '2026-01-01T00:00:00Z', to: '2026-12-31T23:59:59.999Z' },
 }
 
+const AUDIT_FILTER = {
+  ...{ actor: 'operator', action: 'a.b', object: 'a:b' },
+  ...{ from: '2026-01-01T00:00:00Z', to: '2026-12-31T23:59:59.999Z' },
+}
+
 /** Filters with a value in each, so that each can be spoilt. */
 const eventFilters = ({ names, jobs }: World) => ({
   type: 'job.created',
@@ -282,6 +287,11 @@ export function goodRequests(
     streamEvents: { query: eventFilters(world) },
     listAudit: { query: { ...PAGE.query, ...AUDIT_FILTER } },
     verifyAudit: NOTHING,
+    exportAudit: { query: { format: 'csv', ...AUDIT_FILTER } },
+    listPlatformAudit: { query: { ...PAGE.query, ...AUDIT_FILTER } },
+    verifyPlatformAudit: NOTHING,
+    exportPlatformAudit: { query: { format: 'json', ...AUDIT_FILTER } },
+    verifyAllAudit: NOTHING,
     exportAudit: { query: { format: 'csv', ...AUDIT_FILTER } },
     listPlatformAudit: { query: { ...PAGE.query, ...AUDIT_FILTER } },
     verifyPlatformAudit: NOTHING,
