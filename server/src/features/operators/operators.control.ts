@@ -1,3 +1,5 @@
+import type { Clock } from '../../platform/clock.ts'
+import type { Db } from '../../platform/db/db.ts'
 import { decodeCursor, pageOf } from '../../platform/http/page.ts'
 import type { HttpServer } from '../../platform/http/server.ts'
 import { Problem } from '../../problems.ts'
@@ -6,15 +8,16 @@ import { PLATFORM_ROLES, type PlatformRole, type WorkspaceRole } from '../permis
 import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
 import * as accounts from './administer.ts'
 import { invite, listInvitations, resendInvitation, revokeInvitation } from './invitations.ts'
-import type { MembersDeps } from './members.control.ts'
 import * as schema from './members.schema.ts'
 import { isIdKey, viewInvitation, viewOperator, viewWithToken } from './members.views.ts'
-import { viewOf } from './own-account.control.ts'
 import { DoneView } from './own-account.schema.ts'
 import type { OperatorRole } from './role.ts'
 import { setPlatformRoles } from './roles.ts'
+import { viewOf } from './sign-on.views.ts'
 
-export interface OperatorsDeps extends MembersDeps {
+export interface OperatorsDeps {
+  readonly db: Db
+  readonly clock: Clock
   readonly directory: WorkspaceDirectory
 }
 

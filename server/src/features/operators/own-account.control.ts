@@ -9,26 +9,13 @@ import { acceptSignedOn } from './invitations.ts'
 import * as schema from './own-account.schema.ts'
 import * as own from './own-account.ts'
 import { needsSecondFactor } from './roles.ts'
-import { secondFactorControl } from './second-factor.control.ts'
 import { recoveryCodesLeft } from './second-factor.ts'
-import { listSessions, type Session } from './sessions.ts'
+import { listSessions } from './sessions.ts'
 import { SignedOnView } from './sign-on.schema.ts'
-import { viewSession } from './sign-on.views.ts'
+import { viewOf, viewSession } from './sign-on.views.ts'
 import { issueWorkspaceToken, permissionsIn, rolesOfSession, type TokenDeps } from './workspace-token.ts'
 
 export type OwnAccountDeps = OperatorDeps & TokenDeps
-
-export const viewOf = (presentId: string | undefined) => (session: Session) => ({
-  id: session.id,
-  present: session.id === presentId,
-  method: session.method,
-  mfa: session.mfa,
-  created_at: session.createdAt.toISOString(),
-  last_seen_at: session.lastSeenAt.toISOString(),
-  expires_at: session.expiresAt.toISOString(),
-  ip: session.ip,
-  user_agent: session.userAgent,
-})
 
 /** `/auth` with a session: one's own account. */
 export function ownAccountControl(app: HttpServer, deps: OwnAccountDeps): void {
@@ -213,6 +200,4 @@ export function ownAccountControl(app: HttpServer, deps: OwnAccountDeps): void {
       return reply.header('cache-control', 'no-store').send(viewSession(session))
     },
   )
-
-  secondFactorControl(app, deps)
 }

@@ -10,7 +10,7 @@ import { Problem } from '../../problems.ts'
 import { type Change, nameOf, recordAudit } from '../audit/audit.ts'
 import { endTokens } from '../ended-tokens/ended-tokens.ts'
 import type { PlatformRole, WorkspaceRole } from '../permissions/permissions.ts'
-import { NO_WORKSPACE } from '../workspaces/workspaces.ts'
+import { NO_WORKSPACE, requireRoom } from '../workspaces/workspaces.ts'
 import { noOperator, type Operator, toOperator } from './account.ts'
 import { findOperatorRow } from './accounts.sql.ts'
 import type { OperatorRole } from './role.ts'
@@ -190,6 +190,7 @@ export async function grantRole(
   if (workspaceId === null) await sql.grantPlatformRole(tx, grant)
   else {
     const before = await sql.findMemberRow(tx, { workspaceId, operatorId: operator.id })
+    if (!before) await requireRoom(tx, { tenantId: workspaceId, quota: 'members' })
     await sql.grantWorkspaceRole(tx, grant)
     if (before?.role === 'admin') await requireAdminLeft(tx, workspaceId)
   }

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import type { Client } from './deps.ts'
-import { IDLE_SECONDS, type NewSession } from './sessions.ts'
+import { IDLE_SECONDS, type NewSession, type Session } from './sessions.ts'
 import type { SignOn, SignOnCall } from './sign-on.ts'
 
 /** The places where a session's token leaves the hub. */
@@ -19,6 +19,19 @@ export const viewSignOn = (result: SignOn) =>
         ticket: result.ticket.reveal(),
         ticket_expires_at: result.expiresAt.toISOString(),
       }
+
+/** A session for lists; `presentId` is the one that asks. */
+export const viewOf = (presentId: string | undefined) => (session: Session) => ({
+  id: session.id,
+  present: session.id === presentId,
+  method: session.method,
+  mfa: session.mfa,
+  created_at: session.createdAt.toISOString(),
+  last_seen_at: session.lastSeenAt.toISOString(),
+  expires_at: session.expiresAt.toISOString(),
+  ip: session.ip,
+  user_agent: session.userAgent,
+})
 
 type Call = Pick<FastifyRequest, 'ip' | 'headers' | 'call' | 'log'>
 

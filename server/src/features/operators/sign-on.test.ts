@@ -1,0 +1,244 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { bytesOfBase32, PASSWORD, type PeopleHub, type Person, people } from '../../../testing/people.ts'
+import { Secret } from '../../platform/secret.ts'
+import { proveOperator } from './operators.ts'
+import { totpAt } from './totp.ts'
+
+let hub: PeopleHub
+let workspaceId: string
+
+beforeAll(async () => {
+  hub = await people()
+  workspaceId = (await hub.access.workspace('shop-dev')).id
+})
+afterAll(() => hub.close())
+// Tests share the limits of one process; a minute later they are as new.
+beforeEach(() => hub.clock.advance(120_000))
+
+const login = (email: string, password = PASSWORD, ip = '127.0.0.1') =>
+  hub.call('POST', '/auth/login', { body: { email, password }, ip })
+
+const mfa = (ticket: string, code: string) => hub.call('POST', '/auth/mfa', { body: { ticket, code } })
+
+/** What an answer is without what differs in every request. */
+const shapeOf = ({ body: { request_id, trace_id, instance, ...rest } }: { body: Record<string, unknown> }) =>
+  rest
+
+describe('signing on with a password', () => {
+  test('gives a session that says who it is', async () => {
+    const { email } = await hub.person({ workspaceId, role: 'support' })
+    const answer = await login(` ${email.toUpperCase()}`)
+    expect(answer).toMatchObject({ status: 200, body: { status: 'signed_on', idle_seconds: 1_800 } })
+    expect(answer.body.session_token).toMatch(/^ses_[A-Za-z0-9_-]{43}$/)
+    const who = await hub.call('GET', `/auth/session?workspace_id=${workspaceId}`, {
+      token: answer.body.session_token,
+    })
+    expect(who.body).toMatchObject({
+      operator: { email, subject: `operator:${email}` },
+      mfa: { enrolled: false, required: false },
+      workspaces: [{ slug: 'shop-dev', role: 'support' }],
+    })
+    expect(who.body.permissions).toContain('jobs.cancel')
+    expect(who.body.permissions).not.toContain('secrets.write')
+  })
+
+  test('is refused with the same answer for every cause', async () => {
+    const { email } = await hub.person()
+    const locked = await hub.person()
+    await hub.query('update operator set locked_at = now() where id = $1', [locked.operator.id])
+    const answers = [
+      await login(email, 'not the password'),
+      await login('nobody@example.com'),
+      await login(locked.email),
+    ]
+    expect(answers.map(({ status }) => status)).toEqual([401, 401, 401])
+    expect(new Set(answers.map((answer) => JSON.stringify(shapeOf(answer)))).size).toBe(1)
+  })
+
+  test('writes neither password nor name of a stranger into the log, nor a token', async () => {
+    const { email } = await hub.person()
+    const { body } = await login(email)
+    await login('my-secret-typed-into-name@example.com', 'my secret password')
+    const text = hub.captured.text()
+    for (const secret of [PASSWORD, 'my-secret-typed', 'my secret password', body.session_token])
+      expect(text).not.toContain(secret)
+    const dump = JSON.stringify(await hub.query('select * from operator_session'))
+    expect(dump).not.toContain(body.session_token)
+  })
+
+  test('rests longer after each failure beyond the fifth, also for the right password', async () => {
+    const { email } = await hub.person()
+    for (let tries = 0; tries < 5; tries += 1) expect((await login(email, 'wrong password')).status).toBe(401)
+    expect((await login(email)).status).toBe(401)
+    await hub.clock.advance(31_000)
+    expect((await login(email, 'wrong password')).status).toBe(401)
+    await hub.clock.advance(31_000)
+    expect((await login(email)).status).toBe(401)
+    await hub.clock.advance(31_000)
+    expect((await login(email)).status).toBe(200)
+  })
+
+  test('hears few of ten thousand guesses in a day, from as many addresses', async () => {
+    const { email, operator } = await hub.person()
+    const before = await hub.query<{ failures: number }>('select failures from operator_try where key = $1', [
+      `password ${operator.id}`,
+    ])
+    expect(before).toEqual([])
+    const statuses = new Map<number, number>()
+    for (let guess = 0; guess < 10_000; guess += 1) {
+      const { status } = await login(email, `guess number ${guess}`, `10.1.${guess >> 8}.${guess & 255}`)
+      statuses.set(status, (statuses.get(status) ?? 0) + 1)
+      await hub.clock.advance(8_600)
+    }
+    expect([...statuses.keys()].sort()).toEqual([401])
+    const [heard] = await hub.query<{ failures: number }>(
+      'select failures from operator_try where key = $1',
+      [`password ${operator.id}`],
+    )
+    expect(heard?.failures).toBeLessThan(40)
+  })
+
+  test('refuses a flood before it costs a hash', async () => {
+    const { email } = await hub.person()
+    const answers = await Promise.all(Array.from({ length: 30 }, () => login(email, 'wrong password')))
+    expect(answers.filter(({ status }) => status === 429).length).toBeGreaterThanOrEqual(20)
+    expect(answers.find(({ status }) => status === 429)?.body.code).toBe('rate_limited')
+  })
+
+  test('hears only some of many guesses that come at the same moment', async () => {
+    const { email, operator } = await hub.person()
+    await Promise.all(Array.from({ length: 10 }, (_, at) => login(email, 'wrong password', `10.2.0.${at}`)))
+    const [heard] = await hub.query<{ failures: number }>(
+      'select failures from operator_try where key = $1',
+      [`password ${operator.id}`],
+    )
+    expect(heard?.failures).toBe(5)
+  })
+})
+
+describe('the second factor', () => {
+  test('is asked for, and a code works once', async () => {
+    const who = await hub.person({ workspaceId, role: 'admin' })
+    const { secret } = await hub.enrolled(who)
+    const first = await login(who.email)
+    expect(first.body).toMatchObject({ status: 'mfa_required' })
+    expect(first.body.session_token).toBeUndefined()
+    const code = hub.codeOf(secret)
+    expect((await mfa(first.body.ticket, code)).body).toMatchObject({ status: 'signed_on' })
+    expect((await mfa(first.body.ticket, code)).status).toBe(401)
+    const second = await login(who.email)
+    expect((await mfa(second.body.ticket, code)).body.code).toBe('login_refused')
+    await hub.clock.advance(30_000)
+    expect((await mfa(second.body.ticket, hub.codeOf(secret))).status).toBe(200)
+  })
+
+  test('gives one session for two equal codes at the same moment', async () => {
+    const who = await hub.person()
+    const { secret } = await hub.enrolled(who)
+    const tickets = [(await login(who.email)).body.ticket, (await login(who.email)).body.ticket]
+    const code = hub.codeOf(secret)
+    const answers = await Promise.all(tickets.map((ticket) => mfa(ticket, code)))
+    expect(answers.map(({ status }) => status).sort()).toEqual([200, 401])
+  })
+
+  test('gives one session for one ticket with two good codes at the same moment', async () => {
+    const who = await hub.person()
+    const { secret, codes } = await hub.enrolled(who)
+    const { ticket } = (await login(who.email)).body
+    const answers = await Promise.all([mfa(ticket, hub.codeOf(secret)), mfa(ticket, codes[0] ?? '')])
+    expect(answers.map(({ status }) => status).sort()).toEqual([200, 401])
+  })
+
+  test('takes five tries with one ticket', async () => {
+    const who = await hub.person()
+    const { secret } = await hub.enrolled(who)
+    const { ticket } = (await login(who.email)).body
+    for (let tries = 0; tries < 5; tries += 1) {
+      expect((await mfa(ticket, '000000')).status).toBe(401)
+      await hub.clock.advance(31_000)
+    }
+    expect((await mfa(ticket, hub.codeOf(secret))).status).toBe(401)
+  })
+
+  test('rests after five wrong codes, though the password was right each time', async () => {
+    const who = await hub.person()
+    const { secret } = await hub.enrolled(who)
+    for (let tries = 0; tries < 5; tries += 1) await mfa((await login(who.email)).body.ticket, '000000')
+    const { ticket } = (await login(who.email)).body
+    expect((await mfa(ticket, hub.codeOf(secret))).status).toBe(401)
+    await hub.clock.advance(60_000)
+    const later = (await login(who.email)).body.ticket
+    expect((await mfa(later, hub.codeOf(secret))).status).toBe(200)
+  })
+
+  test('is a recovery code once, however it is written', async () => {
+    const who = await hub.person()
+    const { codes } = await hub.enrolled(who)
+    expect(codes).toHaveLength(10)
+    const written = (codes[3] ?? '').toLowerCase().replaceAll('-', ' ')
+    expect((await mfa((await login(who.email)).body.ticket, written)).status).toBe(200)
+    expect((await mfa((await login(who.email)).body.ticket, codes[3] ?? '')).status).toBe(401)
+    const stored = JSON.stringify(await hub.query('select * from operator_recovery_code'))
+    for (const code of codes) expect(stored).not.toContain(code)
+  })
+
+  test('lies sealed, for this operator only', async () => {
+    const [one, two] = [await hub.person(), await hub.person()]
+    const { secret } = await hub.enrolled(one)
+    await hub.enrolled(two)
+    const dump = JSON.stringify(await hub.query('select encode(totp_sealed, $1) from operator', ['escape']))
+    expect(dump).not.toContain(secret)
+    expect(dump).not.toContain(bytesOfBase32(secret).toString('base64'))
+    await hub.query(
+      'update operator set totp_sealed = (select totp_sealed from operator where id = $1) where id = $2',
+      [one.operator.id, two.operator.id],
+    )
+    const { ticket } = (await login(two.email)).body
+    expect((await mfa(ticket, hub.codeOf(secret))).status).toBe(500)
+  })
+})
+
+describe('proof for an emergency', () => {
+  const prove = (who: Person, code: string, password = PASSWORD) =>
+    proveOperator(hub.deps, {
+      email: who.email,
+      password: new Secret(password),
+      code: new Secret(code),
+      client: { ip: '127.0.0.1', userAgent: null },
+    })
+
+  test('takes password and code together, and each code once', async () => {
+    const who = await hub.person({ workspaceId: null, role: 'break_glass_admin' })
+    const { secret } = await hub.enrolled(who)
+    const code = hub.codeOf(secret)
+    await expect(prove(who, code, 'wrong password')).rejects.toMatchObject({ code: 'login_refused' })
+    await expect(prove(who, '000000')).rejects.toMatchObject({ code: 'login_refused' })
+    expect(await prove(who, code)).toMatchObject({ email: who.email })
+    await expect(prove(who, code)).rejects.toMatchObject({ code: 'login_refused' })
+    await expect(mfa((await login(who.email)).body.ticket, code)).resolves.toMatchObject({ status: 401 })
+  })
+
+  test('takes no recovery code, and nobody without a second factor', async () => {
+    const who = await hub.person()
+    await expect(prove(who, '123456')).rejects.toMatchObject({ code: 'login_refused' })
+    const { codes } = await hub.enrolled(who)
+    await expect(prove(who, codes[0] ?? '')).rejects.toMatchObject({ code: 'login_refused' })
+  })
+
+  test('is not closed by guesses at the ordinary door', async () => {
+    const who = await hub.person()
+    const { secret } = await hub.enrolled(who)
+    for (let tries = 0; tries < 6; tries += 1) await login(who.email, 'wrong password')
+    expect((await login(who.email)).status).toBe(401)
+    expect(await prove(who, hub.codeOf(secret))).toMatchObject({ email: who.email })
+  })
+
+  test('knows clocks that are a minute and a half off as wrong', async () => {
+    const who = await hub.person()
+    const { secret } = await hub.enrolled(who)
+    for (const shift of [-90_000, 90_000])
+      await expect(prove(who, totpAt(bytesOfBase32(secret), hub.clock.now() + shift))).rejects.toMatchObject({
+        code: 'login_refused',
+      })
+  })
+})
