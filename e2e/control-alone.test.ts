@@ -26,7 +26,7 @@ beforeAll(async () => {
   expect((await runCli(home, 'migrate')).code).toBe(0)
   running = await startRole(home, 'control')
   platformToken = await tokenFor(home, 'control', '--platform-admin')
-  const made = { slug: SLUG, name: 'Shop', reason }
+  const made = { slug: SLUG, name: 'Shop', template: 'empty', reason }
   expect((await call(`${home.urls.control}/workspaces`, { token: platformToken, body: made })).status).toBe(
     201,
   )

@@ -76,7 +76,7 @@ beforeAll(async () => {
   expect((await runCli(home, 'migrate')).code).toBe(0)
   await startRole(home, 'control')
   const admin = await tokenFor(home, 'control', '--platform-admin')
-  const made = { slug: SLUG, name: 'Shop', reason }
+  const made = { slug: SLUG, name: 'Shop', template: 'empty', reason }
   expect((await call(`${home.urls.control}/workspaces`, { token: admin, body: made })).status).toBe(201)
   tokens.exec = await tokenFor(home, 'exec', '--workspace', SLUG)
   tokens.control = await tokenFor(home, 'control', '--workspace', SLUG)

@@ -128,7 +128,7 @@ describe('five processes', () => {
 
   test('a workspace is made by a platform admin and set up by its operator', async () => {
     const admin = await tokenFor(home, 'control', '--platform-admin')
-    const made = { slug: SLUG, name: 'Shop', reason }
+    const made = { slug: SLUG, name: 'Shop', template: 'empty', reason }
     expect((await call(`${home.urls.control}/workspaces`, { token: admin, body: made })).status).toBe(201)
     const [execToken, controlToken] = await Promise.all(
       (['exec', 'control'] as const).map((plane) => tokenFor(home, plane, '--workspace', SLUG)),

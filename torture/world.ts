@@ -96,7 +96,7 @@ export async function makeWorld(options: {
 
   const makeTenant = async (plan: Plan): Promise<Tenant> => {
     const { slug, connectors, weight } = plan
-    const workspace = { slug, name: slug, reason: REASON }
+    const workspace = { slug, name: slug, template: 'empty', reason: REASON }
     const { id } = await post<{ id: string }>(await tokenOf('control'), '/workspaces', workspace)
     const token = await tokenOf('control', id)
     const folder = join(options.home, 'secrets', slug)

@@ -42,6 +42,7 @@ export async function startExecPlane(
     const { id } = await platformApi.post<{ id: string }>('/workspaces', {
       slug: 'bench-dev',
       name: 'Bench',
+      template: 'empty',
       reason: REASON,
     })
     tenantId = id

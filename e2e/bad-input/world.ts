@@ -207,7 +207,12 @@ export async function makeWorld(hub: BadInputHub, name: string, configVersions: 
     parsed(path, await hub.send('control', json('PUT', path, token, body)))
   }
   const workspace = (of: string) =>
-    post<{ id: string }>('control', '/workspaces', admin, { slug: of, name: of, reason: REASON })
+    post<{ id: string }>('control', '/workspaces', admin, {
+      slug: of,
+      name: of,
+      template: 'empty',
+      reason: REASON,
+    })
 
   const { id: tenantId } = await workspace(slug)
   const { id: suspendedId } = await workspace(`${name}-asleep-dev`)

@@ -76,6 +76,12 @@ export const PROBLEMS = {
     retryable: false,
     next: 'Ask an operator to resume the workspace.',
   },
+  quota_exceeded: {
+    status: 403,
+    title: 'The workspace has as many of these as it may have',
+    retryable: false,
+    next: 'Remove some, or ask a platform admin to raise the quota that the answer names (`quota`, `limit`, `used`).',
+  },
   mfa_enrolment_required: {
     status: 403,
     title: 'A second factor is required',

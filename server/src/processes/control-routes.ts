@@ -11,7 +11,7 @@ import { breakersControl } from '../features/breakers/breakers.control.ts'
 import { bundlesControl } from '../features/bundles/bundles.control.ts'
 import { secretPlaces } from '../features/bundles/bundles.ts'
 import { configsControl } from '../features/configs/configs.control.ts'
-import { type ActiveConfigs, activeDocument } from '../features/configs/configs.ts'
+import { type ActiveConfigs, activeDocument, firstConfig } from '../features/configs/configs.ts'
 import { configDryRunsControl } from '../features/configs/dry-runs.control.ts'
 import { connectorsControl } from '../features/connectors/connectors.control.ts'
 import { testConnectorControl } from '../features/connectors/test-connector.control.ts'
@@ -53,6 +53,7 @@ import type { PlaneAccess } from './plane.ts'
 import { createSecretChecks } from './secret-checks.ts'
 import { usersOfSecret } from './secret-users.ts'
 import { statusControl } from './status.ts'
+import { workspaceExport } from './workspace-export.ts'
 
 /** What the control process holds for its routes, whatever listener they stand on. */
 export interface ControlParts {
@@ -86,7 +87,6 @@ export function addControlRoutes(app: HttpServer, parts: ControlParts): void {
   const inWorkspace = { secretNames, deliveries: routeDeliveries, refusal: dial.refusal }
   const configDeps = { ...inWorkspace, db, unresolved: secretChecks.ofNames }
   statusControl(app, config)
-  workspacesControl(app, { db: everyWorkspace, environment: config.environment })
   onboardingControl(app, {
     verifications: parts.verifications,
     directory,
@@ -118,14 +118,20 @@ export function addControlRoutes(app: HttpServer, parts: ControlParts): void {
     workspaces: directory,
   }
   webhookRoutesControl(app, { db, checks: routeChecks })
-  bundlesControl(app, {
-    db,
+  const bundleDeps = {
     clock,
     config: inWorkspace,
     secrets: secretPlaces({ usersOfSecret, unresolved: secretChecks.ofRefs }),
     routeChecks,
     workspaces: directory,
     ingressUrls: [config.urls.ingress, `http://localhost:${config.ports.ingress}`],
+  }
+  bundlesControl(app, { ...bundleDeps, db })
+  const ofHub = { db: everyWorkspace, environment: config.environment }
+  workspacesControl(app, {
+    ...ofHub,
+    firstConfig,
+    exportLines: workspaceExport({ ...ofHub, bundles: { ...bundleDeps, db: everyWorkspace } }),
   })
   webhooksControl(app, { db, jobStates: (tenantId, ids) => jobStates(db, tenantId, ids) })
   jobsControl(app, { db, clock, activeConfigs, wakeUp })

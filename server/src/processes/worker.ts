@@ -7,6 +7,7 @@ import { createFollowUps } from '../features/jobs/jobs.ts'
 import { createJobHandler } from '../features/jobs/jobs.worker.ts'
 import { createRetentionWork } from '../features/retention/retention.worker.ts'
 import { createInboxCare } from '../features/webhooks/webhooks.worker.ts'
+import { createWorkspaceCare } from '../features/workspaces/workspaces.worker.ts'
 import { createDb } from '../platform/db/db.ts'
 import { createRunner, QUEUE_CONNECTIONS, QUEUE_SESSION } from '../queue/queue.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
@@ -65,6 +66,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
   })
   const retention = createRetentionWork(platform, config.keepDays)
   const inboxCare = createInboxCare(platform)
+  const workspaceCare = createWorkspaceCare(platform, config.environment)
   const { executor, keys, requestLog } = openExecutor(platform, calls)
   const executionCare = createExecutionCare({ platform, directory, executor, keys })
 
@@ -83,6 +85,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
     begin: async () => {
       await runner.start()
       inboxCare.start()
+      workspaceCare.start()
       deadLetterWork.start()
       retention.start()
       executionCare.start()
@@ -93,6 +96,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
       ['request log', () => requestLog.close()],
       ['retention', () => retention.stop()],
       ['inbox care', () => inboxCare.stop()],
+      ['deleted workspaces', () => workspaceCare.stop()],
       ['dead letters', () => deadLetterWork.stop()],
       ['running jobs', () => runner.stop(config.stopGraceMs)],
       ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],

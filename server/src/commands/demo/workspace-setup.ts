@@ -83,7 +83,8 @@ export async function setUpDemoWorkspace(
     [PRODUCT]: callbackConnector(`http://127.0.0.1:${config.demoProductPort}/callbacks/ok`),
   }
   const active = await activeConfig(control)
-  if (active) {
+  // Version 1 is what the template of the workspace has given it: no connectors yet.
+  if (active && (active.version > 1 || Object.keys(active.document.connectors).length > 0)) {
     await followHub(control, active.document.connectors, connectors)
     return workspace
   }
@@ -91,10 +92,7 @@ export async function setUpDemoWorkspace(
     await ensureSecretFile(config, slug, secret)
     await putSecretRef(control, secret)
   }
-  const document = {
-    policies: { default: { timeouts: { attempt_ms: 5_000, total_ms: 10_000 } } },
-    connectors,
-  }
+  const document = { policies: active?.document.policies ?? {}, connectors }
   const stored = await control.post<{ version: number }>('/configs', { document, reason: REASON })
   const activation = { version: stored.version, reason: REASON }
   await control.post('/configs/activate', activation, { 'if-match': '*' })
@@ -106,7 +104,11 @@ export async function setUpDemoWorkspace(
 }
 
 interface ActiveConfig {
-  readonly document: { readonly connectors: Readonly<Record<string, unknown>> }
+  readonly version: number
+  readonly document: {
+    readonly policies: Readonly<Record<string, unknown>>
+    readonly connectors: Readonly<Record<string, unknown>>
+  }
 }
 
 async function activeConfig(control: Api): Promise<ActiveConfig | undefined> {

@@ -5,7 +5,7 @@ import type { Tx } from '../../platform/db/statement.ts'
 import { appendEvents } from '../../platform/event-log.ts'
 import { Problem, type ProblemDetail } from '../../problems.ts'
 import { type Change, nameOf, recordAudit } from '../audit/audit.ts'
-import { lockWorkspace } from '../workspaces/workspaces.ts'
+import { lockWorkspace, requireRoom } from '../workspaces/workspaces.ts'
 import { CONFIG_CHANNEL } from './active-configs.ts'
 import { applyCaps } from './caps.ts'
 import { type ConfigDeps, faultsOf, refuseFaults, secretFaultsOf } from './check-config.ts'
@@ -133,7 +133,27 @@ export const draftConfig = (
     return document
   })
 
+/** Version 1 of a workspace that the same transaction makes, active from the beginning. */
+export async function firstConfig(
+  tx: Tx,
+  tenantId: string,
+  document: ConfigDocument,
+  change: Change,
+): Promise<void> {
+  const version = await store(tx, tenantId, document, change)
+  const object = `config:${version}`
+  await activate(
+    tx,
+    { tenantId },
+    { version, document, before: undefined, action: 'config.activated', object },
+    change,
+  )
+}
+
+/** Errors: `quota_exceeded`. */
 async function store(tx: Tx, tenantId: string, document: ConfigDocument, change: Change): Promise<number> {
+  await requireRoom(tx, { tenantId, quota: 'config_versions' })
+  await requireRoom(tx, { tenantId, quota: 'connectors', total: Object.keys(document.connectors).length })
   const text = canonicalJson(document)
   const { version } = await insertVersion(tx, {
     tenantId,

@@ -8,7 +8,7 @@
  */
 export { type ActiveConfigs, createActiveConfigs } from './active-configs.ts'
 export { type Blast, type BlastDeps, blastRadius, type Traffic } from './blast-radius.ts'
-export { activateConfig, draftConfig, editConfig, storeConfig } from './change-config.ts'
+export { activateConfig, draftConfig, editConfig, firstConfig, storeConfig } from './change-config.ts'
 export type { ConfigDeps, Unresolved } from './check-config.ts'
 export { checkDocument, type Delivery } from './check-document.ts'
 export { ConfigDocument, DEFAULT_POLICY, EMPTY_DOCUMENT } from './document.ts'

@@ -17,6 +17,7 @@ import { Secret } from '../../platform/secret.ts'
 import { Problem } from '../../problems.ts'
 import { type Change, recordAudit } from '../audit/audit.ts'
 import { endTokens } from '../ended-tokens/ended-tokens.ts'
+import { requireRoom } from '../workspaces/workspaces.ts'
 import * as sql from './identities.sql.ts'
 import type { Scope } from './scopes.ts'
 
@@ -129,6 +130,7 @@ export async function createIdentity(
   const settings = { scopes: unique, expiresAt, ...certificateOf(certificateBound, certificateSha256) }
   try {
     return await db.transaction(async (tx) => {
+      await requireRoom(tx, { tenantId, quota: 'service_identities' })
       const row = await sql.insertIdentity(tx, {
         tenantId,
         id: newId(),

@@ -15,7 +15,7 @@ import { newId } from '../../platform/ids.ts'
 import type { Log } from '../../platform/log.ts'
 import { Problem, type ProblemDetail } from '../../problems.ts'
 import { type Change, nameOf, recordAudit } from '../audit/audit.ts'
-import { lockWorkspace, type WorkspaceDirectory } from '../workspaces/workspaces.ts'
+import { lockWorkspace, requireRoom, type WorkspaceDirectory } from '../workspaces/workspaces.ts'
 import type { RouteSettings, WebhookRoute } from './route.ts'
 import { type RouteDirectory, startRouteDirectory } from './route-directory.ts'
 import * as sql from './webhook-routes.sql.ts'
@@ -119,6 +119,7 @@ export async function createRoute(
       const details = await faultsOf(tx, deps.checks, { tenantId, environment }, settings)
       if (details.length > 0)
         throw new Problem('validation_error', 'The webhook route is not valid.', { details })
+      await requireRoom(tx, { tenantId, quota: 'webhook_routes' })
       const route = toRoute(await sql.insertRoute(tx, row))
       if (route.account === null && (await sql.findRouteWithSameSecret(tx, row)))
         throw new Problem(

@@ -4,16 +4,17 @@ import { bearerToken, tokenRefused } from '../../platform/auth/tokens.ts'
 import type { Authenticate } from '../../platform/http/access.ts'
 import { clientCertificateSha256 } from '../../platform/http/client-certificate.ts'
 import { equalInConstantTime } from '../../platform/secret.ts'
-import { Problem } from '../../problems.ts'
 import type { EndedTokens } from '../ended-tokens/ended-tokens.ts'
 import { EMERGENCY, PLATFORM_ROLES, SIGNED_ON } from '../permissions/permissions.ts'
-import type { WorkspaceDirectory } from './workspace-directory.ts'
+import { type WorkspaceDirectory, workspaceStopped } from './workspace-directory.ts'
 
 /** The role that may create workspaces and see all of them. */
 export const PLATFORM_ADMIN = 'platform_admin'
 const READ_SCOPE = 'orchestrator.control.read'
 
-const ABOVE_WORKSPACES: ReadonlySet<string> = new Set([...Object.keys(PLATFORM_ROLES), EMERGENCY, SIGNED_ON])
+const ABOVE_WORKSPACES: ReadonlySet<string> = new Set([...Object.keys(PLATFORM_ROLES), SIGNED_ON])
+/** A suspended workspace does not stop them: they are those who may resume it. */
+const UNSTOPPED = [PLATFORM_ADMIN, EMERGENCY]
 
 /** Without a working workspace people may look around and do what concerns the platform, nothing else. */
 const limited = (principal: Principal): Principal => ({
@@ -33,12 +34,12 @@ export type StopReason = 'workspace_suspended' | 'token_ended'
 /** Why a caller who was let in may not go on with what is open: undefined = it may. Errors: `database_unavailable`. */
 export type ReasonToStop = (principal: Principal) => Promise<StopReason | undefined>
 
-/** A platform admin goes on, whatever becomes of the workspace. */
+/** Platform admins and emergencies go on, whatever becomes of the workspace. */
 export const createReasonToStop =
   ({ directory, ended }: AccessState): ReasonToStop =>
   async (principal) => {
     if (ended.isEnded(principal)) return 'token_ended'
-    if (principal.roles.has(PLATFORM_ADMIN)) return undefined
+    if (UNSTOPPED.some((role) => principal.roles.has(role))) return undefined
     return (await directory.find(principal.tenantId))?.status === 'active' ? undefined : 'workspace_suspended'
   }
 
@@ -55,7 +56,8 @@ export function createAuthenticate(deps: AccessState & { readonly verify: Verify
   const { verify, directory, ended } = deps
   return async ({ headers, socket }) => {
     const principal = await verify(bearerToken(headers.authorization))
-    if (!showsCertificate(principal, socket)) throw tokenRefused()
+    // Emergencies have a listener of their own; a token that claims one here is none, whoever signed it.
+    if (principal.roles.has(EMERGENCY) || !showsCertificate(principal, socket)) throw tokenRefused()
     await ended.known()
     if (ended.isEnded(principal)) throw tokenRefused()
     const workspace = await directory.find(principal.tenantId)
@@ -64,6 +66,6 @@ export function createAuthenticate(deps: AccessState & { readonly verify: Verify
     const above = limited(principal)
     if (above.roles.size > 0) return above
     if (!workspace) throw tokenRefused()
-    throw new Problem('workspace_suspended', 'The workspace of this token is suspended.')
+    throw workspaceStopped(workspace)
   }
 }

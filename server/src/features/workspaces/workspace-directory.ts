@@ -1,6 +1,7 @@
 import type { Db } from '../../platform/db/db.ts'
 import type { Notifications } from '../../platform/db/notifications.ts'
 import type { Log } from '../../platform/log.ts'
+import { Problem } from '../../problems.ts'
 import { type Environment, findById, listStatuses, type WorkspaceStatus } from './workspaces.sql.ts'
 
 /** Hint to the processes that hold workspaces in memory; the payload is the workspace's id. */
@@ -12,7 +13,11 @@ export interface WorkspaceEntry {
   readonly id: string
   readonly slug: string
   readonly environment: Environment
-  readonly status: WorkspaceStatus
+  /** A deleted workspace is none. */
+  readonly status: Exclude<WorkspaceStatus, 'deleted'>
+  /** Why it has its status, and since when; absent = since it was made. For its own people. */
+  readonly statusReason?: string
+  readonly statusAt?: Date
 }
 
 /** The workspaces in memory: no database read per request. */
@@ -35,7 +40,13 @@ export function createWorkspaceDirectory(options: {
 
   const load = async (id: string): Promise<WorkspaceEntry | undefined> => {
     const row = await findById(db, { id, environment })
-    return row && { id, slug: row.slug, environment: row.environment, status: row.status }
+    if (!row || row.status === 'deleted') return undefined
+    const { slug, status, status_reason, status_at } = row
+    return {
+      ...{ id, slug, environment: row.environment, status },
+      ...(status_reason !== null && { statusReason: status_reason }),
+      ...(status_at && { statusAt: status_at }),
+    }
   }
 
   const find = (id: string): Promise<WorkspaceEntry | undefined> => {
@@ -53,12 +64,12 @@ export function createWorkspaceDirectory(options: {
   }
 
   const forgetOutdated = async (): Promise<void> => {
-    const statuses = new Map(
-      (await listStatuses(db, { ids: [...known.keys()] })).map(({ id, status }) => [id, status]),
-    )
+    const statuses = new Map((await listStatuses(db, { ids: [...known.keys()] })).map((row) => [row.id, row]))
     for (const [id, held] of known) {
       const entry = await held
-      if (entry && entry.status !== statuses.get(id) && known.get(id) === held) known.delete(id)
+      const now = statuses.get(id)
+      const same = entry?.status === now?.status && entry?.statusAt?.getTime() === now?.status_at?.getTime()
+      if (entry && !same && known.get(id) === held) known.delete(id)
     }
   }
 
@@ -77,4 +88,16 @@ export function createWorkspaceDirectory(options: {
       unlisten()
     },
   }
+}
+
+/** The refusal of a workspace that does not run, for callers whose token was verified. */
+export function workspaceStopped({ status, statusReason, statusAt }: WorkspaceEntry): Problem {
+  const what = status === 'deleting' ? 'is being deleted' : 'is suspended'
+  const why = statusReason === undefined ? '' : `: ${statusReason}`
+  return new Problem('workspace_suspended', `The workspace of this token ${what}${why}.`, {
+    members: {
+      ...(statusReason !== undefined && { reason: statusReason }),
+      ...(statusAt && { since: statusAt }),
+    },
+  })
 }

@@ -4,9 +4,14 @@ import { decodeCursor, pageOf } from '../../platform/http/page.ts'
 import { timeOfId } from '../../platform/ids.ts'
 import { Problem } from '../../problems.ts'
 import { authorOf } from '../audit/audit.ts'
+import { EMERGENCY } from '../permissions/permissions.ts'
+import { endRoutes } from './end-routes.ts'
+import { quotaRoutes } from './quota-routes.ts'
+import { templateView, view } from './views.ts'
 import {
   NewWorkspaceBody,
   StatusBody,
+  TemplateList,
   WorkspacePage,
   WorkspaceParams,
   WorkspacesQuery,
@@ -14,26 +19,36 @@ import {
 } from './workspaces.schema.ts'
 import {
   createWorkspace,
+  type ExportLines,
+  type FirstConfig,
   getWorkspace,
   listWorkspaces,
   PLATFORM_ADMIN,
   setWorkspaceStatus,
-  type Workspace,
+  templatesFor,
   type WorkspaceDeps,
 } from './workspaces.ts'
 
 const isKey = (parts: readonly unknown[]): parts is readonly [string] =>
   parts.length === 1 && typeof parts[0] === 'string' && timeOfId(parts[0]) !== undefined
 
-const view = ({ createdAt, ...workspace }: Workspace): WorkspaceView => ({
-  ...workspace,
-  created_at: createdAt.toISOString(),
-})
+const SEE_ALL = [PLATFORM_ADMIN, 'platform_auditor', EMERGENCY]
+const seesAll = ({ roles }: Principal): boolean => SEE_ALL.some((role) => roles.has(role))
 
-const seesAll = ({ roles }: Principal): boolean => roles.has(PLATFORM_ADMIN)
+/** Errors: `not_found` for another workspace than that of the token, with no word about whether it exists. */
+function requireSeen(principal: Principal, id: string): void {
+  if (!seesAll(principal) && id.toLowerCase() !== principal.tenantId)
+    throw new Problem('not_found', 'There is no such workspace.')
+}
+
+/** The database is that of all workspaces: these routes stand above them. */
+export type WorkspaceRouteDeps = WorkspaceDeps & {
+  readonly firstConfig: FirstConfig
+  readonly exportLines: ExportLines
+}
 
 /** `/workspaces` of the control plane: its own for every token, all for the platform admin. */
-export function workspacesControl(app: HttpServer, deps: WorkspaceDeps): void {
+export function workspacesControl(app: HttpServer, deps: WorkspaceRouteDeps): void {
   const read = { access: { permission: 'workspaces.read' } }
   const administer = { access: { permission: 'workspaces.manage' } }
   const tags = ['workspaces']
@@ -50,8 +65,10 @@ export function workspacesControl(app: HttpServer, deps: WorkspaceDeps): void {
         response: { 201: WorkspaceView },
       },
     },
-    async ({ body: { slug, name, reason }, principal, call }, reply) => {
-      const workspace = await createWorkspace(deps, { slug, name }, { ...authorOf(principal), reason, call })
+    async ({ body: { slug, name, template, reason }, principal, call }, reply) => {
+      const change = { ...authorOf(principal), reason, call }
+      const beginning = { template, firstConfig: deps.firstConfig }
+      const workspace = await createWorkspace(deps, { slug, name }, change, beginning)
       return reply.code(201).header('location', `/workspaces/${workspace.id}`).send(view(workspace))
     },
   )
@@ -68,15 +85,32 @@ export function workspacesControl(app: HttpServer, deps: WorkspaceDeps): void {
         response: { 200: WorkspacePage },
       },
     },
-    async ({ principal, query: { cursor, limit = 50 } }) => {
+    async ({ principal, query: { cursor, limit = 50, status } }) => {
       const rows = await listWorkspaces(deps.db, {
         environment: deps.environment,
+        status,
         onlyId: seesAll(principal) ? null : principal.tenantId,
         beforeId: cursor === undefined ? undefined : decodeCursor(cursor, isKey)[0],
         limit: limit + 1,
       })
       return pageOf(rows, limit, ({ id }) => [id], view)
     },
+  )
+
+  app.get(
+    '/workspaces/templates',
+    {
+      config: read,
+      schema: {
+        operationId: 'listWorkspaceTemplates',
+        tags,
+        summary: 'What new workspaces can begin with',
+        response: { 200: TemplateList },
+      },
+    },
+    async () => ({
+      data: templatesFor(deps.environment).map((template) => templateView(template, deps.environment)),
+    }),
   )
 
   app.get(
@@ -92,8 +126,7 @@ export function workspacesControl(app: HttpServer, deps: WorkspaceDeps): void {
       },
     },
     async ({ principal, params: { id } }) => {
-      if (!seesAll(principal) && id.toLowerCase() !== principal.tenantId)
-        throw new Problem('not_found', 'There is no such workspace.')
+      requireSeen(principal, id)
       return view(await getWorkspace(deps, id))
     },
   )
@@ -118,4 +151,7 @@ export function workspacesControl(app: HttpServer, deps: WorkspaceDeps): void {
       async ({ params: { id }, body: { reason }, principal, call }) =>
         view(await setWorkspaceStatus(deps, { id, status }, { ...authorOf(principal), reason, call })),
     )
+
+  quotaRoutes(app, deps, requireSeen)
+  endRoutes(app, deps)
 }

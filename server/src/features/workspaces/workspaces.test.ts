@@ -4,6 +4,7 @@ import { CHANGE, type TenantAccess, tenantAccess } from '../../../testing/tenant
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { newId } from '../../platform/ids.ts'
 import { listAudit, verifyChain } from '../audit/audit.ts'
+import { firstConfig } from '../configs/configs.ts'
 import { workspacesControl } from './workspaces.control.ts'
 import {
   createWorkspace,
@@ -25,7 +26,7 @@ beforeAll(async () => {
   database = await testDatabase()
   access = await tenantAccess(database)
   app = await access.server()
-  workspacesControl(app, dev())
+  workspacesControl(app, { ...dev(), firstConfig, exportLines: async function* () {} })
   app.post(
     '/write',
     { config: { access: { permission: 'configs.write' } }, schema: { hide: true } },
@@ -63,9 +64,13 @@ describe('creating a workspace', () => {
       name: 'Shop',
       environment: 'dev',
       status: 'active',
+      status_change: null,
+      delete_after: null,
+      template: 'standard-dev',
       created_at: expect.stringMatching(/Z$/),
     })
     expect(await listAudit(database.db, { tenantId: body.id, limit: 10 })).toMatchObject([
+      { seq: 2, action: 'config.activated', object: 'config:1' },
       { seq: 1, action: 'workspace.created', actor: 'svc:test', reason: 'a new product' },
     ])
     expect((await verifyChain(database.db, body.id)).intact).toBe(true)

@@ -1,0 +1,89 @@
+/**
+ * How much a workspace may have. Quotas are about what is kept; how fast a workspace may go is its policy's matter. A limit
+ * below what is there removes nothing: it only lets nothing be added.
+ */
+import type { Queryable, Tx } from '../../platform/db/statement.ts'
+import { Problem } from '../../problems.ts'
+import { type Change, recordAudit } from '../audit/audit.ts'
+import { QUOTAS, type Quota, type Quotas, withDefaults } from './quota-limits.ts'
+import { countUse, lockQuotas, selectQuotas, updateQuotas } from './quotas.sql.ts'
+import { absent, type WorkspaceDeps } from './workspace.ts'
+import { lockById } from './workspaces.sql.ts'
+
+export interface QuotaUse {
+  readonly quota: Quota
+  readonly limit: number
+  readonly used: number
+}
+
+/** The limits of a workspace with what it uses of them; undefined when there is no such workspace. */
+export async function quotasOf(on: Queryable, tenantId: string): Promise<QuotaUse[] | undefined> {
+  const row = await selectQuotas(on, { tenantId })
+  if (!row) return undefined
+  const limits = withDefaults(row.quotas)
+  const uses: QuotaUse[] = []
+  for (const quota of QUOTAS) {
+    const limit = limits[quota]
+    const { used } = await countUse(on, { tenantId, quota, most: Math.max(limit + 1, 10_000) })
+    uses.push({ quota, limit, used })
+  }
+  return uses
+}
+
+export interface Room {
+  readonly tenantId: string
+  readonly quota: Quota
+  /** How many are added; 1. */
+  readonly adding?: number
+  /** How many there will be, for what is replaced as a whole. */
+  readonly total?: number
+}
+
+/**
+ * Refuses what would go beyond the quota. Locks the row of the workspace until the transaction ends, so that two at
+ * once do not both take the last place: ask before the write. Errors: `quota_exceeded`, `not_found`.
+ */
+export async function requireRoom(tx: Tx, { tenantId, quota, adding = 1, total }: Room): Promise<void> {
+  const row = await lockQuotas(tx, { tenantId })
+  if (!row) throw new Problem('not_found', 'There is no such workspace.')
+  const limit = withDefaults(row.quotas)[quota]
+  const { used } = await countUse(tx, { tenantId, quota, most: Number.MAX_SAFE_INTEGER })
+  const wanted = total ?? used + adding
+  // Whoever has more than the limit already may still take some away.
+  if (wanted <= limit || wanted <= used) return
+  throw new Problem(
+    'quota_exceeded',
+    `The workspace may have ${limit} ${quota.replaceAll('_', ' ')}; it has ${used}.`,
+    { members: { quota, limit, used } },
+  )
+}
+
+/**
+ * Sets limits; those that are not named stay. Errors: `not_found`. Nothing is removed when a limit is below the use.
+ */
+export async function setQuotas(
+  { db, environment }: WorkspaceDeps,
+  { id, quotas }: { readonly id: string; readonly quotas: Partial<Quotas> },
+  change: Change,
+): Promise<QuotaUse[]> {
+  return db.transaction(async (tx) => {
+    const row = await lockById(tx, { id, environment })
+    const stored = await lockQuotas(tx, { tenantId: id })
+    if (!row || !stored || row.status === 'deleted') throw absent()
+    const [before, after] = [withDefaults(stored.quotas), withDefaults({ ...stored.quotas, ...quotas })]
+    await updateQuotas(tx, { tenantId: id, quotas: { ...stored.quotas, ...quotas } })
+    const diff = QUOTAS.filter((quota) => before[quota] !== after[quota]).map((quota) => ({
+      path: `/quotas/${quota}`,
+      before: before[quota],
+      after: after[quota],
+    }))
+    await recordAudit(tx, {
+      ...change,
+      tenantId: id,
+      action: 'workspace.quotas_changed',
+      object: `workspace:${row.slug}`,
+      diff,
+    })
+    return (await quotasOf(tx, id)) ?? []
+  })
+}
