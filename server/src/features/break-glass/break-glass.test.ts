@@ -8,9 +8,8 @@ import { listAudit, verifyChain } from '../audit/audit.ts'
 import { PLANE_SCOPES } from '../identities/identities.ts'
 import { authorizationOf } from '../permissions/permissions.ts'
 import { NO_WORKSPACE } from '../workspaces/workspaces.ts'
-import { authenticateEmergency } from './authenticate-emergency.ts'
 import { breakGlassControl, emergencyControl } from './break-glass.control.ts'
-import type { Alert } from './break-glass.ts'
+import { type Alert, authenticateEmergency } from './break-glass.ts'
 
 const ADA = 'operator:ada@example.com'
 const GOOD = { email: 'ada@example.com', password: 'correct horse battery', code: '123456' }

@@ -7,21 +7,22 @@
  * address before that: an alert that cannot be sent opens nothing. It needs neither the identity provider nor Redis.
  * Somebody else reviews it afterwards.
  */
-import { createHash, randomBytes } from 'node:crypto'
 import type { Principal } from '../../platform/auth/principal.ts'
 import type { Db } from '../../platform/db/db.ts'
 import type { Queryable, Tx } from '../../platform/db/statement.ts'
 import { newId } from '../../platform/ids.ts'
-import { Secret } from '../../platform/secret.ts'
+import type { Secret } from '../../platform/secret.ts'
 import { Problem } from '../../problems.ts'
 import { type Change, recordAudit } from '../audit/audit.ts'
 import { endTokens } from '../ended-tokens/ended-tokens.ts'
 import { EMERGENCY } from '../permissions/permissions.ts'
 import { type Environment, NO_WORKSPACE } from '../workspaces/workspaces.ts'
 import * as sql from './break-glass.sql.ts'
+import { newToken, sha256 } from './emergency-token.ts'
+
+export { authenticateEmergency } from './emergency-token.ts'
 
 export const MAX_MINUTES = 60
-export const TOKEN_PREFIX = 'brk_'
 
 /** An operator who has just proved who they are. */
 export interface ProvenOperator {
@@ -88,10 +89,6 @@ const toSession = (row: sql.SessionRow): EmergencySession => ({
   reviewedBy: row.reviewed_by,
   review: row.review,
 })
-
-/** 256 random bits: nothing to guess, so a plain hash of it is enough. */
-const newToken = (): Secret => new Secret(`${TOKEN_PREFIX}${randomBytes(32).toString('base64url')}`)
-const sha256 = (token: string): Buffer => createHash('sha256').update(token).digest()
 
 const refused = (): Problem => new Problem('login_refused', 'The sign-on was refused.')
 
@@ -183,22 +180,6 @@ export async function closeSession(
     await tell(tx, environment, row, 'break_glass.closed', change)
     return toSession(row)
   })
-}
-
-/** From a token of an emergency session to its caller. Undefined for one that is unknown, ended or out of time. */
-export async function verifyEmergencyToken(on: Queryable, token: string): Promise<Principal | undefined> {
-  const row = await sql.findLiving(on, { sha256: sha256(token) })
-  if (!row) return undefined
-  return {
-    subject: row.subject,
-    tenantId: row.workspace_id ?? NO_WORKSPACE,
-    scopes: new Set(),
-    roles: new Set([EMERGENCY]),
-    tokenId: row.id,
-    sessionId: row.id,
-    issuedAt: row.created_at.getTime(),
-    expiresAt: row.expires_at.getTime(),
-  }
 }
 
 /** A second person's look at what was done. Errors: `not_found`; `conflict` while it lives, and when it is reviewed; `forbidden` for its own operator. */

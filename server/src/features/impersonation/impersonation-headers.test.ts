@@ -14,15 +14,21 @@ const principal = (roles: readonly string[], more: Partial<Principal> = {}): Pri
   ...more,
 })
 
+const SUPPORT = '01900000-0000-7000-8000-00000000000a'
+const ADMIN = '01900000-0000-7000-8000-00000000000b'
+const STRANGER = '01900000-0000-7000-8000-00000000000c'
 const members: Readonly<Record<string, { subject: string; roles: string[] }>> = {
-  support: { subject: 'operator:support@example.com', roles: ['support'] },
-  admin: { subject: 'operator:admin@example.com', roles: ['admin'] },
+  [SUPPORT]: { subject: 'operator:support@example.com', roles: ['support'] },
+  [ADMIN]: { subject: 'operator:admin@example.com', roles: ['admin'] },
 }
 
 const as = (headers: Record<string, string>, { allowed = true, caller = principal(['admin']) } = {}) =>
   withImpersonationHeaders(async () => caller, {
     allowed,
-    findMember: async (_tenant, id) => members[id],
+    findMember: async (_tenant, id) => {
+      expect(id).toMatch(/^[0-9a-f-]{36}$/)
+      return members[id]
+    },
   })({ headers } as unknown as Credentials)
 
 const refusedAs = (...given: Parameters<typeof as>) =>
@@ -44,27 +50,28 @@ describe('headers that impersonate', () => {
   })
 
   it('make the caller the member, who only looks', async () => {
-    expect(await as({ 'x-impersonate-operator': 'support' })).toMatchObject({
+    expect(await as({ 'x-impersonate-operator': SUPPORT })).toMatchObject({
       subject: 'operator:support@example.com',
       impersonator: 'operator:boss@example.com',
       readOnly: true,
       roles: new Set(['support']),
       scopes: new Set(),
     })
-    const writing = { 'x-impersonate-operator': 'support', 'x-impersonate-write': 'true' }
+    const writing = { 'x-impersonate-operator': SUPPORT, 'x-impersonate-write': 'true' }
     expect((await as(writing)).readOnly).toBe(false)
   })
 
   it.each([
-    ['an Admin', { 'x-impersonate-operator': 'admin' }, principal(['admin'])],
-    ['nobody', { 'x-impersonate-operator': 'stranger' }, principal(['admin'])],
+    ['an Admin', { 'x-impersonate-operator': ADMIN }, principal(['admin'])],
+    ['nobody', { 'x-impersonate-operator': STRANGER }, principal(['admin'])],
+    ['what is no id', { 'x-impersonate-operator': 'support@example.com' }, principal(['admin'])],
     ['nobody, with the second header alone', { 'x-impersonate-write': 'true' }, principal(['admin'])],
     ['with a header that does not exist', { 'x-impersonate-email': 'support' }, principal(['admin'])],
-    ['as Support', { 'x-impersonate-operator': 'support' }, principal(['support'])],
-    ['as a machine', { 'x-impersonate-operator': 'support' }, principal([])],
+    ['as Support', { 'x-impersonate-operator': SUPPORT }, principal(['support'])],
+    ['as a machine', { 'x-impersonate-operator': SUPPORT }, principal([])],
     [
       'during another one',
-      { 'x-impersonate-operator': 'support' },
+      { 'x-impersonate-operator': SUPPORT },
       principal(['admin'], { impersonator: 'operator:x', readOnly: false }),
     ],
   ])('are refused for %s', async (_what, headers, caller) => {

@@ -1,10 +1,11 @@
 import type { Authenticate } from '../../platform/http/access.ts'
 import { Problem } from '../../problems.ts'
 import { refusal } from '../permissions/permissions.ts'
-import { type FindMember, impersonationFault } from './impersonation.ts'
+import { type FindMember, impersonationFault } from './whom.ts'
 
 const OPERATOR = 'x-impersonate-operator'
 const WRITE = 'x-impersonate-write'
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 /** Every header of this family is looked at: one that is misspelt must not be taken for an ordinary call. */
 const PREFIX = 'x-impersonate-'
 
@@ -29,7 +30,8 @@ export function withImpersonationHeaders(
     if (unknown !== undefined)
       throw new Problem('forbidden', 'There is no such header that impersonates somebody.')
     const caller = await authenticate(credentials)
-    const member = await findMember(caller.tenantId, String(credentials.headers[OPERATOR] ?? ''))
+    const named = String(credentials.headers[OPERATOR] ?? '')
+    const member = UUID.test(named) ? await findMember(caller.tenantId, named.toLowerCase()) : undefined
     if (!member) throw new Problem('forbidden', `${OPERATOR} names no member of this workspace.`)
     const fault = refusal(caller, 'impersonation.start') ?? impersonationFault(caller, member)
     if (fault !== undefined) throw new Problem('forbidden', fault)

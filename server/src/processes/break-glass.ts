@@ -1,0 +1,81 @@
+/**
+ * The listener of emergencies: the routes of the control plane for callers of its own, at an address of its own.
+ * Wiring only.
+ */
+import { emergencyControl } from '../features/break-glass/break-glass.control.ts'
+import { type Alert, authenticateEmergency } from '../features/break-glass/break-glass.ts'
+import { PLANE_SCOPES } from '../features/identities/identities.ts'
+import { authorizationOf } from '../features/permissions/permissions.ts'
+import { addControlRoutes, type ControlParts } from './control-routes.ts'
+import { adminSubjects, proveFor } from './operators.ts'
+import { createProcessServer, databaseCheck, type Environment, type Listener } from './runtime.ts'
+import { VERSION } from './version.ts'
+
+const ALERT_TIMEOUT_MS = 5_000
+
+/** Posts the alert to an address of the operators' choice; what is not a 2xx within seconds is no alert. */
+const alertTo =
+  (url: string) =>
+  async (alert: Alert): Promise<void> => {
+    const answer = await fetch(url, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({
+        type: 'break_glass.opening',
+        session_id: alert.sessionId,
+        subject: alert.subject,
+        reason: alert.reason,
+        ticket: alert.ticket,
+        ip: alert.ip,
+        minutes: alert.minutes,
+        admins: alert.admins,
+      }),
+      redirect: 'error',
+      signal: AbortSignal.timeout(ALERT_TIMEOUT_MS),
+    })
+    await answer.body?.cancel()
+    if (!answer.ok) throw new Error(`the alert address answered ${answer.status}`)
+  }
+
+/** Undefined when the configuration has no break-glass listener. */
+export async function buildBreakGlass(
+  environment: Environment,
+  parts: ControlParts,
+): Promise<Listener | undefined> {
+  const { breakGlass } = environment.config
+  if (!breakGlass) return undefined
+  const { platform, access } = parts
+  const app = await createProcessServer(environment, platform, {
+    checks: [databaseCheck(platform.db)],
+    access: {
+      authenticate: authenticateEmergency(platform.db),
+      authorization: authorizationOf(PLANE_SCOPES.control),
+    },
+    allowFrom: breakGlass.allowCidrs,
+    openApi: {
+      title: 'Orchestrator: break-glass',
+      description: 'The control plane for emergency sessions, opened by POST /break-glass/open.',
+      version: VERSION,
+      tags: ['break-glass'],
+    },
+  })
+  addControlRoutes(app, parts)
+  emergencyControl(app, {
+    db: platform.db,
+    environment: environment.config.environment,
+    directory: access.directory,
+    prove: proveFor(parts.operators),
+    admins: () => adminSubjects(parts.operators),
+    alert: breakGlass.alertUrl === undefined ? undefined : alertTo(breakGlass.alertUrl),
+  })
+  return {
+    app,
+    place: {
+      name: 'break-glass',
+      host: breakGlass.host,
+      port: breakGlass.port,
+      hostVariable: 'BREAK_GLASS_HOST',
+      portVariable: 'BREAK_GLASS_PORT',
+    },
+  }
+}
