@@ -1,5 +1,7 @@
 /** The CLI: finds the command, runs it, turns what it throws into one message and an exit code. */
+
 import { audit } from './commands/audit.ts'
+import { bundle } from './commands/bundle.ts'
 import type { Command } from './commands/command.ts'
 import { print, printError } from './commands/command.ts'
 import { demo } from './commands/demo.ts'
@@ -7,6 +9,7 @@ import { doctor } from './commands/doctor.ts'
 import { keys } from './commands/keys.ts'
 import { migrateCommand } from './commands/migrate.ts'
 import { onboard } from './commands/onboard.ts'
+import { secrets } from './commands/secrets.ts'
 import { start } from './commands/start.ts'
 import { token } from './commands/token.ts'
 import { trigger } from './commands/trigger.ts'
@@ -14,7 +17,19 @@ import { ConfigError } from './config.ts'
 import { StartRefused } from './platform/start-refused.ts'
 import { Problem } from './problems.ts'
 
-const COMMANDS: readonly Command[] = [start, migrateCommand, demo, trigger, token, keys, doctor, onboard, audit]
+const COMMANDS: readonly Command[] = [
+  start,
+  migrateCommand,
+  demo,
+  trigger,
+  token,
+  keys,
+  secrets,
+  doctor,
+  onboard,
+  bundle,
+  audit,
+]
 
 function usage(): string {
   const width = Math.max(...COMMANDS.map(({ usage: line }) => line.length))
