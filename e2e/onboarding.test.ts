@@ -1,136 +1,176 @@
 /** Two products onboard on a live hub with what an operator has: the CLI, the API, the checklist. No code knows them. */
-import { writeFile } from 'node:fs/promises'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Answer, call } from './hub-client.ts'
+import { call } from './hub-client.ts'
+import { type HubHome, hubHome, type RunningHub, runCli, startHub, tokenFor } from './hub-process.ts'
 import {
-  type Ending,
-  type HubHome,
-  hubHome,
-  type RunningHub,
-  runCli,
-  startHub,
-  tokenFor,
-} from './hub-process.ts'
+  API_TOKEN,
+  expectAllPassed,
+  expectFailed,
+  type Product,
+  productOf,
+  setUp,
+  verify,
+  whatIsLeft,
+} from './onboarding-hub.ts'
+import { type Sink, startSink } from './sink.ts'
 
-const reason = 'onboarding'
-const SECRET = 'a-value-that-stands-nowhere-else-7f3a91'
+/** A run takes some ten seconds, most of it in waiting for an upstream that hangs on purpose. */
+const RUN_MS = 120_000
 
 let home: HubHome
 let hub: RunningHub
-let platformToken = ''
+/** The real upstream of the products: nothing of a verification may reach it. */
+let upstream: Sink
+let buildos: Product
+let beauty: Product
 
 beforeAll(async () => {
   home = await hubHome({ DEMO_WORKSPACES: 'false' })
   hub = await startHub(home)
-  platformToken = await tokenFor(home, 'control', '--platform-admin')
+  upstream = await startSink()
 })
 afterAll(async () => {
+  await upstream?.stop()
   await hub?.stop()
   await home?.remove()
 })
 
-interface Product {
-  readonly slug: string
-  readonly id: string
-  readonly token: string
+async function create(slug: string, name: string): Promise<Product> {
+  const { code, stderr } = await runCli(home, 'workspace', 'create', slug, '--name', name)
+  expect(code, stderr).toBe(0)
+  return productOf(home, slug)
 }
-
-const control = <Body = Record<string, unknown>>(
-  product: Product,
-  path: string,
-  options: Parameters<typeof call>[1] = {},
-) => call<Body>(`${hub.urls.control}${path}`, { token: product.token, ...options })
-
-async function change(product: Product, method: 'POST' | 'PUT', path: string, body: object): Promise<Answer> {
-  const answer = await control(product, path, { method, body: { ...body, reason } })
-  expect([200, 201], `${method} ${path}: ${JSON.stringify(answer.body)}`).toContain(answer.status)
-  return answer
-}
-
-/** A workspace with a default policy, one upstream and one callback: what a product brings. */
-async function onboarded(slug: string, name: string, upstream: string): Promise<Product> {
-  const made = await call<{ id: string }>(`${hub.urls.control}/workspaces`, {
-    token: platformToken,
-    body: { slug, name, reason },
-  })
-  expect(made.status, JSON.stringify(made.body)).toBe(201)
-  const token = await tokenFor(home, 'control', '--workspace', slug, '--ttl', '3600')
-  const product = { slug, id: made.body.id, token }
-  await change(product, 'PUT', '/secret-refs/api-token/value', { value: `${SECRET}-${slug}` })
-  await change(product, 'PUT', '/policies/default', {
-    policy: { timeouts: { attempt_ms: 5_000, total_ms: 10_000 } },
-  })
-  await change(product, 'PUT', '/connectors/upstream', {
-    connector: {
-      kind: 'http',
-      settings: {
-        base_url: upstream,
-        auth: { type: 'bearer' },
-        operations: { ping: { title: 'Ping', method: 'GET', path: '/ping' } },
-      },
-      secrets: { token: 'api-token' },
-    },
-  })
-  return product
-}
-
-interface Report {
-  readonly code: number | null
-  /** Status by name of the line, as printed. */
-  readonly lines: Readonly<Record<string, string>>
-  readonly stdout: string
-}
-
-function reportOf({ code, stdout, stderr }: Ending): Report {
-  expect(stderr).toBe('')
-  const found = [...stdout.matchAll(/^(ok|FAIL|n\/a) +(\S+) /gm)]
-  return {
-    code,
-    stdout,
-    lines: Object.fromEntries(found.map(([, status = '', name = '']) => [name, status])),
-  }
-}
-
-const verify = async (product: Product): Promise<Report> =>
-  reportOf(await runCli(home, 'onboard', 'verify', product.slug))
-
-const NAMES = [
-  'control',
-  'process-exec',
-  'process-ingress',
-  'process-worker',
-  'default-policy',
-  'connectors',
-  'secrets-resolve',
-  'retention',
-  'tokens',
-  'fault-target',
-  'temporary-objects',
-  'execute',
-  'timeout-retry-breaker',
-  'webhook-to-callback',
-  'webhook-duplicate',
-  'routing',
-  'polling-fallback',
-  'dead-letters',
-  'neighbour',
-  'isolation-events',
-  'isolation-secrets',
-  'isolation-limits',
-  'secrets-not-in-database',
-  'secrets-not-in-log',
-  'nothing-left',
-]
-
-let buildos: Product
-let beauty: Product
 
 describe('two products, one hub', () => {
-  test('buildos-dev passes every line', async () => {
-    buildos = await onboarded('buildos-dev', 'BuildOS', 'http://127.0.0.1:1')
-    const report = await verify(buildos)
-    expect(report.lines).toEqual(Object.fromEntries(NAMES.map((name) => [name, 'ok'])))
-    expect(report.code).toBe(0)
-  }, 120_000)
+  test(
+    'buildos-dev, set up over the API, passes every line, and nothing is left of the run',
+    async () => {
+      buildos = await create('buildos-dev', 'BuildOS')
+      await setUp(buildos, upstream.url)
+      const before = await whatIsLeft(buildos)
+      expectAllPassed(await verify(home, 'buildos-dev', '--reason', 'first onboarding'))
+      expect(await whatIsLeft(buildos)).toEqual(before)
+      expect(upstream.effects).toEqual([])
+    },
+    RUN_MS,
+  )
+
+  test(
+    'beauty-dev, set up from the bundle of the other one, passes every line as well',
+    async () => {
+      beauty = await create('beauty-dev', 'Beauty')
+      const file = join(home.dataDir, 'bundle.json')
+      const exported = await runCli(home, 'bundle', 'export', '--workspace', 'buildos-dev', '--file', file)
+      expect(exported.code, exported.stderr).toBe(0)
+      await beauty.change('PUT', '/secret-refs/api-token/value', { value: `${API_TOKEN}-of-beauty` })
+      const applied = await runCli(
+        home,
+        ...[
+          'bundle',
+          'apply',
+          '--workspace',
+          'beauty-dev',
+          '--file',
+          file,
+          '--remap',
+          '--reason',
+          'onboarding',
+        ],
+      )
+      expect(applied.code, applied.stdout + applied.stderr).toBe(0)
+      expectAllPassed(await verify(home, 'beauty-dev'))
+    },
+    RUN_MS,
+  )
+
+  test('every change of a run is in the audit log of the workspace, with the reason that was given', async () => {
+    const { body } = await buildos.control<{ data: { action: string; actor: string; reason: string }[] }>(
+      '/audit?limit=200',
+    )
+    const ofRun = body.data.filter(({ reason }) => reason.endsWith('first onboarding'))
+    const actions = new Set(ofRun.map(({ action }) => action))
+    for (const action of ['identity.created', 'identity.revoked', 'config.activated'])
+      expect(actions).toContain(action)
+    expect(new Set(ofRun.map(({ actor }) => actor))).toContain('svc:onboarding-verification')
+  })
+})
+
+describe('one thing at a time is broken, and exactly that line fails', () => {
+  test(
+    'a secret that does not resolve',
+    async () => {
+      const file = join(home.dataDir, 'secrets', 'beauty-dev', 'old')
+      await mkdir(join(home.dataDir, 'secrets', 'beauty-dev'), { recursive: true, mode: 0o700 })
+      await writeFile(file, 'only for a while', { mode: 0o600 })
+      await beauty.change('PUT', '/secret-refs/old', { ref: 'file://old' })
+      await rm(file)
+      expectFailed(await verify(home, 'beauty-dev'), 'secrets-resolve', /old .*does not resolve/)
+      const gone = await beauty
+        .control('/secret-refs/old?reason=onboarding', { method: 'DELETE' })
+        .catch(() => null)
+      expect(gone === null || gone.status === 204).toBe(true)
+    },
+    RUN_MS,
+  )
+
+  test(
+    'limits that are switched off, and a default policy that is gone',
+    async () => {
+      const off = { mode: 'off', permits: 1, period_ms: 1_000, burst: 1 }
+      await beauty.change('PUT', '/policies/default', {
+        policy: { rate_limits: { workspace: off, connector: off } },
+      })
+      expectFailed(await verify(home, 'beauty-dev'), 'default-policy', /rate limits/)
+      await beauty.control('/policies/default?reason=onboarding', { method: 'DELETE' })
+      expectFailed(await verify(home, 'beauty-dev'), 'default-policy', /no policy `default`/)
+    },
+    RUN_MS,
+  )
+
+  test(
+    'a secret in a row of the workspace, and a breaker that is off by choice does not apply',
+    async () => {
+      await beauty.change('PUT', '/policies/default', { policy: { breaker: { mode: 'off' } } })
+      const exec = await tokenFor(home, 'exec', '--workspace', 'beauty-dev')
+      const leaked = { connector: 'upstream', operation: 'ping', input: { note: `${API_TOKEN}-of-beauty` } }
+      const later = new Date(Date.now() + 3_600_000).toISOString()
+      const { status } = await call(`${hub.urls.exec}/jobs`, {
+        token: exec,
+        body: { ...leaked, run_at: later },
+      })
+      expect(status).toBe(202)
+      const report = await verify(home, 'beauty-dev')
+      expectFailed(report, 'secrets-not-in-database', /api-token stands in the table/)
+      expect(report.lines['timeout-retry-breaker']).toBe('n/a')
+      expect(report.stdout).not.toContain(API_TOKEN)
+    },
+    RUN_MS,
+  )
+})
+
+test(
+  'a second run of the same workspace is refused while the first one goes on',
+  async () => {
+    const [first, second] = await Promise.all([
+      runCli(home, 'onboard', 'verify', 'buildos-dev'),
+      runCli(home, 'onboard', 'verify', 'buildos-dev'),
+    ])
+    const refused = [first, second].find(({ stderr }) => stderr.includes('being verified already'))
+    expect(refused?.code).toBe(1)
+    expect([first, second].map(({ code }) => code).sort()).toEqual([0, 1])
+  },
+  RUN_MS,
+)
+
+test('a slug that is not there, and words that are none of the command', async () => {
+  expect(await runCli(home, 'onboard', 'verify', 'nobody-dev')).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('The hub has no workspace nobody-dev'),
+  })
+  expect(await runCli(home, 'onboard', 'everything')).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('onboard verify SLUG'),
+  })
 })

@@ -16,7 +16,7 @@ export const CONNECTORS = {
   hasty: 'verify-hasty',
   /** One attempt per job. */
   once: 'verify-once',
-  /** Two calls in five seconds. */
+  /** Four calls in two seconds. */
   few: 'verify-few',
   callback: 'verify-callback',
 } as const
@@ -50,7 +50,7 @@ const POLICIES = {
   'verify-hasty': { timeouts: { attempt_ms: HASTY_ATTEMPT_MS, total_ms: 6_000 } },
   'verify-once': { job_retry: { max_attempts: 1 } },
   'verify-few': {
-    rate_limits: { connector: { mode: 'enforce', permits: 2, period_ms: 5_000, burst: 2 } },
+    rate_limits: { connector: { mode: 'enforce', permits: 4, period_ms: 2_000, burst: 4 } },
     retry: { max_attempts: 1 },
   },
 }
@@ -149,6 +149,7 @@ export async function addStageObjects(
 export async function removeStageObjects(control: PlaneClient, reason: string): Promise<number> {
   const because = `reason=${encodeURIComponent(reason)}`
   let removed = 0
+  await purgeLetters(control, reason)
   for (const route of await everything<{ id: string; connector: string }>(control, '/webhook-routes')) {
     if (!route.connector.startsWith(PREFIX)) continue
     await control.want(`/webhook-routes/${route.id}?${because}`, { method: 'DELETE' })
@@ -165,6 +166,19 @@ export async function removeStageObjects(control: PlaneClient, reason: string): 
     removed += 1
   }
   return removed
+}
+
+/** Letters of a run that failed half-way go into the bin; without a worker they wait for one. */
+async function purgeLetters(control: PlaneClient, reason: string): Promise<void> {
+  const filter = { connector: CONNECTORS.once }
+  const { data } = await control.want<{ data: unknown[] }>(
+    `/dlq/default?connector=${filter.connector}&limit=1`,
+  )
+  if (data.length === 0) return
+  const plan = await control.want<{ plan_id: string }>('/dlq/default/plans', {
+    body: { action: 'purge', filter },
+  })
+  await control.want(`/dlq/plans/${plan.plan_id}/commit`, { body: { reason } })
 }
 
 const withoutOurs = <Value>(members: Readonly<Record<string, Value>>): Record<string, Value> =>

@@ -83,7 +83,7 @@ const call = (exec: PlaneClient, stage: Stage) =>
   })
 
 /** More calls at once than the rule has permits. */
-const BURST = 6
+const BURST = 10
 
 export const limits: Check = {
   name: 'isolation-limits',
@@ -106,7 +106,7 @@ export const limits: Check = {
     const refused = burst.filter(({ status }) => status === 429).length
     mustBe(
       refused > 0,
-      `${BURST} calls at once passed a limit of two: ${burst.map(({ status }) => status).join(', ')}.`,
+      `${BURST} calls at once passed a limit of four: ${burst.map(({ status }) => status).join(', ')}.`,
       'See `rate_limits` of the policy `default`, and whether several exec processes run without REDIS_URL.',
     )
     const theirs = await call(exec, stage)

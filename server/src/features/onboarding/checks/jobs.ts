@@ -63,9 +63,9 @@ export const polling: Check = {
 }
 
 interface Plan {
-  readonly id: string
+  readonly plan_id: string
   readonly state: string
-  readonly total?: number
+  readonly count: number
 }
 
 export const deadLetters: Check = {
@@ -98,7 +98,8 @@ export const deadLetters: Check = {
     const plan = await control.want<Plan>('/dlq/default/plans', {
       body: { action: 'replay', ids: [jobId] },
     })
-    await control.want(`/dlq/plans/${plan.id}/commit`, { body: { reason } })
+    mustBe(plan.count === 1, `The plan of the replay is about ${plan.count} letters, not one.`)
+    await control.want(`/dlq/plans/${plan.plan_id}/commit`, { body: { reason } })
     await untilItIs(stage, jobId, 'done')
     return passed(`${told.join(', ')}; replayed by plan and commit, then done`)
   },

@@ -1,0 +1,112 @@
+/** The checklist on a hub whose processes live alone, with one of them gone, and after a crash in the middle of a run. */
+import { Client } from 'pg'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { emptyDatabase } from '../server/testing/database.ts'
+import { call } from './hub-client.ts'
+import {
+  type HubHome,
+  hubHome,
+  type Role,
+  type RunningCommand,
+  runCli,
+  startCommand,
+  startRole,
+  tokenFor,
+  untilItSays,
+} from './hub-process.ts'
+import { expectFailed, type Product, productOf, setUp, verify, whatIsLeft } from './onboarding-hub.ts'
+
+const RUN_MS = 120_000
+const SLUG = 'shop-dev'
+const HUB: readonly Role[] = ['control', 'exec', 'ingress', 'worker']
+
+let database: { readonly url: string; drop(): Promise<void> }
+let owner: Client
+let home: HubHome
+let product: Product
+const running = new Map<Role, RunningCommand>()
+
+const start = async (role: Role): Promise<void> => {
+  running.set(role, await startRole(home, role))
+}
+
+beforeAll(async () => {
+  database = await emptyDatabase()
+  owner = new Client({ connectionString: database.url })
+  await owner.connect()
+  home = await hubHome({ DATABASE_URL: database.url, LIMITS: 'per-node' })
+  expect((await runCli(home, 'migrate')).code).toBe(0)
+  await Promise.all(HUB.map(start))
+  const token = await tokenFor(home, 'control', '--platform-admin')
+  const made = { slug: SLUG, name: 'Shop', reason: 'onboarding' }
+  expect((await call(`${home.urls.control}/workspaces`, { token, body: made })).status).toBe(201)
+  product = await productOf(home, SLUG)
+  await setUp(product, 'http://127.0.0.1:1')
+})
+afterAll(async () => {
+  await owner?.end()
+  await home?.remove()
+  await database?.drop()
+})
+
+test(
+  'on processes of their own every line passes, but for the log, which is not in a file',
+  async () => {
+    const { code, lines, failed, stdout } = await verify(home, SLUG)
+    expect(failed, stdout).toEqual([])
+    expect(Object.entries(lines).filter(([, status]) => status !== 'ok')).toEqual([
+      ['secrets-not-in-log', 'n/a'],
+    ])
+    expect(code).toBe(0)
+  },
+  RUN_MS,
+)
+
+test(
+  'nobody drops what is past its time: retention fails',
+  async () => {
+    await owner.query(`update leader set expires_at = now() - interval '1 minute' where name = 'retention'`)
+    expectFailed(await verify(home, SLUG), 'retention', /No worker/)
+    await owner.query(`update leader set expires_at = now() + interval '3 minutes' where name = 'retention'`)
+  },
+  RUN_MS,
+)
+
+describe.each(['ingress', 'worker', 'exec'] as const)('with %s gone', (role) => {
+  test(
+    'its line fails, and what needs it is not tried',
+    async () => {
+      await running.get(role)?.killHard()
+      const report = await verify(home, SLUG)
+      await start(role)
+      expectFailed(report, `process-${role}`, /answers at http/)
+      expect(report.stdout).toMatch(new RegExp(`^n/a .*Not tried, because process-${role} failed`, 'm'))
+    },
+    RUN_MS,
+  )
+})
+
+test(
+  'a run that dies with control leaves things behind, and the next one takes them away',
+  async () => {
+    const before = await whatIsLeft(product)
+    const first = startCommand(home, ['onboard', 'verify', SLUG])
+    await untilItSays(first, /^ok +temporary-objects/m)
+    await running.get('control')?.killHard()
+    expect((await first.ended).code).toBe(1)
+    await start('control')
+    await vi.waitFor(async () => expect(await whatIsLeft(product)).not.toEqual(before))
+    const refused = await runCli(home, 'onboard', 'verify', SLUG)
+    expect(refused.stderr).toContain('being verified already')
+    await owner.query(
+      `update onboarding_run set alive_at = now() - interval '2 minutes' where state = 'running'`,
+    )
+    const second = await verify(home, SLUG)
+    expect(second.failed, second.stdout).toEqual([])
+    expect(second.code).toBe(0)
+    expect(await whatIsLeft(product)).toEqual(before)
+    const { rows } = await owner.query<{ state: string }>('select state from onboarding_run')
+    expect(rows.map(({ state }) => state)).toContain('broken_off')
+  },
+  RUN_MS,
+)
