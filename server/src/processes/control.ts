@@ -3,6 +3,7 @@ import { createActiveConfigs } from '../features/configs/configs.ts'
 import { withImpersonationHeaders } from '../features/impersonation/impersonation.ts'
 import { verifySession } from '../features/operators/operators.ts'
 import { ownAccountControl } from '../features/operators/own-account.control.ts'
+import { secondFactorControl } from '../features/operators/second-factor.control.ts'
 import { signOnControl } from '../features/operators/sign-on.control.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
 import { openAuditProof } from './audit.ts'
@@ -13,6 +14,7 @@ import { findMemberIn, openOperators } from './operators.ts'
 import { openDial, openSecrets } from './outbound.ts'
 import { openPlaneAccess } from './plane.ts'
 import { openRequestDb } from './request-db.ts'
+import { createRewrapCare } from './rewrap.ts'
 import {
   type BuiltProcess,
   createPlatform,
@@ -38,6 +40,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
   const secrets = openSecrets(config, platform, access.directory)
   const audit = await openAuditProof(environment, platform)
   const operators = openOperators(platform, secrets.envelope)
+  const rewrapCare = createRewrapCare({ ...platform, envelope: secrets.envelope })
   // The header would be an ordinary call's; so it is refused where it is not allowed.
   const authenticate = withImpersonationHeaders(access.authenticate, {
     allowed: config.impersonationHeaders,
@@ -100,18 +103,23 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
   const signOn = { ...access, ...operators, provider: openIdentityProvider(config, platform, dial) }
   signOnControl(app, signOn)
   ownAccountControl(app, signOn)
+  secondFactorControl(app, signOn)
   const breakGlass = await buildBreakGlass(environment, parts)
 
   return {
     name: 'control',
     app,
     listeners: breakGlass ? [breakGlass] : [],
-    begin: async () => audit.checkpoints.start(),
+    begin: async () => {
+      audit.checkpoints.start()
+      rewrapCare.start()
+    },
     stopSteps: [
       ['verifications', () => verifications.close()],
       ['checkpoints', () => audit.checkpoints.stop()],
       ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
       ['sign-on', () => operators.limits.close()],
+      ['rewrapping', () => rewrapCare.stop()],
       ['secrets', () => secrets.close()],
       ['connections', () => dial.close()],
       ['memory', () => [activeConfigs.close(), access.close(), audit.close()]],
