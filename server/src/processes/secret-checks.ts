@@ -1,48 +1,64 @@
+import type { BundleSecrets } from '../features/bundles/bundles.ts'
 import type { Unresolved } from '../features/configs/configs.ts'
-import type { ResolveSecret } from '../features/secrets/secrets.ts'
+import { getSecretRef, type ReadRef } from '../features/secrets/secrets.ts'
+import type { WorkspaceDirectory } from '../features/workspaces/workspaces.ts'
 import type { Clock } from '../platform/clock.ts'
+import type { Queryable } from '../platform/db/statement.ts'
 import { Problem } from '../problems.ts'
 
 /** A store that is away must not hold an operator up for long. */
 const LIMIT_MS = 3_000
 const AT_ONCE = 16
 
-/** Which secret refs do not resolve in this process, and why; never their values. */
-export const unresolvedSecrets =
-  (resolveSecret: ResolveSecret, clock: Pick<Clock, 'after'>): Unresolved =>
-  (tenantId, names) =>
-    whyNot(clock, names, async (name) => {
-      await resolveSecret(tenantId, name)
-      return undefined
-    })
+export interface SecretChecks {
+  /** Of refs that are stored. */
+  readonly ofNames: Unresolved
+  /** Of refs that a bundle would store. */
+  readonly ofRefs: BundleSecrets['unresolved']
+}
 
-/** Asks about each within the time limit; `ask` gives or throws the reason why not. */
-export async function whyNot(
-  clock: Pick<Clock, 'after'>,
-  names: readonly string[],
-  ask: (name: string) => Promise<string | undefined>,
-): Promise<ReadonlyMap<string, string>> {
-  const found = new Map<string, string>()
-  const waiting = [...names]
-  const next = async (): Promise<void> => {
-    for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
-      const why = await inTime(clock, ask(name)).catch(reasonOf)
-      if (why !== undefined) found.set(name, why)
+/**
+ * Which secret refs do not resolve in this process, and why; never their values. Reads the stores themselves: a check
+ * is no use of a secret, and what memory holds says nothing about now.
+ */
+export function createSecretChecks({
+  db,
+  directory,
+  readRef,
+  clock,
+}: {
+  readonly db: Queryable
+  readonly directory: Pick<WorkspaceDirectory, 'find'>
+  readonly readRef: ReadRef
+  readonly clock: Pick<Clock, 'after'>
+}): SecretChecks {
+  const ofRefs: SecretChecks['ofRefs'] = async (tenantId, refs) => {
+    const owner = await directory.find(tenantId)
+    if (!owner) throw new Problem('not_found', 'There is no such workspace.')
+    const why = new Map<string, string>()
+    const waiting = [...refs]
+    const next = async (): Promise<void> => {
+      for (let each = waiting.shift(); each !== undefined; each = waiting.shift()) {
+        const found = await inTime(clock, readRef(owner, each.ref))
+        if ('why' in found) why.set(each.name, found.why)
+      }
     }
+    await Promise.all(Array.from({ length: AT_ONCE }, next))
+    return why
   }
-  await Promise.all(Array.from({ length: AT_ONCE }, next))
-  return found
+  return {
+    ofRefs,
+    ofNames: async (tenantId, names) =>
+      ofRefs(tenantId, await Promise.all(names.map((name) => getSecretRef(db, { tenantId, name })))),
+  }
 }
 
-function reasonOf(error: unknown): string {
-  if (error instanceof Problem && error.code === 'secret_unresolved')
-    return error.message.replace(/^.* does not resolve: /, '').replace(/\.$/, '')
-  throw error
-}
+type Read = Awaited<ReturnType<ReadRef>>
 
-function inTime(clock: Pick<Clock, 'after'>, work: Promise<string | undefined>): Promise<string | undefined> {
+function inTime(clock: Pick<Clock, 'after'>, work: Promise<Read>): Promise<Read> {
   return new Promise((resolve, reject) => {
-    const stop = clock.after(LIMIT_MS, () => resolve(`its store did not answer within ${LIMIT_MS / 1_000} s`))
+    const why = `its store did not answer within ${LIMIT_MS / 1_000} s`
+    const stop = clock.after(LIMIT_MS, () => resolve({ why }))
     work.then(resolve, reject).finally(stop)
   })
 }
