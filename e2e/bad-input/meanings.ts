@@ -210,6 +210,10 @@ function onControl(world: World): Case[] {
   const [when, never] = ['2030-01-01T00:00:00Z', '2015-12-31T23:59:60Z']
   const [ids, filter] = [[deadJob], { dead_before: when }]
   const taken = { name: `svc:of-${slug.replace(/-dev$/, '')}`, scopes: ['orchestrator.execute'], reason }
+  const idp = {
+    ...{ name: 'idp', issuer: 'https://idp.test/', jwks_url: 'https://idp.test/jwks.json' },
+    ...{ scopes: ['orchestrator.execute'], reason },
+  }
   const conflict = (path: string, name: string, body: unknown, at?: string): Case =>
     at === undefined ? [name, 'POST', path, body, 'conflict'] : [name, 'POST', path, body, 'conflict', at]
   const put = (name: string, ref: string, at: string): Case => {
@@ -218,9 +222,37 @@ function onControl(world: World): Case[] {
   const value = (name: string) => `/secret-refs/${name}/value`
   return [
     invalid('/workspaces', 'production', { slug: 'first-prod', name: 'x', reason }, '/body/slug'),
+    invalid('/workspaces', 'two environments', { slug: 'first-prod-dev', name: 'x', reason }, '/body/slug'),
+    invalid('/workspaces', 'a reserved name', { slug: 'admin-dev', name: 'x', reason }, '/body/slug'),
+    invalid(
+      '/workspaces',
+      'a template of production',
+      { slug: 'first-dev', name: 'x', template: 'standard-prod', reason },
+      '/body/template',
+    ),
+    invalid(
+      `/workspaces/${suspendedId}/delete`,
+      'the name of another one',
+      { confirm: slug, reason },
+      '/body/confirm',
+    ),
+    conflict(`/workspaces/${suspendedId}/restore`, 'one that nobody deletes', { reason }),
     conflict('/workspaces', 'a slug that is taken', { slug, name: 'x', reason }),
     conflict(`/workspaces/${suspendedId}/suspend`, 'who is suspended', { reason }),
     conflict('/identities', 'a name that is taken', taken),
+    invalid(
+      `/identities/${identityId}/rotate-secret`,
+      'tokens that end while their secret goes on',
+      { overlap_seconds: 60, end_tokens: true, reason },
+      '/body/end_tokens',
+    ),
+    invalid('/trusted-issuers', 'the hub itself', { ...idp, issuer: 'orchestrator' }, '/body/issuer'),
+    invalid(
+      '/trusted-issuers',
+      'a metadata address',
+      { ...idp, jwks_url: 'https://169.254.169.254/latest' },
+      '/body/jwks_url',
+    ),
     put(spare, 'file://../../../etc/passwd', '/body/ref'),
     put(spare, 'file:///etc/passwd', '/body/ref'),
     put(spare, 'env://PATH/../x', '/body/ref'),

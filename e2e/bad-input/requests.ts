@@ -2,6 +2,8 @@
  * One good request for every operation of every plane: what the matrix spoils, a fault at a time. A new operation
  * needs a line here, with a value in every field of its query and body.
  */
+
+import { AUDIT_REQUESTS } from './audit-requests.ts'
 import { bundleRequests } from './bundle-requests.ts'
 import type { ServerName } from './hub.ts'
 import { secretRequests } from './secret-requests.ts'
@@ -46,16 +48,6 @@ const PROBES: Requests = { getHealth: NOTHING, getReadiness: NOTHING, getMetrics
 const reason = { reason: REASON }
 const TRACE = 'a'.repeat(32)
 
-const AUDIT_FILTER = {
-  ...{ actor: 'operator', action: 'a.b', object: 'a:b' },
-  ...{ from: '2026-01-01T00:00:00Z', to: '2026-12-31T23:59:59.999Z' },
-}
-
-const AUDIT_FILTER = {
-  ...{ actor: 'operator', action: 'a.b', object: 'a:b' },
-  ...{ from: '2026-01-01T00:00:00Z', to: '2026-12-31T23:59:59.999Z' },
-}
-
 /** Filters with a value in each, so that each can be spoilt. */
 const eventFilters = ({ names, jobs }: World) => ({
   type: 'job.created',
@@ -73,6 +65,20 @@ const letterFilter = ({ names }: World) => ({
   fingerprint: '0123456789abcdef',
   dead_after: '2026-01-01T00:00:00Z',
   dead_before: '2036-01-01T00:00:00Z',
+})
+
+/** Values that leave the identity as it is. */
+const identityLimits = {
+  expires_at: '2036-01-01T00:00:00Z',
+  certificate_bound: false,
+  certificate_sha256: null,
+}
+
+const trustOf = (name: string) => ({
+  issuer: `https://${name}.test/`,
+  jwks_url: `https://${name}.test/jwks.json`,
+  scopes: ['orchestrator.execute'],
+  subjects: ['backend'],
 })
 
 const deadLetters = (world: World): GoodRequest => ({
@@ -179,17 +185,54 @@ export function goodRequests(
   return {
     ...PROBES,
     getStatus: NOTHING,
-    createWorkspace: { body: { slug: `fresh-${world.slug}`, name: 'Fresh', ...reason } },
-    listWorkspaces: PAGE,
+    createWorkspace: {
+      body: { slug: `fresh-${world.slug}`, name: 'Fresh', template: 'standard-dev', ...reason },
+    },
+    listWorkspaces: { query: { ...PAGE.query, status: 'active' } },
     getWorkspace: { params: { id: world.tenantId } },
+    listWorkspaceTemplates: NOTHING,
+    getWorkspaceQuotas: { params: { id: world.tenantId } },
+    setWorkspaceQuotas: {
+      params: { id: world.suspendedId },
+      body: {
+        quotas: {
+          ...{ connectors: 100, webhook_routes: 100, secret_refs: 100, service_identities: 100 },
+          ...{ config_versions: 10_000, members: 100, jobs_waiting: 100_000 },
+        },
+        ...reason,
+      },
+    },
+    deleteWorkspace: {
+      params: { id: world.suspendedId },
+      body: { confirm: `${world.slug.replace(/-dev$/, '')}-asleep-dev`, grace_days: 7, ...reason },
+    },
+    restoreWorkspace: { params: { id: world.suspendedId }, body: reason },
+    exportWorkspace: { params: { id: world.tenantId }, query: { reason: REASON } },
     resumeWorkspace: { params: { id: world.suspendedId }, body: reason },
     suspendWorkspace: { params: { id: world.suspendedId }, body: reason },
     createIdentity: {
-      body: { name: `svc:fresh-${world.slug}`, scopes: ['orchestrator.execute'], ...reason },
+      body: {
+        name: `svc:fresh-${world.slug}`,
+        scopes: ['orchestrator.execute'],
+        ...identityLimits,
+        ...reason,
+      },
     },
     listIdentities: PAGE,
     getIdentity: { params: { id: world.identityId } },
-    rotateIdentitySecret: { params: { id: world.identityId }, body: { overlap_seconds: 60, ...reason } },
+    changeIdentity: {
+      params: { id: world.identityId },
+      body: { scopes: ['orchestrator.control.read', 'orchestrator.execute'], ...identityLimits, ...reason },
+    },
+    rotateIdentitySecret: {
+      params: { id: world.identityId },
+      body: { overlap_seconds: 60, end_tokens: false, ...reason },
+    },
+    trustIssuer: { body: { name: `fresh-${world.slug}`, ...trustOf(`fresh-${world.slug}`), ...reason } },
+    listTrustedIssuers: PAGE,
+    getTrustedIssuer: { params: { id: world.issuerId } },
+    changeTrustedIssuer: { params: { id: world.issuerId }, body: { ...trustOf(world.slug), ...reason } },
+    distrustIssuer: { params: { id: world.issuerId }, query: { ...reason } },
     issueToken: NOTHING,
     revokeIdentity: { params: { id: world.identityId }, body: reason },
     getJwks: NOTHING,
@@ -285,18 +328,7 @@ export function goodRequests(
     releaseBreaker: { params: { connector: names.connector }, body: reason },
     listEvents: { query: { ...PAGE.query, order: 'desc', ...eventFilters(world) } },
     streamEvents: { query: eventFilters(world) },
-    listAudit: { query: { ...PAGE.query, ...AUDIT_FILTER } },
-    verifyAudit: NOTHING,
-    exportAudit: { query: { format: 'csv', ...AUDIT_FILTER } },
-    listPlatformAudit: { query: { ...PAGE.query, ...AUDIT_FILTER } },
-    verifyPlatformAudit: NOTHING,
-    exportPlatformAudit: { query: { format: 'json', ...AUDIT_FILTER } },
-    verifyAllAudit: NOTHING,
-    exportAudit: { query: { format: 'csv', ...AUDIT_FILTER } },
-    listPlatformAudit: { query: { ...PAGE.query, ...AUDIT_FILTER } },
-    verifyPlatformAudit: NOTHING,
-    exportPlatformAudit: { query: { format: 'json', ...AUDIT_FILTER } },
-    verifyAllAudit: NOTHING,
+    ...AUDIT_REQUESTS,
     createWebhookRoute: {
       body: {
         provider: 'stripe',

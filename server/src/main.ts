@@ -13,6 +13,7 @@ import { secrets } from './commands/secrets.ts'
 import { start } from './commands/start.ts'
 import { token } from './commands/token.ts'
 import { trigger } from './commands/trigger.ts'
+import { workspace } from './commands/workspace.ts'
 import { ConfigError } from './config.ts'
 import { StartRefused } from './platform/start-refused.ts'
 import { Problem } from './problems.ts'
@@ -20,6 +21,7 @@ import { Problem } from './problems.ts'
 const COMMANDS: readonly Command[] = [
   start,
   migrateCommand,
+  workspace,
   demo,
   trigger,
   token,

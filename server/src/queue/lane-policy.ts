@@ -1,4 +1,4 @@
-import { run } from '../platform/db/statement.ts'
+import { many, run } from '../platform/db/statement.ts'
 
 interface LaneRef {
   readonly tenantId: string
@@ -86,6 +86,18 @@ export const freeLane = run<LaneRef & { readonly reason: BlockReason }>(
   `update lane_policy set blocked_until = null, blocked_why = null
    where tenant_id = $1 and lane = $2 and blocked_reason = $3 and blocked_until > clock_timestamp()`,
   ({ tenantId, lane, reason }) => [tenantId, lane, reason],
+)
+
+/** As `freeLane` for every lane of a workspace; gives those that were blocked for this reason. */
+export const freeLanes = many<
+  { readonly tenantId: string; readonly reason: BlockReason },
+  { readonly lane: number }
+>(
+  'queue.free_lanes',
+  `update lane_policy set blocked_until = null, blocked_why = null
+   where tenant_id = $1 and blocked_reason = $2 and blocked_until > clock_timestamp()
+   returning lane`,
+  ({ tenantId, reason }) => [tenantId, reason],
 )
 
 /** Sets the caps of lanes: jobs running at once, over all nodes and queues; null takes a cap away. What pauses or blocks a lane stays. */

@@ -154,6 +154,25 @@ describe('when something in the middle fails', () => {
     )
     expect(await hub.stored()).toEqual(before)
   })
+
+  it('knows the account of a workspace that is being deleted no more', async () => {
+    const b = await hub.workspace('c-dev')
+    await hub.query(
+      `update workspace set status = 'deleting', status_before = 'active', delete_after = now() + interval '7 days'
+       where id = $1`,
+      [b],
+    )
+    await hub.route(b, { secret: 'whsec_c', account: 'acct_c' })
+    const before = await hub.stored()
+    const [theirs, nobodys] = await Promise.all(
+      ['acct_c', 'acct_nobody'].map((account) =>
+        send(newEvent(account), 'whsec_c').catch((error: unknown) => error),
+      ),
+    )
+    expect(theirs).toMatchObject({ code: 'signature_invalid' })
+    expect(theirs).toEqual(nobodys)
+    expect(await hub.stored()).toEqual(before)
+  })
 })
 
 describe('routes that change', () => {

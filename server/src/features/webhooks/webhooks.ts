@@ -117,6 +117,8 @@ export function createWebhookAcceptor(deps: WebhookDeps): AcceptWebhook {
       const { route } = found
       const connector = await deps.activeConnector(route.tenantId, route.connector)
       const workspace = await deps.workspaces.find(route.tenantId)
+      // It does not come back for its webhooks, as far as anybody outside can tell.
+      if (workspace?.status === 'deleting') throw refuse(request, event, 'unknown_account')
       if (!connector || workspace?.status !== 'active')
         throw tryLater(new Error(connector ? 'the workspace is not active' : 'the connector is not active'))
 

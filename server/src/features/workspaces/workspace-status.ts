@@ -1,6 +1,8 @@
 import { notify } from '../../platform/db/notifications.ts'
 import type { Tx } from '../../platform/db/statement.ts'
 import { Problem } from '../../problems.ts'
+import { freeLanes } from '../../queue/lane-policy.ts'
+import { endSnoozes } from '../../queue/pause.ts'
 import { type Change, nameOf, recordAudit } from '../audit/audit.ts'
 import { absent, toWorkspace, type Workspace, type WorkspaceDeps } from './workspace.ts'
 import { WORKSPACE_CHANNEL } from './workspace-directory.ts'
@@ -34,6 +36,7 @@ async function changeStatus(
       deleteInSeconds,
     })
     await notify(tx, { channel: WORKSPACE_CHANNEL, payload: id })
+    if (status === 'active') await letJobsGoOn(tx, id)
     await recordAudit(tx, {
       ...change,
       tenantId: id,
@@ -46,6 +49,15 @@ async function changeStatus(
     })
     return toWorkspace(after)
   })
+}
+
+/**
+ * Ends the waits that the suspension has brought upon jobs. Workers find them at their next look and are not woken: one
+ * that claims before it has heard of the resumption would only make them wait again.
+ */
+async function letJobsGoOn(tx: Tx, tenantId: string): Promise<void> {
+  for (const { lane } of await freeLanes(tx, { tenantId, reason: 'workspace_suspended' }))
+    await endSnoozes(tx, { tenantId, lane })
 }
 
 const inThatState = (row: sql.WorkspaceRow): Problem =>
