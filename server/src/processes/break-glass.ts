@@ -6,6 +6,7 @@ import { emergencyControl } from '../features/break-glass/break-glass.control.ts
 import { type Alert, authenticateEmergency } from '../features/break-glass/break-glass.ts'
 import { PLANE_SCOPES } from '../features/identities/identities.ts'
 import { authorizationOf } from '../features/permissions/permissions.ts'
+import { createMetrics } from '../platform/metrics.ts'
 import { addControlRoutes, type ControlParts } from './control-routes.ts'
 import { adminSubjects, proveFor } from './operators.ts'
 import { createProcessServer, databaseCheck, type Environment, type Listener } from './runtime.ts'
@@ -44,7 +45,9 @@ export async function buildBreakGlass(
 ): Promise<Listener | undefined> {
   const { breakGlass } = environment.config
   if (!breakGlass) return undefined
-  const { platform, access } = parts
+  const { access } = parts
+  // Metrics of its own: what is counted here must not be lost in what the ordinary listener counts.
+  const platform = { ...parts.platform, metrics: createMetrics('break-glass', false) }
   const app = await createProcessServer(environment, platform, {
     checks: [databaseCheck(platform.db)],
     access: {
@@ -59,7 +62,7 @@ export async function buildBreakGlass(
       tags: ['break-glass'],
     },
   })
-  addControlRoutes(app, parts)
+  addControlRoutes(app, { ...parts, platform })
   emergencyControl(app, {
     db: platform.db,
     environment: environment.config.environment,
