@@ -28,5 +28,11 @@ export async function call<Body = Record<string, unknown>>(
     },
     ...(body !== undefined && { body: JSON.stringify(body) }),
   })
-  return { status: answer.status, headers: answer.headers, body: (await answer.json()) as Body }
+  // A 204 has none.
+  const text = await answer.text()
+  return {
+    status: answer.status,
+    headers: answer.headers,
+    body: (text === '' ? {} : JSON.parse(text)) as Body,
+  }
 }

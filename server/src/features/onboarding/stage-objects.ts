@@ -21,8 +21,12 @@ export const CONNECTORS = {
   callback: 'verify-callback',
 } as const
 
-const SIGNING = 'verify-signing'
-const WEBHOOK = 'verify-webhook'
+/** Names of their own in each run: processes remember the value of a name for some seconds. */
+const secretNamesOf = (runId: string) => ({
+  signing: `verify-signing-${runId.slice(-12)}`,
+  webhook: `verify-webhook-${runId.slice(-12)}`,
+})
+
 export const EMITTED = 'onboarding_verified'
 export const HASTY_ATTEMPT_MS = 300
 
@@ -89,7 +93,7 @@ const upstream = (baseUrl: string, policy?: string) => ({
   settings: { base_url: baseUrl, operations },
 })
 
-const stageConnectors = (baseUrl: string) => ({
+const stageConnectors = (baseUrl: string, signing: string) => ({
   [CONNECTORS.plain]: upstream(baseUrl),
   [CONNECTORS.hasty]: upstream(baseUrl, 'verify-hasty'),
   [CONNECTORS.once]: upstream(baseUrl, 'verify-once'),
@@ -98,7 +102,7 @@ const stageConnectors = (baseUrl: string) => ({
     kind: 'callback',
     title: 'Onboarding verification',
     settings: { url: `${baseUrl}/callback` },
-    secrets: { signing_secret: SIGNING },
+    secrets: { signing_secret: signing },
   },
 })
 
@@ -116,20 +120,21 @@ export async function addStageObjects(
   of: { readonly baseUrl: string; readonly runId: string; readonly live: boolean; readonly reason: string },
 ): Promise<StageSecrets> {
   const { baseUrl, runId, live, reason } = of
+  const names = secretNamesOf(runId)
   const secrets = {
     signing: randomSecret(),
     webhook: randomSecret(),
     account: `acct_verify_${runId.replaceAll('-', '')}`,
   }
   for (const [name, value] of [
-    [SIGNING, secrets.signing],
-    [WEBHOOK, secrets.webhook],
+    [names.signing, secrets.signing],
+    [names.webhook, secrets.webhook],
   ] as const)
     await control.want(`/secret-refs/${name}/value`, { method: 'PUT', body: { value, reason } })
   await changeDocument(control, reason, (own) => ({
     ...own,
     policies: { ...own.policies, ...POLICIES },
-    connectors: { ...own.connectors, ...stageConnectors(baseUrl) },
+    connectors: { ...own.connectors, ...stageConnectors(baseUrl, names.signing) },
   }))
   await control.want('/webhook-routes', {
     body: {
@@ -137,7 +142,7 @@ export async function addStageObjects(
       account: secrets.account,
       livemode: live,
       connector: CONNECTORS.callback,
-      secret_refs: [WEBHOOK],
+      secret_refs: [names.webhook],
       emit_on_delivery: [{ event_types: ['*'], event: EMITTED }],
       reason,
     },
