@@ -22,6 +22,7 @@ describe('the generated documents', () => {
     'docs/api/exec.json',
     'docs/api/control.json',
     'docs/api/ingress.json',
+    'docs/api/bundle.schema.json',
   ])('%s is what `npm run generate` writes', async (path) => {
     expect(await read(path), 'run `npm run generate` and commit the result').toBe(documents.get(path))
   })

@@ -1,3 +1,4 @@
+import { bundleJsonSchema } from '../src/features/bundles/bundles.ts'
 import { openApiDocuments } from '../src/processes/open-api.ts'
 import { configurationDocument } from './configuration-document.ts'
 import { permissionsDocument } from './permissions-document.ts'
@@ -10,6 +11,7 @@ export async function generatedDocuments(): Promise<ReadonlyMap<string, string>>
     ['docs/problems.md', problemsDocument()],
     ['docs/configuration.md', configurationDocument()],
     ['docs/permissions.md', permissionsDocument()],
+    ['docs/api/bundle.schema.json', `${JSON.stringify(bundleJsonSchema(), null, 2)}\n`],
     ...planes.map(
       ([plane, document]) => [`docs/api/${plane}.json`, `${JSON.stringify(document, null, 2)}\n`] as const,
     ),
