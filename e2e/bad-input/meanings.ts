@@ -2,6 +2,7 @@
 import { onBundles } from './bundle-meanings.ts'
 import type { ServerName } from './hub.ts'
 import type { BadRequest } from './parameters.ts'
+import { onWorkspaces } from './workspace-meanings.ts'
 import { configDocument, fullPolicy, httpConnector, INPUT, json, REASON, type World } from './world.ts'
 
 export type Case = readonly [
@@ -203,7 +204,7 @@ function onConfigs(world: World, hubUrl: string): Case[] {
 }
 
 function onControl(world: World): Case[] {
-  const { names, slug, deadJob, identityId, suspendedId } = world
+  const { names, slug, deadJob, identityId } = world
   const { connector, callback, secret, spare } = names
   const route = { provider: 'stripe', livemode: false, connector: callback, secret_refs: [spare], reason }
   const [routes, plans] = ['/webhook-routes', '/dlq/default/plans']
@@ -221,24 +222,7 @@ function onControl(world: World): Case[] {
   }
   const value = (name: string) => `/secret-refs/${name}/value`
   return [
-    invalid('/workspaces', 'production', { slug: 'first-prod', name: 'x', reason }, '/body/slug'),
-    invalid('/workspaces', 'two environments', { slug: 'first-prod-dev', name: 'x', reason }, '/body/slug'),
-    invalid('/workspaces', 'a reserved name', { slug: 'admin-dev', name: 'x', reason }, '/body/slug'),
-    invalid(
-      '/workspaces',
-      'a template of production',
-      { slug: 'first-dev', name: 'x', template: 'standard-prod', reason },
-      '/body/template',
-    ),
-    invalid(
-      `/workspaces/${suspendedId}/delete`,
-      'the name of another one',
-      { confirm: slug, reason },
-      '/body/confirm',
-    ),
-    conflict(`/workspaces/${suspendedId}/restore`, 'one that nobody deletes', { reason }),
-    conflict('/workspaces', 'a slug that is taken', { slug, name: 'x', reason }),
-    conflict(`/workspaces/${suspendedId}/suspend`, 'who is suspended', { reason }),
+    ...onWorkspaces(world),
     conflict('/identities', 'a name that is taken', taken),
     invalid(
       `/identities/${identityId}/rotate-secret`,

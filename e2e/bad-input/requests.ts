@@ -8,6 +8,7 @@ import { bundleRequests } from './bundle-requests.ts'
 import type { ServerName } from './hub.ts'
 import { secretRequests } from './secret-requests.ts'
 import type { Schema } from './wire.ts'
+import { workspaceRequests } from './workspace-requests.ts'
 import {
   configDocument,
   fullPolicy,
@@ -185,31 +186,7 @@ export function goodRequests(
   return {
     ...PROBES,
     getStatus: NOTHING,
-    createWorkspace: {
-      body: { slug: `fresh-${world.slug}`, name: 'Fresh', template: 'standard-dev', ...reason },
-    },
-    listWorkspaces: { query: { ...PAGE.query, status: 'active' } },
-    getWorkspace: { params: { id: world.tenantId } },
-    listWorkspaceTemplates: NOTHING,
-    getWorkspaceQuotas: { params: { id: world.tenantId } },
-    setWorkspaceQuotas: {
-      params: { id: world.suspendedId },
-      body: {
-        quotas: {
-          ...{ connectors: 100, webhook_routes: 100, secret_refs: 100, service_identities: 100 },
-          ...{ config_versions: 10_000, members: 100, jobs_waiting: 100_000 },
-        },
-        ...reason,
-      },
-    },
-    deleteWorkspace: {
-      params: { id: world.suspendedId },
-      body: { confirm: `${world.slug.replace(/-dev$/, '')}-asleep-dev`, grace_days: 7, ...reason },
-    },
-    restoreWorkspace: { params: { id: world.suspendedId }, body: reason },
-    exportWorkspace: { params: { id: world.tenantId }, query: { reason: REASON } },
-    resumeWorkspace: { params: { id: world.suspendedId }, body: reason },
-    suspendWorkspace: { params: { id: world.suspendedId }, body: reason },
+    ...workspaceRequests(world),
     createIdentity: {
       body: {
         name: `svc:fresh-${world.slug}`,
