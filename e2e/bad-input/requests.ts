@@ -186,6 +186,11 @@ export function goodRequests(
   return {
     ...PROBES,
     getStatus: NOTHING,
+    verifyWorkspace: {
+      params: { id: world.tenantId },
+      body: { target_url: 'http://127.0.0.1:1', ...reason },
+    },
+    getVerification: { params: { id: world.tenantId, run: world.verificationId } },
     ...workspaceRequests(world),
     createIdentity: {
       body: {

@@ -22,6 +22,7 @@ export interface World {
   readonly routeId: string
   readonly inboxId: string
   readonly identityId: string
+  readonly issuerId: string
   readonly clientSecret: string
   readonly jobs: readonly string[]
   readonly deadJob: string
@@ -29,6 +30,8 @@ export interface World {
   /** Plans to replay it. */
   readonly plans: readonly string[]
   readonly stripeSecret: string
+  /** A run of the onboarding checklist that has ended: nobody answers where control looks for the other processes. */
+  readonly verificationId: string
   /** Another workspace, suspended: for the routes of the platform admin. */
   readonly suspendedId: string
 }
@@ -258,6 +261,13 @@ export async function makeWorld(hub: BadInputHub, name: string, configVersions: 
       reason: REASON,
     },
   )
+  const issuer = await post<{ id: string }>('control', '/trusted-issuers', tokens.control, {
+    name: `idp-of-${name}`,
+    issuer: `https://idp-of-${name}.test/`,
+    jwks_url: `https://idp-of-${name}.test/jwks.json`,
+    scopes: ['orchestrator.execute'],
+    reason: REASON,
+  })
   const jobs: string[] = []
   for (let count = 0; count < 2; count += 1)
     jobs.push(
@@ -279,6 +289,15 @@ export async function makeWorld(hub: BadInputHub, name: string, configVersions: 
       (await post<{ plan_id: string }>('control', '/dlq/default/plans', tokens.control, wanted)).plan_id,
     )
   }
+  const { id: verificationId } = await post<{ id: string }>(
+    'control',
+    `/workspaces/${tenantId}/verify`,
+    tokens.control,
+    { reason: REASON },
+  )
+  const verification = json('GET', `/workspaces/${tenantId}/verify/${verificationId}`, tokens.control)
+  for (let state = 'running'; state === 'running'; )
+    ({ state } = parsed<{ state: string }>('verification', await hub.send('control', verification)))
   const { bytes, headers } = signedEvent(event, stripeSecret)
   const path = `/webhooks/stripe/${route.id}`
   const taken = await hub.send('ingress', { method: 'POST', path, headers, body: bytes })
@@ -293,12 +312,14 @@ export async function makeWorld(hub: BadInputHub, name: string, configVersions: 
     routeId: route.id,
     inboxId,
     identityId: identity.id,
+    issuerId: issuer.id,
     clientSecret: identity.client_secret,
     jobs,
     deadJob,
     unknownExecution: await hub.unknownExecution(tenantId),
     plans,
     stripeSecret,
+    verificationId,
     suspendedId,
   }
 }
