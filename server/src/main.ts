@@ -9,6 +9,7 @@ import { doctor } from './commands/doctor.ts'
 import { keys } from './commands/keys.ts'
 import { migrateCommand } from './commands/migrate.ts'
 import { onboard } from './commands/onboard.ts'
+import { operator } from './commands/operator.ts'
 import { secrets } from './commands/secrets.ts'
 import { start } from './commands/start.ts'
 import { token } from './commands/token.ts'
@@ -22,6 +23,7 @@ const COMMANDS: readonly Command[] = [
   start,
   migrateCommand,
   workspace,
+  operator,
   demo,
   trigger,
   token,
