@@ -192,7 +192,12 @@ export const ConfigSchema = Type.Object({
     30,
     'Days that received webhooks are kept. Those whose delivery is unfinished or a dead letter are kept, and the others of their day with them.',
   ),
-  DB_POOL_SIZE: whole(2, 100, 10, 'Database connections of one process.'),
+  DB_POOL_SIZE: whole(
+    2,
+    100,
+    10,
+    'Database connections of one process; control and exec have as many again for what callers ask for their own workspace.',
+  ),
   SLOW_QUERY_MS: whole(1, 60_000, 250, 'A statement that takes longer is logged by name.'),
   STOP_GRACE_MS: whole(
     0,
