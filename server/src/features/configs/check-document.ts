@@ -56,7 +56,8 @@ export function checkDocument(document: ConfigDocument, surroundings: Surroundin
       if (!secretNames.has(ref))
         faults.push({
           path: `${at}/secrets/${pointerPart(secret)}`,
-          message: `there is no secret ref ${ref}`,
+          // Not repeated: it may be a value that was put in the wrong place.
+          message: 'there is no secret ref of this name',
         })
     return faults
   })

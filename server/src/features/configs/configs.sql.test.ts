@@ -390,8 +390,8 @@ describe('a config that does not fit', () => {
     const { code, extra } = await problemOf(activateConfig(deps, target(), 1, CHANGE))
     expect(code).toBe('config_invalid')
     expect(extra.details).toEqual([
-      { path: '/connectors/api/secrets/token', message: 'there is no secret ref key' },
-      { path: '/connectors/product/secrets/signing_secret', message: 'there is no secret ref signing' },
+      { path: '/connectors/api/secrets/token', message: 'there is no secret ref of this name' },
+      { path: '/connectors/product/secrets/signing_secret', message: 'there is no secret ref of this name' },
     ])
     expect(await stored()).toEqual(before)
   })
