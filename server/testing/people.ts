@@ -1,9 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { toOperator } from '../src/features/operators/account.ts'
 import { insertOperator } from '../src/features/operators/accounts.sql.ts'
-import { membersControl } from '../src/features/operators/members.control.ts'
 import type { OidcProvider } from '../src/features/operators/oidc-provider.ts'
-import { operatorsControl } from '../src/features/operators/operators.control.ts'
 import {
   createPasswords,
   createSignOnLimits,
@@ -11,13 +9,11 @@ import {
   type OperatorDeps,
   type OperatorRole,
 } from '../src/features/operators/operators.ts'
-import { ownAccountControl } from '../src/features/operators/own-account.control.ts'
 import { grantRole } from '../src/features/operators/roles.ts'
-import { secondFactorControl } from '../src/features/operators/second-factor.control.ts'
-import { signOnControl } from '../src/features/operators/sign-on.control.ts'
 import { totpAt } from '../src/features/operators/totp.ts'
 import { envKeys } from '../src/platform/envelope/env-keys.ts'
 import { openEnvelope } from '../src/platform/envelope.ts'
+import type { HttpServer } from '../src/platform/http/server.ts'
 import { newId } from '../src/platform/ids.ts'
 import { Secret } from '../src/platform/secret.ts'
 import { capturedLog } from './captured-log.ts'
@@ -46,12 +42,14 @@ export function bytesOfBase32(text: string): Buffer {
   return Buffer.from((bits.match(/.{8}/g) ?? []).map((byte) => Number.parseInt(byte, 2)))
 }
 
+/** What the routes about people need, all together. */
+export type PeopleRoutes = TenantAccess & OperatorDeps & { readonly provider: OidcProvider | undefined }
+
 /** The routes about people on a real database, with a clock that the test moves. */
-export async function people({
-  provider,
-}: {
-  readonly provider?: (deps: OperatorDeps) => OidcProvider
-} = {}) {
+export async function people(
+  addRoutes: (app: HttpServer, deps: PeopleRoutes) => void,
+  { provider }: { readonly provider?: (deps: OperatorDeps) => OidcProvider } = {},
+) {
   const clock = manualClock(Date.now())
   const captured = capturedLog()
   const database = await testDatabase({ clock, log: captured.log })
@@ -67,11 +65,7 @@ export async function people({
   }
   const app = await access.server()
   const routes = { ...access, ...deps, provider: provider?.(deps) }
-  signOnControl(app, routes)
-  ownAccountControl(app, routes)
-  secondFactorControl(app, routes)
-  membersControl(app, routes)
-  operatorsControl(app, routes)
+  addRoutes(app, routes)
   await app.ready()
 
   const call = async (

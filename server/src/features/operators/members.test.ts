@@ -2,7 +2,17 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { PASSWORD, type PeopleHub, type Person, people } from '../../../testing/people.ts'
 import { listAudit } from '../audit/audit.ts'
 import { NO_WORKSPACE } from '../workspaces/workspaces.ts'
+import { membersControl } from './members.control.ts'
+import { operatorsControl } from './operators.control.ts'
 import { listAdmins } from './operators.ts'
+import { ownAccountControl } from './own-account.control.ts'
+import { secondFactorControl } from './second-factor.control.ts'
+import { signOnControl } from './sign-on.control.ts'
+
+const addRoutes: Parameters<typeof people>[0] = (app, deps) => {
+  for (const add of [signOnControl, ownAccountControl, secondFactorControl, membersControl, operatorsControl])
+    add(app, deps)
+}
 
 let hub: PeopleHub
 let workspaceId: string
@@ -11,7 +21,7 @@ let count = 0
 const reason = 'a test'
 
 beforeAll(async () => {
-  hub = await people()
+  hub = await people(addRoutes)
 })
 afterAll(() => hub.close())
 beforeEach(async () => {

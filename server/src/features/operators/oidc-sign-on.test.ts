@@ -5,10 +5,20 @@ import { PASSWORD, type PeopleHub, people } from '../../../testing/people.ts'
 import { createDial, type Dial } from '../../platform/dial/dial.ts'
 import { createMetrics } from '../../platform/metrics.ts'
 import { Secret } from '../../platform/secret.ts'
+import { membersControl } from './members.control.ts'
+import { operatorsControl } from './operators.control.ts'
 import { createOidcProvider, parseGroupRoles } from './operators.ts'
+import { ownAccountControl } from './own-account.control.ts'
+import { secondFactorControl } from './second-factor.control.ts'
+import { signOnControl } from './sign-on.control.ts'
 
 const CALLBACK = 'http://console.test/auth/callback'
 let idp: IdentityProviderNode
+const addRoutes: Parameters<typeof people>[0] = (app, deps) => {
+  for (const add of [signOnControl, ownAccountControl, secondFactorControl, membersControl, operatorsControl])
+    add(app, deps)
+}
+
 let hub: PeopleHub
 let dial: Dial
 let workspaceId: string
@@ -22,7 +32,7 @@ beforeAll(async () => {
   })
   const groupRoles = parseGroupRoles('ops=support@shop-dev, lost=support@no-such-dev, eyes=platform_auditor')
   if (typeof groupRoles === 'string') throw new Error(groupRoles)
-  hub = await people({
+  hub = await people(addRoutes, {
     provider: ({ clock }) =>
       createOidcProvider({
         settings: {

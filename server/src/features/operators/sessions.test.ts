@@ -1,13 +1,23 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { PASSWORD, type PeopleHub, type Person, people } from '../../../testing/people.ts'
+import { membersControl } from './members.control.ts'
+import { operatorsControl } from './operators.control.ts'
 import { verifySession } from './operators.ts'
+import { ownAccountControl } from './own-account.control.ts'
+import { secondFactorControl } from './second-factor.control.ts'
+import { signOnControl } from './sign-on.control.ts'
+
+const addRoutes: Parameters<typeof people>[0] = (app, deps) => {
+  for (const add of [signOnControl, ownAccountControl, secondFactorControl, membersControl, operatorsControl])
+    add(app, deps)
+}
 
 let hub: PeopleHub
 let workspaceId: string
 let otherId: string
 
 beforeAll(async () => {
-  hub = await people()
+  hub = await people(addRoutes)
   workspaceId = (await hub.access.workspace('shop-dev')).id
   otherId = (await hub.access.workspace('other-dev')).id
 })

@@ -1,14 +1,24 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { bytesOfBase32, PASSWORD, type PeopleHub, type Person, people } from '../../../testing/people.ts'
 import { Secret } from '../../platform/secret.ts'
+import { membersControl } from './members.control.ts'
+import { operatorsControl } from './operators.control.ts'
 import { proveOperator } from './operators.ts'
+import { ownAccountControl } from './own-account.control.ts'
+import { secondFactorControl } from './second-factor.control.ts'
+import { signOnControl } from './sign-on.control.ts'
 import { totpAt } from './totp.ts'
+
+const addRoutes: Parameters<typeof people>[0] = (app, deps) => {
+  for (const add of [signOnControl, ownAccountControl, secondFactorControl, membersControl, operatorsControl])
+    add(app, deps)
+}
 
 let hub: PeopleHub
 let workspaceId: string
 
 beforeAll(async () => {
-  hub = await people()
+  hub = await people(addRoutes)
   workspaceId = (await hub.access.workspace('shop-dev')).id
 })
 afterAll(() => hub.close())
