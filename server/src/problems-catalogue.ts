@@ -226,6 +226,12 @@ export const PROBLEMS = {
     retryable: true,
     next: 'Wait for the time in Retry-After; `RateLimit` and `RateLimit-Policy` say which limit it is. Nothing was sent.',
   },
+  backlog_full: {
+    status: 429,
+    title: 'The workspace has as many jobs waiting as it may have',
+    retryable: true,
+    next: 'Submit again after Retry-After, when some are done; GET /queues shows what waits and what keeps it.',
+  },
   concurrency_limited: {
     status: 429,
     title: 'Too many calls are in flight',

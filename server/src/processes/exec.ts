@@ -5,6 +5,7 @@ import { executeExec } from '../features/execute/execute.exec.ts'
 import { admit, createGuardMetrics } from '../features/guards/guards.ts'
 import { oauthExec } from '../features/identities/oauth.exec.ts'
 import { jobsExec } from '../features/jobs/jobs.exec.ts'
+import { createBacklog } from '../features/workspaces/workspaces.ts'
 import { armFailPoints } from '../platform/fail-points.ts'
 import { createEnqueuer } from '../queue/enqueuer.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
@@ -64,6 +65,8 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
     enqueuer,
     wakeUp,
     loadShed: guards.loadShed,
+    // Counted from memory for every caller: not on the connections of one request.
+    backlog: createBacklog(platform),
     wouldHave: guardMetrics.wouldHave,
   })
   eventsExec(app, { ...platform, requestDb }, access.reasonToStop)

@@ -11,6 +11,7 @@ const retryAfter: DocumentedHeader = {
   type: 'integer',
   statuses: [503],
 }
+const retrySubmitAfter: DocumentedHeader = { ...retryAfter, statuses: [429, 503] }
 
 export const SUBMIT_ANSWERS: DocumentedAnswers = {
   problems: [
@@ -21,18 +22,25 @@ export const SUBMIT_ANSWERS: DocumentedAnswers = {
     'input_invalid',
     'idempotency_key_reused',
     'overloaded',
+    'backlog_full',
   ],
   headers: {
     Location: { description: 'Path of the job.', statuses: [202] },
     'Idempotent-Replayed': replayed,
-    'Retry-After': retryAfter,
+    'Retry-After': retrySubmitAfter,
   },
 }
 
 /** Faults of single jobs are details of `validation_error`. */
 export const BATCH_ANSWERS: DocumentedAnswers = {
-  problems: ['idempotency_key_invalid', 'config_invalid', 'idempotency_key_reused', 'overloaded'],
-  headers: { 'Idempotent-Replayed': replayed, 'Retry-After': retryAfter },
+  problems: [
+    'idempotency_key_invalid',
+    'config_invalid',
+    'idempotency_key_reused',
+    'overloaded',
+    'backlog_full',
+  ],
+  headers: { 'Idempotent-Replayed': replayed, 'Retry-After': retrySubmitAfter },
 }
 
 export const CANCEL_ANSWERS: DocumentedAnswers = {

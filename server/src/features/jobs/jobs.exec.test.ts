@@ -8,6 +8,7 @@ import { createEnqueuer } from '../../queue/enqueuer.ts'
 import type { LaneKey } from '../../queue/job.ts'
 import { createWakeUp, type WakeUp } from '../../queue/wake-up.ts'
 import type { ConfigDocument } from '../configs/configs.ts'
+import { createBacklog } from '../workspaces/workspaces.ts'
 import { jobsExec } from './jobs.exec.ts'
 
 let hub: CallingHub
@@ -43,6 +44,7 @@ beforeAll(async () => {
       enqueuer,
       wakeUp,
       loadShed,
+      backlog: createBacklog(hub.database.platform),
       wouldHave: hub.guardMetrics.wouldHave,
     }),
   )

@@ -20,6 +20,7 @@ import {
 import { settleJobs } from '../../queue/settle.ts'
 import { createWakeUp, type WakeUp } from '../../queue/wake-up.ts'
 import { createActiveConfigs } from '../configs/configs.ts'
+import { createBacklog } from '../workspaces/workspaces.ts'
 import { jobsControl } from './jobs.control.ts'
 import { jobsExec } from './jobs.exec.ts'
 
@@ -50,6 +51,7 @@ beforeAll(async () => {
     enqueuer,
     wakeUp,
     loadShed,
+    backlog: createBacklog(hub.database.platform),
     wouldHave: hub.guardMetrics.wouldHave,
   }
   exec = await hub.serve((app) => jobsExec(app, deps))

@@ -18,6 +18,7 @@ import type { LoadShed } from '../../resilience/load-shed.ts'
 import { authorOf, type Change, nameOf, recordAudit } from '../audit/audit.ts'
 import type { ActiveConfigs } from '../configs/configs.ts'
 import type { GuardMetrics } from '../guards/guards.ts'
+import type { Backlog } from '../workspaces/workspaces.ts'
 import { admitJobs } from './admit-jobs.ts'
 import { createFollowUps } from './follow-ups.ts'
 import type { NewJobBody } from './jobs.schema.ts'
@@ -33,13 +34,15 @@ export interface JobDeps {
   readonly wakeUp: Pick<WakeUp, 'hint'>
   /** Refuses jobs when the process has too much to do. */
   readonly loadShed: LoadShed
+  /** Refuses jobs of a workspace that has as many waiting as it may. */
+  readonly backlog: Backlog
   /** Told of jobs that a load shedding in shadow mode would have refused. */
   readonly wouldHave: GuardMetrics['wouldHave']
 }
 
 /**
  * Accepts one job; resolves after the commit. `bytes` is the size of the body. Errors: `connector_not_found`, `operation_not_found`,
- * `input_invalid`, `validation_error`, `idempotency_key_reused`, `database_unavailable`, `overloaded`.
+ * `input_invalid`, `validation_error`, `idempotency_key_reused`, `database_unavailable`, `overloaded`, `backlog_full`.
  */
 export async function submitJob(
   deps: JobDeps,
@@ -59,6 +62,7 @@ export async function submitJob(
     if (first) return first
     throw error
   }
+  await deps.backlog.admit(tenantId, 1)
   return deps.enqueuer.enqueue(dedupe ? { ...job, dedupe } : job, bytes)
 }
 

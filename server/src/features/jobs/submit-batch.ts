@@ -52,6 +52,7 @@ export async function submitBatch(
   for (const at of answers.keys()) faults.delete(at)
   if (faults.size > 0) throw atFault(faults, items.length)
 
+  await deps.backlog.admit(tenantId, jobs.size)
   const places = [...jobs.keys()]
   const enqueued = await enqueueJobs(deps.db, [...jobs.values()]).catch((error: unknown) => {
     throw withPlaces(error, (index) => {

@@ -15,6 +15,7 @@ export {
   type ReasonToStop,
   type StopReason,
 } from './authenticate.ts'
+export { type Backlog, createBacklog } from './backlog.ts'
 export { createWorkspace, type FirstConfig, type NewWorkspace } from './create-workspace.ts'
 export { SLUG_MAX_LENGTH, SLUG_PATTERN } from './naming.ts'
 export { NO_WORKSPACE } from './no-workspace.ts'
