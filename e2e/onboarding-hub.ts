@@ -56,7 +56,11 @@ export async function productOf(home: HubHome, slug: string): Promise<Product> {
     id: body.data.find((workspace) => workspace.slug === slug)?.id ?? '',
     control,
     change: async (method, path, more = {}) => {
-      const answer = await control<Record<string, unknown>>(path, { method, body: { ...more, reason } })
+      const answer = await control<Record<string, unknown>>(path, {
+        method,
+        body: { ...more, reason },
+        headers: { 'if-match': '*' },
+      })
       expect([200, 201], `${method} ${path}: ${JSON.stringify(answer.body)}`).toContain(answer.status)
       return answer
     },

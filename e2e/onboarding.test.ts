@@ -38,10 +38,8 @@ afterAll(async () => {
 })
 
 async function create(slug: string, name: string): Promise<Product> {
-  const token = await tokenFor(home, 'control', '--platform-admin')
-  const made = { slug, name, reason: 'onboarding' }
-  const { status, body } = await call(`${hub.urls.control}/workspaces`, { token, body: made })
-  expect(status, JSON.stringify(body)).toBe(201)
+  const made = await runCli(home, ...['workspace', 'create', slug, '--name', name, '--reason', 'onboarding'])
+  expect(made.code, made.stdout + made.stderr).toBe(0)
   return productOf(home, slug)
 }
 
@@ -123,7 +121,10 @@ describe('one thing at a time is broken, and exactly that line fails', () => {
         policy: { rate_limits: { workspace: off, connector: off } },
       })
       expectFailed(await verify(home, 'beauty-dev'), 'default-policy', /rate limits/)
-      await beauty.control('/policies/default?reason=onboarding', { method: 'DELETE' })
+      await beauty.control('/policies/default?reason=onboarding', {
+        method: 'DELETE',
+        headers: { 'if-match': '*' },
+      })
       expectFailed(await verify(home, 'beauty-dev'), 'default-policy', /no policy `default`/)
     },
     RUN_MS,
