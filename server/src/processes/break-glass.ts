@@ -2,12 +2,11 @@
  * The listener of emergencies: the routes of the control plane for callers of its own, at an address of its own.
  * Wiring only.
  */
-import { emergencyControl } from '../features/break-glass/break-glass.control.ts'
 import { type Alert, authenticateEmergency } from '../features/break-glass/break-glass.ts'
 import { PLANE_SCOPES } from '../features/identities/identities.ts'
 import { authorizationOf } from '../features/permissions/permissions.ts'
 import { createMetrics } from '../platform/metrics.ts'
-import { addControlRoutes, type ControlParts } from './control-routes.ts'
+import { addControlRoutes, addEmergencyRoutes, type ControlParts } from './control-routes.ts'
 import { adminSubjects, proveFor } from './operators.ts'
 import { createProcessServer, databaseCheck, type Environment, type Listener } from './runtime.ts'
 import { VERSION } from './version.ts'
@@ -63,7 +62,7 @@ export async function buildBreakGlass(
     },
   })
   addControlRoutes(app, { ...parts, platform })
-  emergencyControl(app, {
+  addEmergencyRoutes(app, {
     db: platform.db,
     environment: environment.config.environment,
     directory: access.directory,

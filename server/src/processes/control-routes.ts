@@ -6,7 +6,7 @@
 import type { Config } from '../config.ts'
 import { auditControl } from '../features/audit/audit.control.ts'
 import type { Evidence } from '../features/audit/audit.ts'
-import { breakGlassControl } from '../features/break-glass/break-glass.control.ts'
+import { breakGlassControl, emergencyControl } from '../features/break-glass/break-glass.control.ts'
 import { breakersControl } from '../features/breakers/breakers.control.ts'
 import { bundlesControl } from '../features/bundles/bundles.control.ts'
 import { secretPlaces } from '../features/bundles/bundles.ts'
@@ -156,3 +156,6 @@ export function addControlRoutes(app: HttpServer, parts: ControlParts): void {
     },
   })
 }
+
+/** What only the listener of emergencies has besides. */
+export const addEmergencyRoutes = emergencyControl

@@ -34,12 +34,13 @@ export type StopReason = 'workspace_suspended' | 'token_ended'
 /** Why a caller who was let in may not go on with what is open: undefined = it may. Errors: `database_unavailable`. */
 export type ReasonToStop = (principal: Principal) => Promise<StopReason | undefined>
 
-/** Platform admins and emergencies go on, whatever becomes of the workspace. */
+/** Platform admins, emergencies and whoever is in no workspace go on, whatever becomes of one. */
 export const createReasonToStop =
   ({ directory, ended }: AccessState): ReasonToStop =>
   async (principal) => {
     if (ended.isEnded(principal)) return 'token_ended'
-    if (UNSTOPPED.some((role) => principal.roles.has(role))) return undefined
+    if (principal.tenantId === NO_WORKSPACE || UNSTOPPED.some((role) => principal.roles.has(role)))
+      return undefined
     return (await directory.find(principal.tenantId))?.status === 'active' ? undefined : 'workspace_suspended'
   }
 
