@@ -12,6 +12,7 @@ import {
   type GuardMetrics,
   type Guards,
 } from '../src/features/guards/guards.ts'
+import type { Plane } from '../src/features/identities/identities.ts'
 import {
   createSecretResolver,
   putSecretRef,
@@ -62,7 +63,7 @@ export interface CallingHub {
   /** Makes a document the active config of the workspace, known to `activeConfigs`; gives its version. */
   configure(document: ConfigDocument): Promise<number>
   /** A server of the plane whose answers are checked; `addRoutes` gets it before it is ready. */
-  serve(addRoutes: (app: HttpServer) => void): Promise<CallServer>
+  serve(addRoutes: (app: HttpServer) => void, plane?: Plane): Promise<CallServer>
   query<Row extends object>(text: string, values?: readonly unknown[]): Promise<Row[]>
   close(): Promise<void>
 }
@@ -132,8 +133,8 @@ export async function callingHub(audience: string): Promise<CallingHub> {
       })
       return version
     },
-    serve: async (addRoutes) => {
-      const app = await access.server()
+    serve: async (addRoutes, plane) => {
+      const app = await access.server(plane && { plane })
       const call = checkedAnswers(app)
       addRoutes(app)
       await app.ready()

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createEndedTokens } from '../src/features/ended-tokens/ended-tokens.ts'
-import { AUDIENCES, PLANE_SCOPES } from '../src/features/identities/identities.ts'
+import { AUDIENCES, PLANE_SCOPES, type Plane } from '../src/features/identities/identities.ts'
 import { verifySession } from '../src/features/operators/operators.ts'
 import { authorizationOf } from '../src/features/permissions/permissions.ts'
 import {
@@ -41,8 +41,8 @@ export interface TenantAccess {
     tenantId: string,
     grant?: { scopes?: readonly string[]; roles?: readonly string[]; subject?: string },
   ): Promise<string>
-  /** A server of the plane with real authentication and no routes yet. */
-  server(options?: Pick<HttpServerOptions, 'admit' | 'tls'>): Promise<HttpServer>
+  /** A server with real authentication and no routes yet: of this plane, or with the rights of another one's routes. */
+  server(options?: Pick<HttpServerOptions, 'admit' | 'tls'> & { plane?: Plane }): Promise<HttpServer>
   close(): Promise<void>
 }
 
@@ -76,7 +76,7 @@ export async function tenantAccess(
       const token = { subject, tenantId, scopes, roles, lifetimeSeconds: 300 }
       return `Bearer ${(await issueToken({ keys, rules, clock }, token)).token}`
     },
-    server: async (options = {}) => {
+    server: async ({ plane, ...options } = {}) => {
       const app = await createHttpServer({
         ...options,
         log,
@@ -87,7 +87,7 @@ export async function tenantAccess(
         checks: [],
         access: {
           authenticate: createAuthenticate({ verify, directory, ended }),
-          authorization: authorizationOf(scopesOf(audience)),
+          authorization: authorizationOf(plane ? PLANE_SCOPES[plane] : scopesOf(audience)),
         },
         openApi: { title: 'test', description: 'test', version: '1' },
       })

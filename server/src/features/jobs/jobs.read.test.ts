@@ -55,7 +55,7 @@ beforeAll(async () => {
     wouldHave: hub.guardMetrics.wouldHave,
   }
   exec = await hub.serve((app) => jobsExec(app, deps))
-  control = await hub.serve((app) => jobsControl(app, deps))
+  control = await hub.serve((app) => jobsControl(app, deps), 'control')
   const operations = { call: { method: 'POST', path: '/' } }
   await hub.configure({
     policies: {},
@@ -420,8 +420,9 @@ describe('a cancel', () => {
       metrics,
     })
     const activeConfigs = createActiveConfigs({ db, log, notifications })
-    const server = await hub.serve((app) =>
-      jobsControl(app, { db, clock: systemClock, activeConfigs, wakeUp }),
+    const server = await hub.serve(
+      (app) => jobsControl(app, { db, clock: systemClock, activeConfigs, wakeUp }),
+      'control',
     )
     expect(await cancel(id, { reason: 'void' }, server)).toMatchObject({ status: 200 })
     expect((await list('?connector=product')).data).toHaveLength(1)
