@@ -101,7 +101,7 @@ export function endRoutes(
         yield line({ part: 'quotas', quotas: (await quotasOf(deps.db, id)) ?? [] })
         // Of a deleted one nothing else is left but the audit log.
         for await (const value of deps.exportLines(id)) yield line(value)
-        yield line({ part: 'end', counts })
+        yield `${JSON.stringify({ part: 'end', counts })}\n`
       }
       const body = Readable.from(text(), { objectMode: false })
       body.once('error', (err) => log.warn({ err }, 'an export of a workspace broke off'))
