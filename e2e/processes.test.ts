@@ -1,4 +1,7 @@
-/** Five processes on one database, as in production: each lives and dies alone. */
+/**
+ * Five processes on one database, as in production: each lives and dies alone. Their login may nothing but step down to
+ * the roles of the hub (docs/database.md).
+ */
 import { chmod, mkdir, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
@@ -6,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { type DemoProduct, startDemoProduct } from '../server/src/commands/demo/product.ts'
 import { sendStripeEvent, signedStripeEvent } from '../server/src/commands/demo/stripe-event.ts'
 import { emptyDatabase } from '../server/testing/database.ts'
+import { type Login, memberLogin } from '../server/testing/member-login.ts'
 import { type Answer, call } from './hub-client.ts'
 import {
   freePorts,
@@ -29,6 +33,7 @@ const STRIPE_SECRET = 'whsec_of_the_provider_4eC39HqLyjWDarjt'
 const reason = 'end to end'
 
 let database: { readonly url: string; drop(): Promise<void> }
+let login: Login
 let home: HubHome
 let sink: Sink
 /** Where the connector points after an operator has moved it. */
@@ -40,7 +45,8 @@ const tokens = { exec: '', control: '' }
 beforeAll(async () => {
   database = await emptyDatabase()
   // Exec and worker are two Node processes without a Redis.
-  home = await hubHome({ DATABASE_URL: database.url, LIMITS: 'per-node' })
+  login = await memberLogin(database.url)
+  home = await hubHome({ DATABASE_URL: login.url, DATABASE_OWNER_URL: database.url, LIMITS: 'per-node' })
   sink = await startSink()
   otherSink = await startSink()
   product = await startDemoProduct({ port: 0, signingSecret: SIGNING_SECRET })
@@ -49,6 +55,7 @@ afterAll(async () => {
   await Promise.all([sink.stop(), otherSink.stop(), product.stop()])
   await home.remove()
   await database.drop()
+  await login.drop()
 })
 
 const start = async (role: Role): Promise<void> => {

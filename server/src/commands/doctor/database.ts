@@ -1,5 +1,6 @@
 import { Client } from 'pg'
 import type { Config } from '../../config.ts'
+import { refusalOfRole, roleSetting, startOptions } from '../../platform/db/database-roles.ts'
 import { readMigrations } from '../../platform/db/migrate-files.ts'
 import type { Finding } from './finding.ts'
 
@@ -59,12 +60,17 @@ export async function checkClockAndDatabase(config: Config): Promise<readonly Fi
     connectionString: config.databaseUrl,
     connectionTimeoutMillis: 5_000,
     application_name: 'orchestrator doctor',
+    // As the processes are: their login may nothing by itself.
+    options: startOptions(roleSetting('service')),
   })
   client.on('error', () => undefined)
   try {
     await client.connect()
     return await findings(client)
   } catch (error) {
+    const roles = refusalOfRole(error)
+    if (roles)
+      return [{ name: 'roles', ok: false, detail: 'the processes cannot step down', mend: roles.message }]
     const { code } = error as { code?: string }
     return [
       {
