@@ -60,6 +60,20 @@ describe('loadConfig', () => {
     }
   })
 
+  test('TLS is certificate and key together; authorities of clients need both', () => {
+    expect(loadConfig({}).tls).toBeUndefined()
+    const files = { TLS_CERT_FILE: 'cert.pem', TLS_KEY_FILE: 'key.pem' }
+    expect(loadConfig(files)).toMatchObject({
+      tls: { certFile: 'cert.pem', keyFile: 'key.pem', clientCaFile: undefined },
+      urls: { exec: 'https://127.0.0.1:4001', ingress: 'http://127.0.0.1:4003' },
+    })
+    expect(() => loadConfig({ TLS_CERT_FILE: 'cert.pem' })).toThrow(/belong together/)
+    expect(() => loadConfig({ TLS_KEY_FILE: 'key.pem' })).toThrow(/belong together/)
+    expect(() => loadConfig({ TLS_CLIENT_CA_FILE: 'ca.pem' })).toThrow(
+      /TLS_CLIENT_CA_FILE needs TLS_CERT_FILE/,
+    )
+  })
+
   test('limits per node are a choice of their own: a Redis beside them would mislead', () => {
     expect(loadConfig({}).limits).toBe('shared')
     expect(loadConfig({ LIMITS: 'per-node' }).limits).toBe('per-node')

@@ -164,7 +164,9 @@ export async function launch(built: BuiltProcess, { config, log }: Environment):
   try {
     const { host } = config
     const place = { name, host, hostVariable: 'HOST', portVariable: `${name.toUpperCase()}_PORT` }
-    const url = await listen(app, { ...place, port: config.ports[name] })
+    const address = await listen(app, { ...place, port: config.ports[name] })
+    // With TLS the name in the certificate counts, which only the configuration knows.
+    const url = config.tls && (name === 'control' || name === 'exec') ? config.urls[name] : address
     for (const listener of listeners) await listen(listener.app, listener.place)
     await built.begin?.()
     return { name, url, stop }

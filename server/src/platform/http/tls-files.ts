@@ -2,7 +2,7 @@
  * Certificate and key of a TLS listener, from files that are replaced while it runs: a renewed certificate needs no
  * restart. Files that do not fit together leave the old ones in force.
  */
-import { constants } from 'node:crypto'
+import { constants, X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import type { Server } from 'node:https'
 import { createSecureContext, type SecureContextOptions } from 'node:tls'
@@ -55,6 +55,8 @@ export async function readTlsFiles({ certFile, keyFile, clientCaFile }: TlsFiles
   const material = { cert, key, ...(ca !== undefined && { ca }) }
   try {
     createSecureContext(contextOptions(material))
+    // OpenSSL overlooks what is no certificate here, and without authorities Node would take the public ones.
+    if (ca !== undefined) new X509Certificate(ca)
   } catch {
     // OpenSSL's sentence is not for people, and its error may hold parts of the key.
     throw new StartRefused(
