@@ -1,6 +1,7 @@
 /** Bundles that fit their schema and cannot be imported. */
-import type { Case } from './meanings.ts'
-import { bundleDocument, REASON as reason, type World } from './world.ts'
+import type { Case } from './case.ts'
+import { REASON as reason, type World } from './world.ts'
+import { bundleDocument } from './world-documents.ts'
 
 /** Where the hub of these tests is told that its webhooks come in. */
 const INGRESS = 'http://127.0.0.1:1'

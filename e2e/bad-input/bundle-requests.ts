@@ -1,19 +1,15 @@
-import type { GoodRequest } from './requests.ts'
-import { bundleDocument, REASON, type World } from './world.ts'
+import { REASON, type World } from './world.ts'
+import { bundleDocument } from './world-documents.ts'
 
-/** Requests about bundles. `depends` says what of the connectors below a pointer is open. */
-export function bundleRequests(
-  world: World,
-  hubUrl: string,
-  depends: (connectors: string) => Pick<GoodRequest, 'refine' | 'open'>,
-): Readonly<Record<string, GoodRequest>> {
+/** Requests about bundles. What the schema of a config refuses is spoilt at `storeConfig`. */
+export function bundleRequests(world: World, hubUrl: string) {
   const body = { bundle: bundleDocument(world, hubUrl), as: world.slug }
-  const open = depends('/bundle/config/connectors')
+  const open = ['/bundle/config']
   return {
     exportBundle: {},
     getBundleSchema: {},
-    planBundle: { body, ...open },
+    planBundle: { body, open },
     // What is there already: any plan will do, and nothing changes.
-    importBundle: { body: { ...body, plan: '0'.repeat(64), reason: REASON }, ...open },
+    importBundle: { body: { ...body, plan: '0'.repeat(64), reason: REASON }, open },
   }
 }

@@ -4,10 +4,12 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { loadConfig } from '../../server/src/config.ts'
+import { createPasswords, createSignOnLimits } from '../../server/src/features/operators/operators.ts'
 import { issueToken } from '../../server/src/platform/auth/tokens.ts'
 import { systemClock } from '../../server/src/platform/clock.ts'
 import { createLog } from '../../server/src/platform/log.ts'
 import { startTracing } from '../../server/src/platform/telemetry/tracing.ts'
+import { openProcessEnvelope } from '../../server/src/processes/envelope.ts'
 import { BUILDERS } from '../../server/src/processes/one.ts'
 import {
   issueOperatorToken,
@@ -20,7 +22,9 @@ import { type BuiltProcess, stopInOrder } from '../../server/src/processes/runti
 import { memoryNodeStore } from '../../server/src/processes/shared-store.ts'
 import { deadJob } from '../../server/testing/dead-letters.ts'
 import { unknownExecution } from '../../server/testing/execution-keys.ts'
+import { startIdentityProvider } from '../../server/testing/identity-provider.ts'
 import { type QueueFixture, queueFixture } from '../../server/testing/queue-fixture.ts'
+import { makePeople, type People } from './people.ts'
 import { type Answer, type OpenApi, send, type Wire } from './wire.ts'
 
 /** In an order in which the good requests of all of them succeed: control's remove what the others need. */
@@ -32,6 +36,9 @@ export const BODY_LIMIT = 500_000
 
 /** Of no connector: nothing else waits there. */
 const LANE_OF_THE_DEAD = 1_000
+
+/** Nobody is there; the browser of the tests only reads where it is sent. */
+const CALLBACK = 'http://console.test/auth/callback'
 
 const PORTS = ['CONTROL', 'EXEC', 'INGRESS', 'WORKER']
 
@@ -55,6 +62,10 @@ export interface BadInputHub {
   /** One whose outcome nobody knows. */
   unknownExecution(tenantId: string): Promise<string>
   writeSecret(slug: string, name: string, value: string): Promise<void>
+  /** A person for each thing that is done to people. */
+  people(workspaceId: string, name: string): Promise<People>
+  /** The query with which the identity provider sends somebody back who has an account. */
+  oidcReturn(email: string): Promise<Readonly<Record<string, string>>>
   /** Stops the servers as a graceful stop does: what they hold in memory is written. */
   stop(): Promise<void>
   /** Stops and removes everything. */
@@ -67,7 +78,12 @@ export async function startHub(): Promise<BadInputHub> {
   const folder = await mkdtemp(join(tmpdir(), 'orchestrator-bad-input-'))
   const errors: string[] = []
   const log = createLog('bad-input', 'error', { write: (line) => void errors.push(line) })
+  const identityProvider = await startIdentityProvider(CALLBACK)
   const config = loadConfig({
+    OIDC_ISSUER: identityProvider.issuer,
+    OIDC_CLIENT_ID: identityProvider.clientId,
+    OIDC_CLIENT_SECRET: identityProvider.clientSecret,
+    OIDC_REDIRECT_URL: CALLBACK,
     DATA_DIR: folder,
     DATABASE_URL: database.url,
     API_BODY_LIMIT_BYTES: String(BODY_LIMIT),
@@ -92,6 +108,10 @@ export async function startHub(): Promise<BadInputHub> {
     return JSON.parse(text) as OpenApi
   })
 
+  const { db } = database
+  const passwords = createPasswords()
+  const limits = createSignOnLimits({ clock: systemClock })
+  const envelope = openProcessEnvelope(config, { clock: systemClock, log })
   let stopped = false
   const stop = async (): Promise<void> => {
     if (stopped) return
@@ -118,6 +138,14 @@ export async function startHub(): Promise<BadInputHub> {
       return `Bearer ${token}`
     },
     deadJob: async (job) => (await deadJob(database, { lane: LANE_OF_THE_DEAD, ...job })).id,
+    people: (workspaceId, name) =>
+      makePeople({ db, clock: systemClock, envelope, passwords, limits }, workspaceId, name),
+    oidcReturn: async (email) => {
+      const { text } = await ask('control', { method: 'GET', path: '/auth/oidc/start', headers: {} })
+      const { authorization_url } = JSON.parse(text) as { authorization_url: string }
+      identityProvider.persons.set(email, { email, email_verified: true })
+      return Object.fromEntries(new URLSearchParams(await identityProvider.signOn(authorization_url, email)))
+    },
     unknownExecution: (tenantId) => unknownExecution(database.db, tenantId),
     writeSecret: async (slug, name, value) => {
       await mkdir(join(config.secretsDir, slug), { recursive: true })
@@ -125,6 +153,8 @@ export async function startHub(): Promise<BadInputHub> {
     },
     stop,
     end: async () => {
+      await identityProvider.close()
+      await limits.close()
       await stop()
       await database.drop()
       await rm(folder, { recursive: true, force: true })

@@ -60,7 +60,7 @@ export async function openMatrix(hub: BadInputHub, example: World): Promise<Matr
   const partsOf = (route: Route, world: World): Parts => {
     const good = goodRequest(route, world)
     const { method, template } = route
-    return { method, template, good, authorization: authorizationOf(route, world) }
+    return { method, template, good, authorization: good.authorization ?? authorizationOf(route, world) }
   }
   const bodiesOf = (route: Route, world: World): GoodBody[] => {
     const { body, otherBody, refine = {} } = goodRequest(route, world)

@@ -1,18 +1,11 @@
 /** Requests that fit their schemas and still mean nothing: names that are nowhere, values that contradict each other. */
 import { onBundles } from './bundle-meanings.ts'
+import type { Case } from './case.ts'
 import type { ServerName } from './hub.ts'
 import type { BadRequest } from './parameters.ts'
 import { onWorkspaces } from './workspace-meanings.ts'
-import { configDocument, fullPolicy, httpConnector, INPUT, json, REASON, type World } from './world.ts'
-
-export type Case = readonly [
-  name: string,
-  method: string,
-  path: string,
-  body: unknown,
-  code: string,
-  at?: string,
-]
+import { json, REASON, type World } from './world.ts'
+import { configDocument, fullPolicy, httpConnector, INPUT } from './world-documents.ts'
 
 const reason = REASON
 const DAY_MS = 86_400_000

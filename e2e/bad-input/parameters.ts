@@ -160,7 +160,20 @@ const PATH_VALUES = [
 ]
 
 const HEADER_VALUES: Readonly<Record<string, readonly (string | string[])[]>> = {
-  'if-match': ['x', '*', '"abc"', '99999999999', '-1', '"1', '1"', 'W/"1"', '', '1, 2', ['1', '2']],
+  'if-match': [
+    'x',
+    '**',
+    '*, "1"',
+    '"abc"',
+    '99999999999',
+    '-1',
+    '"1',
+    '1"',
+    'W/"1"',
+    '',
+    '1, 2',
+    ['1', '2'],
+  ],
   'idempotency-key': ['', ' ', 'a b', 'x'.repeat(256), 'm\u00fcll', ['a', 'b']],
   'last-event-id': [...CURSORS.filter((value) => value !== '' && !value.startsWith('%')), 'x'.repeat(600)],
   // RFC 7240: a preference that is not understood is ignored, so none is bad.

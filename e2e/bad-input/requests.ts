@@ -5,27 +5,25 @@
 
 import { AUDIT_REQUESTS } from './audit-requests.ts'
 import { bundleRequests } from './bundle-requests.ts'
+import { configRequests, openParts } from './config-requests.ts'
 import type { ServerName } from './hub.ts'
+import { peopleRequests } from './people-requests.ts'
 import { secretRequests } from './secret-requests.ts'
 import type { Schema } from './wire.ts'
 import { workspaceRequests } from './workspace-requests.ts'
-import {
-  configDocument,
-  fullPolicy,
-  httpConnector,
-  INPUT,
-  REASON,
-  signedEvent,
-  stripe,
-  tabledPolicy,
-  type World,
-  workspacePolicy,
-} from './world.ts'
+import { REASON, signedEvent, stripe, type World } from './world.ts'
+import { httpConnector, INPUT, tabledPolicy, workspacePolicy } from './world-documents.ts'
 
 export interface GoodRequest {
   readonly params?: Readonly<Record<string, string>>
   readonly query?: Readonly<Record<string, string>>
   readonly headers?: Readonly<Record<string, string>>
+  /** Instead of a token of the world: the session of a person. */
+  readonly authorization?: string
+  /** Shows all workspaces, to whoever has a role on the platform. */
+  readonly ofTheHub?: boolean
+  /** A GET that leaves something behind. */
+  readonly changes?: boolean
   /** JSON. */
   readonly body?: unknown
   /** Instead of `body`: what is no JSON of ours, e.g. the signed bytes of a provider. */
@@ -106,17 +104,6 @@ export interface Refinements {
   readonly settings: Readonly<Record<string, Schema>>
 }
 
-const FREE_IN_OPERATION = ['input', 'output', 'query', 'headers', 'body', 'response']
-/** They exclude what stands in the good connector; the tests of the kind spoil them. */
-const OTHER_AUTH = ['parameter', 'username', 'hmac', 'oauth2']
-const FOR_OTHER_OPERATIONS = ['body_type', 'pagination']
-const openParts = (connector: string): string[] => [
-  `${connector}/settings/headers`,
-  ...OTHER_AUTH.map((part) => `${connector}/settings/auth/${part}`),
-  ...FOR_OTHER_OPERATIONS.map((part) => `${connector}/settings/operations/echo/${part}`),
-  ...FREE_IN_OPERATION.map((part) => `${connector}/settings/operations/echo/${part}`),
-]
-
 /**
  * By operationId, in an order in which all of them succeed on a fresh world: what deletes comes last. `hubUrl`
  * is something that connectors may call.
@@ -133,7 +120,6 @@ export function goodRequests(
   const version = String(world.configVersion)
   const ifMatch = { 'if-match': `"${version}"` }
   const connector = httpConnector(hubUrl, names.policy, names.secret)
-  const inConfig = `/document/connectors/${names.connector}`
   if (server === 'ingress') {
     const { bytes, headers } = signedEvent(stripe.body({ id: `evt_good_${world.slug}` }), world.stripeSecret)
     return {
@@ -192,6 +178,7 @@ export function goodRequests(
     },
     getVerification: { params: { id: world.tenantId, run: world.verificationId } },
     ...workspaceRequests(world),
+    ...peopleRequests(world),
     createIdentity: {
       body: {
         name: `svc:fresh-${world.slug}`,
@@ -218,53 +205,9 @@ export function goodRequests(
     issueToken: NOTHING,
     revokeIdentity: { params: { id: world.identityId }, body: reason },
     getJwks: NOTHING,
-    listConfigs: PAGE,
-    storeConfig: {
-      headers: ifMatch,
-      body: { document: configDocument(world, hubUrl), ...reason },
-      refine: { [`${inConfig}/settings`]: settings.http ?? {} },
-      open: [
-        ...openParts(inConfig),
-        `/document/connectors/${names.callback}`,
-        `/document/connectors/${names.spare}`,
-      ],
-    },
-    getActiveConfig: NOTHING,
-    activateConfig: { headers: ifMatch, body: { version: world.configVersion, ...reason } },
-    validateConfig: {
-      body: { document: configDocument(world, hubUrl) },
-      otherBody: { version: world.configVersion },
-      refine: { [`${inConfig}/settings`]: settings.http ?? {} },
-      open: [
-        ...openParts(inConfig),
-        `/document/connectors/${names.callback}`,
-        `/document/connectors/${names.spare}`,
-      ],
-    },
-    getBlastRadius: { query: { version } },
-    diffConfigs: { query: { from: version, to: version } },
-    getConfig: { params: { version } },
-    listPolicies: NOTHING,
-    getEffectivePolicy: { query: { connector: names.connector, operation: 'echo' } },
-    simulatePolicy: {
-      body: { policy: fullPolicy, as: 'connector', connector: names.connector, operation: 'echo', last: 10 },
-      otherBody: { policy: { ...workspacePolicy, ...tabledPolicy }, as: 'policy', name: 'default' },
-    },
-    getPolicy: { params: { name: names.policy } },
-    listConnectors: NOTHING,
-    listConnectorKinds: NOTHING,
-    getConnector: { params: { name: names.connector } },
-    testConnector: { params: { name: names.connector }, body: reason },
-    testConnectorDraft: {
-      body: { connector, ...reason },
-      refine: { '/connector/settings': settings.http ?? {} },
-      open: openParts('/connector'),
-    },
+    ...configRequests(world, hubUrl, settings.http ?? {}),
     // While secret refs and routes are as they were made.
-    ...bundleRequests(world, hubUrl, (at) => ({
-      refine: { [`${at}/${names.connector}/settings`]: settings.http ?? {} },
-      open: [...openParts(`${at}/${names.connector}`), `${at}/${names.callback}`, `${at}/${names.spare}`],
-    })),
+    ...bundleRequests(world, hubUrl),
     ...secretRequests(world),
     listWebhookRoutes: { query: { ...PAGE.query, provider: 'stripe' } },
     getWebhookRoute: { params: { id: world.routeId } },
@@ -331,7 +274,8 @@ export function goodRequests(
       otherBody: { policy: tabledPolicy, ...reason },
     },
     // From here on the active version is another one.
-    rollBackConfig: { headers: { 'if-match': '*' }, body: { to: world.configVersion, ...reason } },
+    // The versions before the active one are the same document.
+    rollBackConfig: { headers: { 'if-match': '*' }, body: { to: world.configVersion - 1, ...reason } },
     putConnector: {
       params: { name: names.connector },
       headers: { 'if-match': '*' },

@@ -2,7 +2,8 @@
 import { newId } from '../../server/src/platform/ids.ts'
 import { type Parts, wireOf } from './parameters.ts'
 import type { Wire } from './wire.ts'
-import { configDocument, fullPolicy, INPUT, REASON, signedEvent, stripe, type World } from './world.ts'
+import { REASON, signedEvent, stripe, type World } from './world.ts'
+import { configDocument, fullPolicy, INPUT } from './world-documents.ts'
 
 /** The same request with two names in one place; both names have the same length. */
 export interface Pair {

@@ -5,7 +5,11 @@ import type { Change as Authored } from '../audit/audit.ts'
 import type { ConfigDeps } from '../configs/configs.ts'
 import type { RouteChecks } from '../webhook-routes/webhook-routes.ts'
 import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
-import type { SecretPlace } from './workspace-state.ts'
+
+export interface SecretPlace {
+  readonly name: string
+  readonly ref: string
+}
 
 type Named = SecretPlace & { readonly tenantId: string }
 

@@ -5,8 +5,7 @@ import {
   refFault,
   type UsersOfSecret,
 } from '../secrets/secrets.ts'
-import type { BundleSecrets } from './bundle-deps.ts'
-import type { SecretPlace } from './workspace-state.ts'
+import type { BundleSecrets, SecretPlace } from './bundle-deps.ts'
 
 const PAGE = 200
 

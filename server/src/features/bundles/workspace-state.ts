@@ -1,14 +1,9 @@
 import type { Queryable } from '../../platform/db/statement.ts'
 import { type ConfigDocument, readActive } from '../configs/configs.ts'
 import { listRoutes, type WebhookRoute } from '../webhook-routes/webhook-routes.ts'
-import type { BundleDeps } from './bundle-deps.ts'
+import type { BundleDeps, SecretPlace } from './bundle-deps.ts'
 import type { BundledRoute } from './bundles.schema.ts'
 import { byRouteName, tidyRoute } from './route-names.ts'
-
-export interface SecretPlace {
-  readonly name: string
-  readonly ref: string
-}
 
 /** As much of a workspace as a bundle holds. */
 export interface WorkspaceState {
