@@ -47,7 +47,7 @@ function floorOf(path: string): number | undefined {
   // Parts of the config and the catalogue of the problems are files of their own, on the same floor.
   const name =
     rest.length === 0
-      ? first.replace(/(-schema|-secrets|-sign-on|-faults|-catalogue)?(\.test)?\.ts$/, '')
+      ? first.replace(/(-schema|-secrets|-sign-on|-faults|(-failures)?-catalogue)?(\.test)?\.ts$/, '')
       : first
   const single = name === 'problems' || name === 'config' || name === 'main'
   return single === (rest.length === 0) ? FLOORS.indexOf(name as (typeof FLOORS)[number]) : -1

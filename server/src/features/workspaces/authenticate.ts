@@ -6,6 +6,7 @@ import { clientCertificateSha256 } from '../../platform/http/client-certificate.
 import { equalInConstantTime } from '../../platform/secret.ts'
 import type { EndedTokens } from '../ended-tokens/ended-tokens.ts'
 import { EMERGENCY, PLATFORM_ROLES, SIGNED_ON } from '../permissions/permissions.ts'
+import { NO_WORKSPACE } from './no-workspace.ts'
 import { type WorkspaceDirectory, workspaceStopped } from './workspace-directory.ts'
 
 /** The role that may create workspaces and see all of them. */
