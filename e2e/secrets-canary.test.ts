@@ -369,6 +369,10 @@ describe('secrets', () => {
     expect(stdout).toContain('0 still under another key')
     answers.push(stdout)
     await ok(execute('by-store', 'ok'))
+    await vi.waitFor(async () => {
+      const { body } = await ok(onControl('/secret-refs/store'))
+      expect(body).toMatchObject({ used_by: ['connector:by-store'], last_used_at: expect.any(String) })
+    }, WITHIN)
     const { keys } = JSON.parse(await readFile(join(home.dataDir, 'keys/secrets.json'), 'utf8'))
     for (const { id, key } of keys) canaries[`key-encryption key ${id}`] = key
   })
