@@ -17,7 +17,7 @@ interface Plan {
   readonly 'Shared Read Blocks': number
 }
 
-/** Opens it as a superuser, who alone may load the module that tells. */
+/** Opens it as a superuser, who alone may load the module that tells; what runs on it runs as the processes do. */
 export async function watchPlans(
   databaseUrl: string,
   session: Readonly<Record<string, string>>,
@@ -35,7 +35,7 @@ export async function watchPlans(
   await client.connect()
   await client.query(`load 'auto_explain'; set auto_explain.log_min_duration = 0; set auto_explain.log_analyze = on;
     set auto_explain.log_buffers = on; set auto_explain.log_timing = off; set auto_explain.log_format = json;
-    set auto_explain.log_nested_statements = on; set client_min_messages = log`)
+    set auto_explain.log_nested_statements = on; set client_min_messages = log; set role orchestrator_service`)
   return {
     db: {
       execute: <Row extends QueryResultRow>(

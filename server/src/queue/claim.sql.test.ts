@@ -324,7 +324,7 @@ async function explained(client: Client, query: { text: string; values: unknown[
   const plans: string[] = []
   client.on('notice', ({ message }) => plans.push(message ?? ''))
   await client.query(`load 'auto_explain'; set auto_explain.log_min_duration = 0; set auto_explain.log_analyze = on;
-    set auto_explain.log_nested_statements = on; set client_min_messages = log`)
+    set auto_explain.log_nested_statements = on; set client_min_messages = log; set role orchestrator_service`)
   await client.query(query)
   return plans.join('\n')
 }
