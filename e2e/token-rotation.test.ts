@@ -62,7 +62,9 @@ test('keys are rotated while calls go on: none is refused, both keys are publish
 
   const { code, stdout } = await runCli(home, 'keys', 'rotate')
   expect(code).toBe(0)
-  expect(stdout).toMatch(/^exec: key \S+ signs from \S+\ncontrol: key \S+ signs from \S+\n$/)
+  expect(stdout).toMatch(
+    /^exec: key \S+ signs from \S+\ncontrol: key \S+ signs from \S+\naudit: key \S+ signs from \S+\n$/,
+  )
   const fresh = Object.fromEntries(
     PLANES.map((plane) => [plane, new RegExp(`^${plane}: key (\\S+)`, 'm').exec(stdout)?.[1]]),
   )

@@ -22,7 +22,13 @@ afterAll(() => database.drop())
 
 /** A process that hears hints and never polls, unless told otherwise. */
 function node(
-  options: { pollMs?: number; deaf?: boolean; clock?: Clock; platform?: TestDatabase['platform'] } = {},
+  options: {
+    pollMs?: number
+    cleaningMs?: number
+    deaf?: boolean
+    clock?: Clock
+    platform?: TestDatabase['platform']
+  } = {},
 ) {
   const { db, notifications, log, clock } = options.platform ?? database.platform
   const ended = createEndedTokens({
@@ -31,6 +37,7 @@ function node(
     clock: options.clock ?? clock,
     notifications: options.deaf ? { listen: () => () => undefined } : notifications,
     pollMs: options.pollMs ?? NEVER_MS,
+    cleaningMs: options.cleaningMs ?? NEVER_MS,
   })
   opened.push(ended)
   return ended
@@ -175,6 +182,16 @@ describe('ended tokens', () => {
       ({ subject }) => [subject],
     )
     await age(database.db, { subject: mine.subject })
+    const rows = async () =>
+      (
+        await database.db.execute({ name: 't.rows', text: 'select from ended_token where subject = $1' }, [
+          mine.subject,
+        ])
+      ).rowCount
+    expect(await rows()).toBe(1)
+    // As a process does it, with a process's rights.
+    node({ clock, cleaningMs: 10 })
+    await vi.waitFor(async () => expect(await rows()).toBe(0))
     await clock.advance(61_000)
     await vi.waitFor(() => expect(ended.isEnded(mine)).toBe(false))
   })

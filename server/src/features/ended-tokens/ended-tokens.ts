@@ -74,6 +74,7 @@ export function createEndedTokens(options: {
   readonly log: Log
   readonly clock: Clock
   readonly pollMs?: number
+  readonly cleaningMs?: number
 }): EndedTokens {
   const { db, log, clock } = options
   const ends = new Map<string, number>()
@@ -110,7 +111,7 @@ export function createEndedTokens(options: {
     forgetOld()
     loadInBackground()
   }, options.pollMs ?? POLL_MS).unref()
-  const cleaning = setInterval(clean, CLEANING_MS).unref()
+  const cleaning = setInterval(clean, options.cleaningMs ?? CLEANING_MS).unref()
   loadInBackground()
 
   return {
