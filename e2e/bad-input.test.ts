@@ -280,6 +280,8 @@ describe('what is refused', () => {
 
     test.each(PLANES)('in no list and no object of %s', async (plane) => {
       for (const route of matrix.routesOf(plane).filter(({ method }) => method === 'GET')) {
+        const { ofTheHub, changes } = matrix.goodRequest(route, world)
+        if (ofTheHub || changes) continue
         const { text } = await hub.send(plane, wireOf(matrix.partsOf(route, world), { query: '' }))
         for (const mark of marksOf(stranger))
           expect([route.template, text.includes(mark) && mark]).toEqual([route.template, false])

@@ -7,7 +7,7 @@ const PAGE = { query: { limit: '10' } }
 
 /** Good requests about people. Those with a session have it as their own `authorization`. */
 export const peopleRequests = ({ people, slug, tenantId, workspaceAdmin, oidcReturn }: World) => {
-  const { of, invitations, otherSession, mfaTicket, oidc } = people
+  const { of, invitations, otherSession, mfaTicket, oidc, impersonationId, emergencyId } = people
   const as = (task: Task) => ({ authorization: of[task].bearer })
   const id = (task: Task) => ({ params: { id: of[task].operator.id } })
   const ofWorkspace = { authorization: workspaceAdmin }
@@ -52,6 +52,14 @@ export const peopleRequests = ({ people, slug, tenantId, workspaceAdmin, oidcRet
       body: { hours: 2, ...reason },
     },
     revokeInvitation: { ...ofWorkspace, params: { id: invitations.revoke.id }, query: reason },
+    startImpersonation: {
+      ...ofWorkspace,
+      body: { operator_id: of.member.operator.id, minutes: 5, write: false, ...reason },
+    },
+    listImpersonations: { ...ofWorkspace, ...PAGE },
+    stopImpersonation: { ...ofWorkspace, params: { id: impersonationId }, body: reason },
+    listEmergencySessions: { ...ofTheHub, query: { ...PAGE.query, reviewed: 'false' } },
+    reviewEmergencySession: { params: { id: emergencyId }, body: { review: 'It was right.', ...reason } },
     listOperators: { ...ofTheHub, ...PAGE },
     getOperator: { ...ofTheHub, ...id('member') },
     lockOperator: { ...id('lockOperator'), body: reason },

@@ -41,6 +41,10 @@ export interface One {
 export interface People {
   readonly of: Readonly<Record<Task, One>>
   readonly otherSession: string
+  /** Somebody acts as `setMemberRole`. */
+  readonly impersonationId: string
+  /** One that is over and waits for its review. */
+  readonly emergencyId: string
   readonly mfaTicket: string
   readonly oidc: { readonly code: string; readonly binding: string }
   /** Open ones, into this workspace. */
@@ -96,6 +100,19 @@ export async function makePeople(deps: OperatorDeps, workspaceId: string, name: 
     await insertTicket(db, { tokenSha256, kind, operatorId, facts, sealed: null, now, expiresAt })
     return token.reveal()
   }
+  const [impersonationId, emergencyId] = [newId(), newId()]
+  const write = (text: string, values: readonly unknown[]) => db.execute({ name: '', text }, values)
+  await write(
+    `insert into impersonation (tenant_id, id, token_id, impersonator, subject, read_only, reason, expires_at)
+     values ($1, $2, $3, 'operator:someone', $4, true, 'a test', now() + interval '30 minutes')`,
+    [workspaceId, impersonationId, newId(), of.setMemberRole.operator.subject],
+  )
+  await write(
+    `insert into break_glass_session (id, subject, reason, ticket, ip, started_at, expires_at, ended_at, ended_by)
+     values ($1, 'operator:someone', 'the hub was on fire', 'T-1', '127.0.0.1', now() - interval '20 minutes',
+             now() - interval '5 minutes', now() - interval '10 minutes', 'operator:someone')`,
+    [emergencyId],
+  )
   const binding = newOneTimeToken('sst_')
   const invitation = async (email: string) => {
     const wanted = { email, invites: { workspaceId, role: 'read_only' } as const, hours: 1 }
@@ -104,6 +121,8 @@ export async function makePeople(deps: OperatorDeps, workspaceId: string, name: 
   }
   return {
     of,
+    impersonationId,
+    emergencyId,
     otherSession: (await signedOn(of.present.operator)).sessionId,
     mfaTicket: await ticket('mfa', 'showSecondFactor', { method: 'password', groupRoles: [] }),
     oidc: {

@@ -21,6 +21,8 @@ export interface OperatorToken {
   readonly lifetimeSeconds: number
   readonly subject?: string | undefined
   readonly platformAdmin?: boolean
+  /** Instead of those of a platform admin. */
+  readonly roles?: readonly string[]
 }
 
 /** The account of the operating system; a container's user often has a number only. */
@@ -52,7 +54,7 @@ export async function issueOperatorToken(config: Config, wanted: OperatorToken):
         subject: wanted.subject ?? operatorName(),
         tenantId: wanted.tenantId ?? NO_WORKSPACE,
         scopes: wanted.scopes ?? known,
-        roles: wanted.platformAdmin ? [PLATFORM_ADMIN] : [],
+        roles: wanted.roles ?? (wanted.platformAdmin ? [PLATFORM_ADMIN] : []),
         lifetimeSeconds: wanted.lifetimeSeconds,
       },
     )
