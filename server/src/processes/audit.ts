@@ -116,7 +116,7 @@ async function slugsOf(db: Db, environment: Environment): Promise<Map<string, st
   const slugs = new Map<string, string>([[NO_WORKSPACE, 'the platform']])
   let beforeId: string | undefined
   do {
-    const page = await listWorkspaces(db, { environment, onlyId: null, beforeId, limit: PAGE })
+    const page = await listWorkspaces(db, { status: 'any', environment, onlyId: null, beforeId, limit: PAGE })
     for (const { id, slug } of page) slugs.set(id, slug)
     beforeId = page.length < PAGE ? undefined : page.at(-1)?.id
   } while (beforeId !== undefined)

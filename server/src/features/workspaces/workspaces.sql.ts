@@ -47,7 +47,7 @@ export const findById = maybeOne<{ readonly id: string; readonly environment: En
 export interface WorkspaceFilter {
   readonly environment: Environment
   /** Only those; absent = all but the deleted ones. */
-  readonly status?: WorkspaceStatus | undefined
+  readonly status?: WorkspaceStatus | 'any' | undefined
   /** Only this one; null = all. */
   readonly onlyId: string | null
   /** Only those made before this one; absent = from the newest. */
@@ -60,7 +60,7 @@ export const listRows = many<WorkspaceFilter, WorkspaceRow>(
   'workspaces.list',
   `select ${COLUMNS} from workspace
    where environment = $1 and ($2::uuid is null or id = $2) and ($3::uuid is null or id < $3)
-     and case when $5::text is null then status <> 'deleted' else status = $5 end
+     and case $5::text when 'any' then true when status then true else $5::text is null and status <> 'deleted' end
    order by id desc limit $4`,
   ({ environment, onlyId, beforeId, limit, status }) => [
     ...[environment, onlyId, beforeId ?? null, limit, status ?? null],
