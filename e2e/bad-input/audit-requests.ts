@@ -5,13 +5,14 @@ const FILTER = {
 }
 
 /** Requests about the audit log. */
-export const AUDIT_REQUESTS: Readonly<Record<string, { readonly query?: Readonly<Record<string, string>> }>> =
-  {
-    listAudit: { query: { limit: '10', ...FILTER } },
-    verifyAudit: {},
-    exportAudit: { query: { format: 'csv', ...FILTER } },
-    listPlatformAudit: { query: { limit: '10', ...FILTER } },
-    verifyPlatformAudit: {},
-    exportPlatformAudit: { query: { format: 'json', ...FILTER } },
-    verifyAllAudit: {},
-  }
+export const AUDIT_REQUESTS: Readonly<
+  Record<string, { readonly query?: Readonly<Record<string, string>>; readonly ofTheHub?: boolean }>
+> = {
+  listAudit: { query: { limit: '10', ...FILTER } },
+  verifyAudit: {},
+  exportAudit: { query: { format: 'csv', ...FILTER } },
+  listPlatformAudit: { query: { limit: '10', ...FILTER } },
+  verifyPlatformAudit: {},
+  exportPlatformAudit: { query: { format: 'json', ...FILTER } },
+  verifyAllAudit: { ofTheHub: true },
+}
