@@ -13,6 +13,8 @@ create table ended_token (
 );
 create index ended_token_ended_at on ended_token (ended_at);
 select protect_tenant_table('ended_token');
+-- What has ended stays so: a request can add an end, and take none back.
+revoke update, delete on ended_token from orchestrator_request;
 
 alter table service_identity
   add column expires_at timestamptz,
