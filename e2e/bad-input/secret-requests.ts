@@ -19,7 +19,7 @@ export function secretRequests({ names }: World) {
     },
     revertSecret: { params: spare, body: { overlap_seconds: 60, ...reason } },
     listSecretVersions: { params: secret, ...page },
-    deleteSecretVersion: { params: { ...secret, version: '1' }, query: reason },
+    deleteSecretVersion: { params: { ...spare, version: '1' }, query: reason },
     deleteSecretRef: { params: { name: names.unused }, query: reason },
   }
 }

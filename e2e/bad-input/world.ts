@@ -101,6 +101,10 @@ export async function makeWorld(hub: BadInputHub, name: string, configVersions: 
     await hub.writeSecret(slug, secret, stripeSecret)
     await put(`/secret-refs/${secret}`, tokens.control, { ref: `file://${secret}`, reason: REASON })
   }
+  // Two versions in the store, and back to its file: there is something to revert and something to delete.
+  for (const value of ['the first', 'the second'])
+    await put(`/secret-refs/${names.spare}/value`, tokens.control, { value, reason: REASON })
+  await put(`/secret-refs/${names.spare}`, tokens.control, { ref: `file://${names.spare}`, reason: REASON })
   const document = configDocument({ names }, hub.urls.control)
   let version = 0
   for (let count = 0; count < configVersions; count += 1)

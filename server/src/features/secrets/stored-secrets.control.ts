@@ -28,8 +28,11 @@ export interface StoredSecretsDeps {
   readonly envelope: Envelope
 }
 
+/** int4, as the column is. */
+const MAX_VERSION = 2_147_483_647
+
 const isVersion = (parts: readonly unknown[]): parts is readonly [number] =>
-  parts.length === 1 && Number.isInteger(parts[0]) && Number(parts[0]) > 0
+  parts.length === 1 && Number.isInteger(parts[0]) && Number(parts[0]) > 0 && Number(parts[0]) <= MAX_VERSION
 
 const versionView =
   (clock: Pick<Clock, 'now'>) =>
