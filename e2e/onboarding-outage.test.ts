@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { emptyDatabase } from '../server/testing/database.ts'
 import { call } from './hub-client.ts'
 import {
+  freePorts,
   type HubHome,
   hubHome,
   type Role,
@@ -68,6 +69,40 @@ test(
     await owner.query(`update leader set expires_at = now() - interval '1 minute' where name = 'retention'`)
     expectFailed(await verify(home, SLUG), 'retention', /No worker/)
     await owner.query(`update leader set expires_at = now() + interval '3 minutes' where name = 'retention'`)
+  },
+  RUN_MS,
+)
+
+test(
+  'a target that somebody has named is called instead of one on loopback',
+  async () => {
+    const [port = 0] = await freePorts(1)
+    const target = startCommand(home, ['onboard', 'target', '--listen', `127.0.0.1:${port}`])
+    const url = `http://127.0.0.1:${port}`
+    await untilItSays(target, new RegExp(`VERIFY_TARGET_URL=${url}`))
+    const { failed, stdout } = await verify(home, SLUG, '--target', url)
+    expect(failed, stdout).toEqual([])
+    expect(stdout).toMatch(new RegExp(`^ok +fault-target +${url}$`, 'm'))
+    expect(await target.stop()).toMatchObject({ code: 0, stderr: '' })
+    expectFailed(await verify(home, SLUG, '--target', url), 'fault-target', /does not answer/)
+  },
+  RUN_MS,
+)
+
+test(
+  'where loopback is closed, what needs a target does not apply, and nothing fails',
+  async () => {
+    await running.get('control')?.stop('SIGTERM')
+    running.set('control', await startRole(home.with({ OUTBOUND_ALLOW_CIDRS: 'none' }), 'control'))
+    const { lines, failed, stdout, code } = await verify(home, SLUG)
+    await running.get('control')?.stop('SIGTERM')
+    await start('control')
+    expect(failed, stdout).toEqual([])
+    expect(code).toBe(0)
+    for (const name of ['fault-target', 'execute', 'webhook-to-callback', 'dead-letters', 'isolation-limits'])
+      expect(lines[name]).toBe('n/a')
+    for (const name of ['tokens', 'default-policy', 'secrets-not-in-database']) expect(lines[name]).toBe('ok')
+    expect(stdout).toMatch(/^n\/a +execute .*onboard target/m)
   },
   RUN_MS,
 )

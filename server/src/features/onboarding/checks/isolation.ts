@@ -25,12 +25,12 @@ async function looksMissing(plane: PlaneClient, path: (id: string) => string, id
 
 export const events: Check = {
   name: 'isolation-events',
-  proves: 'No other workspace sees the jobs and events of this one.',
+  proves: 'No other workspace sees the jobs, events and webhooks of this one.',
   mend: MEND,
   needs: ['neighbour', 'polling'],
   run: async (stage) => {
     const { exec, control } = part(stage, 'neighbour')
-    const { jobId = '', traceId = '' } = stage.trail
+    const { jobId = '', traceId = '', webhook } = stage.trail
     for (const plane of [exec, control]) {
       await looksMissing(plane, (id) => `/jobs/${id}`, jobId)
       for (const filter of [`trace_id=${traceId}`, `job_id=${jobId}`]) {
@@ -38,6 +38,11 @@ export const events: Check = {
         mustBe(data.length === 0, `A token of another workspace reads ${data.length} events by ${filter}.`)
       }
     }
+    const inbox = await control.want<{ data: { id: string }[] }>('/webhook-inbox?limit=50')
+    mustBe(
+      !inbox.data.some(({ id }) => id === webhook?.inboxId),
+      'The webhook of this workspace stands in the inbox of another one.',
+    )
     const own = await stage.control.want<{ data: unknown[] }>(`/events?job_id=${jobId}&limit=10`)
     mustBe(
       own.data.length > 0,
