@@ -88,6 +88,8 @@ export interface JobAttempt {
   readonly started_at: string
   readonly ended_at: string
   readonly http_status: number | null
+  /** The config version that it ran on; null when it came to no connector. */
+  readonly config_version: number | null
   readonly error: { readonly class: string; readonly message: string } | null
   readonly next_run_at: string | null
 }

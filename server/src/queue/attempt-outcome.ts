@@ -27,7 +27,9 @@ export class AttemptAborted extends Error {
 export function afterAbort(outcome: Outcome, signal: AbortSignal): Settlement['outcome'] {
   const why = signal.reason instanceof AttemptAborted ? signal.reason.why : undefined
   if (outcome.kind === 'done' || why === undefined || why === 'deadline') return outcome
-  if (why === 'cancelled') return { kind: 'cancelled', why: 'Cancelled on request while it ran.' }
+  const { configVersion } = outcome
+  const ranOn = configVersion !== undefined && { configVersion }
+  if (why === 'cancelled') return { kind: 'cancelled', why: 'Cancelled on request while it ran.', ...ranOn }
   return { kind: 'returned', why: WHY_RETURNED[why] }
 }
 

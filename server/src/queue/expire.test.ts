@@ -29,7 +29,7 @@ beforeAll(async () => {
 })
 afterEach(async () => {
   expect(await misplacedJobs(fixture.db, undefined)).toEqual([])
-  await clearQueue(fixture.db, undefined)
+  await clearQueue(fixture.owner, undefined)
 })
 afterAll(() => fixture.drop())
 

@@ -106,7 +106,12 @@ export interface AttemptError {
 }
 
 /** How an attempt ended. `why` is one sentence for the timeline. */
-export type Outcome =
+export type Outcome = Ended & {
+  /** The config version that the attempt ran on; absent = it came to no connector. */
+  readonly configVersion?: number
+}
+
+type Ended =
   | { readonly kind: 'done'; readonly result: unknown; readonly httpStatus?: number; readonly why: string }
   | { readonly kind: 'retry'; readonly delayMs: number; readonly error: AttemptError; readonly why: string }
   /** Put back without spending the attempt. */
@@ -134,6 +139,7 @@ export interface AttemptRecord {
   readonly error_class: string | null
   readonly error_message: string | null
   readonly http_status: number | null
+  readonly config_version: number | null
   readonly next_run_at: string | null
 }
 

@@ -9,7 +9,7 @@ let fixture: QueueFixture
 beforeAll(async () => {
   fixture = await queueFixture()
 })
-afterEach(() => clearQueue(fixture.db, undefined))
+afterEach(() => clearQueue(fixture.owner, undefined))
 afterAll(() => fixture.drop())
 
 const bin = (limit = 100) => binOldLetters(fixture.db, { days: 90, limit })

@@ -65,7 +65,8 @@ export const selectJob = maybeOne<
      (select coalesce(json_agg(json_build_object(
         'attempt', a.attempt, 'lease_id', a.lease_id, 'node_id', a.node_id, 'started_at', a.started_at,
         'ended_at', a.ended_at, 'outcome', a.outcome, 'why', a.why, 'error_class', a.error_class,
-        'error_message', a.error_message, 'http_status', a.http_status, 'next_run_at', a.next_run_at
+        'error_message', a.error_message, 'http_status', a.http_status,
+        'config_version', a.config_version, 'next_run_at', a.next_run_at
       ) order by a.lease_id), '[]') from job_attempt a where a.tenant_id = $1 and a.job_id = $2) as ended
    from job j ${JOINS}
    where j.tenant_id = $1 and j.id = $2`,

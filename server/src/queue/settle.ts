@@ -53,6 +53,7 @@ function toRecord({ job, outcome }: Settlement): SettleRecord {
     job_id: job.id,
     lease_id: job.leaseId,
     why: storable(outcome.why),
+    config_version: 'configVersion' in outcome ? outcome.configVersion : undefined,
     connector: job.connector,
     operation: job.operation,
     inbox_id: job.inboxId,

@@ -43,6 +43,7 @@ const attemptView = (attempt: AttemptRecord) => ({
   started_at: utc(attempt.started_at),
   ended_at: utc(attempt.ended_at),
   http_status: attempt.http_status,
+  config_version: attempt.config_version,
   error:
     attempt.error_class === null
       ? null

@@ -114,7 +114,7 @@ const RETRY: Outcome = {
 /** One job in every state, oldest first. */
 async function oneOfEach(): Promise<Record<string, string>> {
   const done = await submit()
-  await settle({ kind: 'done', result: { id: 7 }, httpStatus: 201, why: 'It worked.' })
+  await settle({ kind: 'done', result: { id: 7 }, httpStatus: 201, configVersion: 7, why: 'It worked.' })
   const dead = await submit()
   await settle(DEAD)
   const retrying = await submit()
@@ -239,7 +239,7 @@ describe('one job', () => {
     const { done = '', dead = '', running = '' } = await oneOfEach()
     expect(await detail(done)).toMatchObject({
       job: { state: 'done', attempts: 1, result: { id: 7 }, dead_reason: null, started_at: null },
-      attempts: [{ outcome: 'done', http_status: 201, error: null, next_run_at: null }],
+      attempts: [{ outcome: 'done', http_status: 201, config_version: 7, error: null, next_run_at: null }],
     })
     expect(await detail(dead)).toMatchObject({
       job: { state: 'dead', result: null, dead_reason: 'permanent' },

@@ -155,6 +155,9 @@ export const AttemptView = Type.Object({
   started_at: Time('Start of the attempt.'),
   ended_at: Time('End of the attempt.'),
   http_status: OrNull(Type.Integer({ description: 'What the upstream answered, if it did.' })),
+  config_version: OrNull(
+    Type.Integer({ description: 'The config version that it ran on; null when it came to no connector.' }),
+  ),
   error: OrNull(
     Type.Object(
       {

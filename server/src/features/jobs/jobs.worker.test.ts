@@ -101,6 +101,7 @@ describe('an attempt', () => {
     hub.upstream.reset(json(201, { id: 'ch_1' }))
     expect(await attempt({ operation: 'charge', attempt: 2 })).toEqual({
       kind: 'done',
+      configVersion: 1,
       result: { id: 'ch_1' },
       httpStatus: 201,
       why: 'Attempt 2 succeeded with HTTP 201.',

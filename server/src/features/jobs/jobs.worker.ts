@@ -83,6 +83,15 @@ async function attempt(deps: JobHandlerDeps, job: ClaimedJob, signal: AbortSigna
   } catch (error) {
     return refused(deps, job, error)
   }
+  return { ...(await attemptOn(deps, job, active, signal)), configVersion: active.configVersion }
+}
+
+async function attemptOn(
+  deps: JobHandlerDeps,
+  job: ClaimedJob,
+  active: ActiveConnector,
+  signal: AbortSignal,
+): Promise<Outcome> {
   try {
     const { output, httpStatus } = await call(deps, job, active, signal)
     return {
