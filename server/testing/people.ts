@@ -112,6 +112,8 @@ export async function people(
   }
 
   return {
+    /** The key-encryption key. */
+    key: current,
     clock,
     captured,
     database,

@@ -39,7 +39,8 @@ export async function beginOidc(
   deps: OidcDeps,
   ip: string,
 ): Promise<{ readonly url: string; readonly binding: Secret }> {
-  deps.limits.take('oidc', ip)
+  // Nobody is named yet: one address must not use up what all others need.
+  deps.limits.take(`oidc ${ip}`, ip)
   const { url, ...checks } = await deps.provider.begin()
   const binding = newOneTimeToken('sst_')
   const tokenSha256 = sha256(checks.state)

@@ -22,7 +22,7 @@ export interface Proof {
 export async function proveOperator(deps: OperatorDeps, proof: Proof): Promise<Operator> {
   const { db, limits, passwords } = deps
   const email = normalEmail(proof.email)
-  limits.take(email, proof.client.ip)
+  limits.take(`break-glass ${email}`, proof.client.ip)
   const account = await findForSignOn(db, { email })
   const tries: Tries = { guess: 'break_glass', operatorId: account?.id, email }
   const heard = await mayTry(deps, tries)
