@@ -44,6 +44,11 @@ describe('loadConfig', () => {
   test('a password with a bare # makes no URL, and the message does not repeat it', () => {
     const load = () => loadConfig({ DATABASE_URL: 'postgres://hub:ge#heim@db:5432/hub' })
     expect(load).toThrow(/DATABASE_URL must be a URL/)
+    const DATABASE_OWNER_URL = 'postgres://owner:pw@db/hub'
+    expect(() => loadConfig({ DATABASE_OWNER_URL })).toThrow(/DATABASE_OWNER_URL needs DATABASE_URL/)
+    const DATABASE_URL = 'postgres://app:pw@db/hub'
+    expect(loadConfig({ DATABASE_URL, DATABASE_OWNER_URL }).databaseOwnerUrl).toBe(DATABASE_OWNER_URL)
+    expect(loadConfig({ DATABASE_URL }).databaseOwnerUrl).toBe(DATABASE_URL)
     expect(load).not.toThrow(/heim/)
   })
 
