@@ -23,8 +23,8 @@ import { memoryNodeStore } from '../../server/src/processes/shared-store.ts'
 import { deadJob } from '../../server/testing/dead-letters.ts'
 import { unknownExecution } from '../../server/testing/execution-keys.ts'
 import { startIdentityProvider } from '../../server/testing/identity-provider.ts'
+import { makePeople, type People } from '../../server/testing/people-of-a-workspace.ts'
 import { type QueueFixture, queueFixture } from '../../server/testing/queue-fixture.ts'
-import { makePeople, type People } from './people.ts'
 import { type Answer, type OpenApi, send, type Wire } from './wire.ts'
 
 /** In an order in which the good requests of all of them succeed: control's remove what the others need. */

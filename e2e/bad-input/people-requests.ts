@@ -1,5 +1,5 @@
 import { PASSWORD } from '../../server/testing/people.ts'
-import type { Task } from './people.ts'
+import type { Task } from '../../server/testing/people-of-a-workspace.ts'
 import { REASON, type World } from './world.ts'
 
 const reason = { reason: REASON }

@@ -1,9 +1,9 @@
 /** A workspace with one object of every kind, made through the API like anybody's, and the tokens for it. */
 import { newId } from '../../server/src/platform/ids.ts'
 import type { Plane } from '../../server/src/processes/operator-token.ts'
+import type { People } from '../../server/testing/people-of-a-workspace.ts'
 import { WEBHOOK_SAMPLES, type WebhookSample } from '../../server/testing/webhook-samples.ts'
 import type { BadInputHub, ServerName } from './hub.ts'
-import type { People } from './people.ts'
 import type { Answer, Wire } from './wire.ts'
 import { configDocument, INPUT, type WorldNames } from './world-documents.ts'
 

@@ -159,6 +159,14 @@ describe('the second factor', () => {
     expect(answers.map(({ status }) => status).sort()).toEqual([200, 401])
   })
 
+  test('takes one of many equal codes at the same moment', async () => {
+    const who = await hub.person()
+    const { secret } = await hub.enrolled(who)
+    const given = { operatorId: who.operator.id, code: new Secret(hub.codeOf(secret)) }
+    const taken = await Promise.all(Array.from({ length: 10 }, () => takeAppCode(hub.deps, given)))
+    expect(taken.filter(Boolean)).toHaveLength(1)
+  })
+
   test('gives one session for one ticket with two good codes at the same moment', async () => {
     const who = await hub.person()
     const { secret, codes } = await hub.enrolled(who)
