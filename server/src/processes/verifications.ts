@@ -25,7 +25,7 @@ const keptOf = ({ keepDays }: Config): string =>
 export function openVerifications(
   config: Config,
   platform: Platform,
-  { dial, secrets }: { readonly dial: Dial; readonly secrets: Pick<ProcessSecrets, 'resolve'> },
+  { dial, secrets }: { readonly dial: Dial; readonly secrets: Pick<ProcessSecrets, 'readRef'> },
 ): Verifications {
   const { db, clock, log } = platform
   return createVerifications({
@@ -34,6 +34,6 @@ export function openVerifications(
     environment: config.environment,
     kept: keptOf(config),
     search: createSearchText({ db, clock, logFile: logFileOf(config) }),
-    resolveSecret: secrets.resolve,
+    readRef: secrets.readRef,
   })
 }

@@ -2,9 +2,9 @@ import type { Clock } from '../../platform/clock.ts'
 import type { Db } from '../../platform/db/db.ts'
 import { violatesUnique } from '../../platform/db/failures.ts'
 import type { Dial } from '../../platform/dial/dial.ts'
-import type { Secret } from '../../platform/secret.ts'
 import type { Change } from '../audit/audit.ts'
 import { LEADER } from '../retention/retention.ts'
+import type { ReadRef } from '../secrets/secrets.ts'
 import { eventually } from './eventually.ts'
 import { enterNeighbour } from './neighbour.ts'
 import { breakOffNeighbour, hasLeader, takeNeighbour } from './onboarding.sql.ts'
@@ -24,7 +24,7 @@ export interface StageDeps {
   readonly search: SearchText
   /** `KEEP_…_DAYS` in words. */
   readonly kept: string
-  resolveSecret(tenantId: string, name: string): Promise<Secret>
+  readonly readRef: ReadRef
 }
 
 /** A run that has been silent for so long has died with its process. */
@@ -81,7 +81,7 @@ export async function buildStage(
         kept: deps.kept,
         isLed: async () => (await hasLeader(db, { name: LEADER })) !== undefined,
       },
-      resolveSecret: (name) => deps.resolveSecret(tenantId, name),
+      readSecret: (ref) => deps.readRef({ id: tenantId, slug: subject.slug }, ref),
       signOn: async () => {
         const token = await signOn('exec')
         parts.tokens = { control: controlToken, exec: token }

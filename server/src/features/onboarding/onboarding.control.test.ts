@@ -30,7 +30,7 @@ beforeAll(async () => {
     environment: 'dev',
     kept: 'events 30 days',
     search: createSearchText({ db, clock: platform.clock, logFile: undefined }),
-    resolveSecret: async () => {
+    readRef: async () => {
       throw new Error('no secret is asked for before control answers')
     },
   })

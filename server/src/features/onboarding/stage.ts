@@ -1,5 +1,5 @@
 import type { Clock } from '../../platform/clock.ts'
-import type { Secret } from '../../platform/secret.ts'
+import type { ReadRef } from '../secrets/secrets.ts'
 import type { Neighbour } from './neighbour.ts'
 import type { PlaneClient } from './plane-client.ts'
 import type { StageSecrets } from './stage-objects.ts'
@@ -56,7 +56,8 @@ export interface Stage {
   openTarget(): Promise<string | undefined>
   addObjects(): Promise<void>
   enterNeighbour(): Promise<void>
-  resolveSecret(name: string): Promise<Secret>
+  /** The values at a place that are accepted now, past every memory; a reading of ours is no use of the secret. */
+  readSecret(ref: string): ReturnType<ReadRef>
   readonly search: SearchText
   readonly retention: { readonly kept: string; isLed(): Promise<boolean> }
 }

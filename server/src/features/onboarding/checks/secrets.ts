@@ -1,22 +1,27 @@
 import type { Secret } from '../../../platform/secret.ts'
-import { Problem } from '../../../problems.ts'
 import type { Check } from '../check.ts'
 import type { Stage } from '../stage.ts'
 import { everything, PREFIX } from '../stage-objects.ts'
 import { type Needle, type SearchResult, SHORTEST_NEEDLE } from '../text-search.ts'
 import { mustBe, notApplicable, passed } from '../verdict.ts'
 
-async function ownSecrets(stage: Stage): Promise<{ name: string; value: Secret | string }[]> {
-  const refs = await everything<{ name: string }>(stage.control, '/secret-refs')
+interface OwnSecret {
+  readonly name: string
+  /** A sentence: there is none. */
+  readonly values: readonly Secret[] | string
+}
+
+async function ownSecrets(stage: Stage): Promise<OwnSecret[]> {
+  const refs = await everything<{ name: string; ref: string }>(stage.control, '/secret-refs')
   const own = refs.filter(({ name }) => !name.startsWith(PREFIX))
   return Promise.all(
-    own.map(async ({ name }) => ({
-      name,
-      value: await stage.resolveSecret(name).catch((error: unknown) => {
-        if (error instanceof Problem) return error.message
-        throw error
-      }),
-    })),
+    own.map(async ({ name, ref }) => {
+      const found = await stage.readSecret(ref)
+      return {
+        name,
+        values: 'why' in found ? `The secret ref ${name} (${ref}) does not resolve: ${found.why}.` : found,
+      }
+    }),
   )
 }
 
@@ -28,8 +33,8 @@ export const secretsResolve: Check = {
   run: async (stage) => {
     const secrets = await ownSecrets(stage)
     if (secrets.length === 0) return passed('the workspace has no secret refs')
-    const lost = secrets.filter(({ value }) => typeof value === 'string')
-    mustBe(lost.length === 0, lost.map(({ value }) => String(value)).join(' '))
+    const lost = secrets.filter(({ values }) => typeof values === 'string')
+    mustBe(lost.length === 0, lost.map(({ values }) => String(values)).join(' '))
     return passed(`${secrets.length} secret refs, seen from the control process`)
   },
 }
@@ -37,11 +42,11 @@ export const secretsResolve: Check = {
 async function needlesOf(stage: Stage): Promise<{ needles: Needle[]; short: string[] }> {
   const needles: Needle[] = []
   const short: string[] = []
-  for (const { name, value } of await ownSecrets(stage)) {
-    if (typeof value === 'string') continue
-    if (value.reveal().length < SHORTEST_NEEDLE) short.push(name)
-    else needles.push({ name, value })
-  }
+  for (const { name, values } of await ownSecrets(stage))
+    for (const value of typeof values === 'string' ? [] : values) {
+      if (value.reveal().length < SHORTEST_NEEDLE) short.push(name)
+      else needles.push({ name, value })
+    }
   return { needles, short }
 }
 
