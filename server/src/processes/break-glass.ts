@@ -54,6 +54,7 @@ export async function buildBreakGlass(
       authorization: authorizationOf(PLANE_SCOPES.control),
     },
     allowFrom: breakGlass.allowCidrs,
+    tls: environment.config.tls,
     openApi: {
       title: 'Orchestrator: break-glass',
       description: 'The control plane for emergency sessions, opened by POST /break-glass/open.',

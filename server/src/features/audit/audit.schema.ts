@@ -19,11 +19,13 @@ export type AuditQuery = Static<typeof AuditQuery>
 
 export const AuditExportQuery = Type.Object(
   {
-    format: Type.Enum(['json', 'csv'], {
-      default: 'json',
-      description:
-        '`json`: one JSON object per line (NDJSON). `csv`: RFC 4180 with a header; cells that a spreadsheet would run as a formula begin with an apostrophe.',
-    }),
+    format: Type.Optional(
+      Type.Enum(['json', 'csv'], {
+        default: 'json',
+        description:
+          '`json`: one JSON object per line (NDJSON). `csv`: RFC 4180 with a header; cells that a spreadsheet would run as a formula begin with an apostrophe.',
+      }),
+    ),
     ...Filter,
   },
   { additionalProperties: false },

@@ -28,6 +28,7 @@ export const Bundle = Type.Object(
   {
     format: Type.Integer({
       minimum: 1,
+      maximum: 1_000,
       description: `Version of the format; this hub knows ${BUNDLE_FORMAT}.`,
     }),
     exported_at: Type.Optional(

@@ -64,6 +64,7 @@ describe('an upstream that asks for time', () => {
     const outcome = await attempt(job)
     expect(outcome).toEqual({
       kind: 'snooze',
+      configVersion: 1,
       delayMs: 30_000,
       httpStatus: 429,
       why: 'HTTP 429: Retry-After 30 s honoured, no attempt spent.',
@@ -118,6 +119,7 @@ describe('an upstream that asks for time', () => {
     expect(await hear(7_000_000)).toMatchObject({ kind: 'snooze' })
     expect(await hear(300_000)).toEqual({
       kind: 'dead',
+      configVersion: 2,
       reason: 'upstream_busy',
       error: { class: 'http_429', message: 'The upstream answered with HTTP 429.', httpStatus: 429 },
       why: 'HTTP 429: the upstream has been busy for 2 hours, longer than the policy waits (job_wait.upstream_ms, 2 hours).',

@@ -52,7 +52,7 @@ export const WhoView = Type.Object({
     },
     { description: 'Who has signed on.' },
   ),
-  session: SessionView,
+  session: Type.Object(SessionView.properties, { description: 'The session that asks.' }),
   mfa: Type.Object(
     {
       enrolled: Type.Boolean({ description: 'There is a second factor.' }),
