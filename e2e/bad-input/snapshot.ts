@@ -9,6 +9,9 @@ const UNCOUNTED: ReadonlyMap<string, string> = new Map([['secret_ref', 'last_use
 /** When a session was last used is written by whoever uses it, whatever for. */
 const LEFT_OUT = ['operator_session']
 
+/** Rows that may come: the lists that are read on the way tell who has exported them. */
+const UNTOLD: ReadonlyMap<string, string> = new Map([['event', "t.type <> 'audit.exported'"]])
+
 /** Partitions are read through their parents. */
 export async function snapshotOf({ db }: Pick<TestDatabase, 'db'>): Promise<Snapshot> {
   const tables = await db.execute<{ name: string }>(
@@ -23,7 +26,7 @@ export async function snapshotOf({ db }: Pick<TestDatabase, 'db'>): Promise<Snap
   const found: [string, string][] = []
   for (const { name } of tables.rows.filter((table) => !LEFT_OUT.includes(table.name))) {
     const row = UNCOUNTED.has(name) ? `(to_jsonb(t) - '${UNCOUNTED.get(name)}')` : 't'
-    const text = `select count(*) || ' rows, ' || coalesce(md5(string_agg(${row}::text, '|' order by ${row}::text)), 'empty') as state from "${name}" t`
+    const text = `select count(*) || ' rows, ' || coalesce(md5(string_agg(${row}::text, '|' order by ${row}::text)), 'empty') as state from "${name}" t where ${UNTOLD.get(name) ?? 'true'}`
     const { rows } = await db.execute<{ state: string }>({ name: '', text }, [])
     found.push([name, rows[0]?.state ?? ''])
   }
