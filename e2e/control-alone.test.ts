@@ -249,5 +249,10 @@ describe('every read of the control API answers', () => {
 })
 
 test('it stops when it is asked to', async () => {
-  expect(await running.stop('SIGTERM')).toMatchObject({ code: 0, stderr: '' })
+  const late = new Promise<never>((_, reject) => {
+    // What it waits for stands in its log.
+    setTimeout(() => reject(new Error(`it does not stop: ${running.stdout().slice(-2_000)}`)), 25_000).unref()
+  })
+  const ending = await Promise.race([running.stop('SIGTERM'), late])
+  expect(ending).toMatchObject({ code: 0, stderr: '' })
 })
