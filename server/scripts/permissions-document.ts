@@ -1,7 +1,7 @@
 import {
   EMERGENCY,
-  type Permission,
   PERMISSIONS,
+  type Permission,
   PLATFORM_ROLES,
   SIGNED_ON,
   WORKSPACE_ROLES,
