@@ -387,6 +387,18 @@ test('an answer that ends while the server stops does not keep it, although its 
   await closing
 })
 
+test('a connection on which nothing was ever asked does not keep a server that stops', async () => {
+  const stoppable = await server()
+  await stoppable.listen({ host: '127.0.0.1', port: 0 })
+  const socket = connect((stoppable.server.address() as { port: number }).port, '127.0.0.1')
+  const accepted = once(stoppable.server, 'connection')
+  const closed = once(socket, 'close')
+  await accepted
+  // Node would wait for its headers for a minute, longer than this test may take.
+  await stoppable.close()
+  await closed
+})
+
 test('a stopping server says so to requests that were on their way', async () => {
   const stopping = await server()
   const stopped = Promise.withResolvers<void>()

@@ -10,6 +10,7 @@ import { addAddressGate } from './address-gate.ts'
 import { type Admit, addAdmission } from './admission.ts'
 import { callLog } from './call-log.ts'
 import { addCallContext, requestIdOf, unboundCall } from './context.ts'
+import { addGracefulClose } from './graceful-close.ts'
 import type { HttpServer } from './http-server.ts'
 import { addJsonParser, refuseEncodedBody } from './json-body.ts'
 import { addOpenApi, type OpenApiInfo } from './open-api.ts'
@@ -62,7 +63,6 @@ const secure = (material: TlsMaterial): object => ({
 
 /** A server with every limit set and every failure rendered as a problem. Routes are added by the caller. */
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  let stopping = false
   const tls = options.tls && { files: options.tls, material: await readTlsFiles(options.tls) }
   const app: HttpServer = fastify({
     loggerInstance: options.log as FastifyBaseLogger,
@@ -105,17 +105,9 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
       seconds,
     ),
   )
-  app.addHook('preClose', async () => {
-    stopping = true
-  })
-  // `close` ends the connections that are idle at that moment and waits for the others. One whose answer had begun
-  // is kept alive by it, and would hold up the stop until it times out.
-  app.addHook('onResponse', (_request, _reply, done) => {
-    if (stopping) setImmediate(() => app.server.closeIdleConnections())
-    done()
-  })
+  const isStopping = addGracefulClose(app)
   app.addHook('onRequest', (request, reply, done) => {
-    if (stopping && request.routeOptions.url !== '/ready') {
+    if (isStopping() && request.routeOptions.url !== '/ready') {
       reply.header('connection', 'close')
       throw new Problem('shutting_down', 'This process is stopping.', { retryAfterSeconds: 1 })
     }
@@ -135,7 +127,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     })
   addProbes(app, {
     checks: options.checks,
-    isStopping: () => stopping,
+    isStopping,
     metricsText: () => options.metrics.registry.metrics(),
     metricsType: options.metrics.registry.contentType,
   })
