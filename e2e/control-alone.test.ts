@@ -180,7 +180,7 @@ function pathOf([path, parameters]: Read, ids: ReadonlyMap<string, string>): str
     return encodeURIComponent(ids.get(parent) ?? (parameter ? exampleOf(parameter) : 'shop'))
   })
   const query = parameters.filter((one) => one.in === 'query' && one.required)
-  const said = new URLSearchParams(query.map((one) => [one.name, exampleOf(one)]))
+  const said = new URLSearchParams(query.map((one): [string, string] => [one.name, exampleOf(one)]))
   return query.length > 0 ? `${filled}?${said}` : filled
 }
 
