@@ -36,11 +36,10 @@ const COMMANDS: readonly Command[] = [
 ]
 
 function usage(): string {
-  const width = Math.max(...COMMANDS.map(({ usage: line }) => line.length))
   return [
     'Usage: npx orchestrator <command>',
     '',
-    ...COMMANDS.map(({ usage: line, summary }) => `  ${line.padEnd(width)}  ${summary}`),
+    ...COMMANDS.flatMap(({ usage: line, summary }) => [`  ${line}`, `      ${summary}`]),
     '',
     'Settings come from environment variables: docs/configuration.md lists them.',
   ].join('\n')
