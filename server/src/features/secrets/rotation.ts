@@ -1,7 +1,8 @@
 /**
  * Rotation: the new value is active at once, the one before is accepted until the end of an overlap, and one step
- * takes it back. Under the lock of the workspace's row, with the audit entry in the same transaction; no value is
- * in an entry, in an error or in an answer.
+ * takes it back. Each rotation ends the overlaps of those before it: at most two values are accepted, and after one
+ * without an overlap only the new one is. Under the lock of the workspace's row, with the audit entry in the same
+ * transaction; no value is in an entry, in an error or in an answer.
  */
 import type { Db } from '../../platform/db/db.ts'
 import type { Tx } from '../../platform/db/statement.ts'
@@ -22,7 +23,7 @@ export interface Put {
 }
 
 interface Overlap {
-  /** How long the value before is still accepted, seconds; 0 and absent: not at all. */
+  /** How long the value before is still accepted, seconds; 0 and absent: not at all, and no older one either. */
   readonly overlapSeconds?: number | undefined
 }
 
@@ -41,8 +42,10 @@ export async function putSecretRef(
     await lockWorkspace(tx, { id: tenantId })
     const before = await sql.findRef(tx, { tenantId, name })
     if (before?.ref === ref) return { secretRef: toRef(before), created: false }
-    if (before) await sql.pointElsewhere(tx, { tenantId, name, ref, overlapSeconds })
-    else {
+    if (before) {
+      await endOverlaps(tx, { tenantId, name })
+      await sql.pointElsewhere(tx, { tenantId, name, ref, overlapSeconds })
+    } else {
       await requireRoom(tx, { tenantId, quota: 'secret_refs' })
       await sql.insertRef(tx, { tenantId, name, ref })
     }
@@ -84,6 +87,8 @@ export async function putSecretValue(
     const { last_version: version } = await stored.nextVersion(tx, target)
     const sealed = await sealForStore(envelope, { ...target, version, value }).catch(unavailable)
     const wasThere = before?.ref === ref
+    // The first value at a place replaces none: what was accepted until then stays so, if an overlap is asked for.
+    if (overlapSeconds === 0 || !wasThere || before.version !== null) await endOverlaps(tx, target)
     // A version that the ref did not lead to any more must not be accepted again.
     const replaced = await stored.replaceActive(tx, {
       ...target,
@@ -122,6 +127,7 @@ export async function revertSecret(
     await lockWorkspace(tx, { id: tenantId })
     const before = await sql.findRef(tx, target)
     if (!before) throw absent()
+    await endOverlaps(tx, target)
     const diff =
       before.rotated === 'value' && before.ref === storedRef(name)
         ? await revertValue(tx, target, overlapSeconds)
@@ -136,6 +142,12 @@ export async function revertSecret(
     })
     return toRef(row)
   })
+}
+
+/** Of values and of places. */
+async function endOverlaps(tx: Tx, target: Target): Promise<void> {
+  await stored.endOverlaps(tx, target)
+  await sql.endPlaceOverlap(tx, target)
 }
 
 async function revertValue(tx: Tx, target: Target, overlapSeconds: number): Promise<DiffEntry[]> {

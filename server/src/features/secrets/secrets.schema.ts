@@ -18,7 +18,7 @@ const overlap = (what: string) =>
     Type.Integer({
       minimum: 0,
       maximum: MAX_OVERLAP_SECONDS,
-      description: `Seconds for which ${what} is still accepted where signatures are checked and made. Absent: 0, not at all.`,
+      description: `Seconds for which ${what} is still accepted where signatures are checked and made. Absent: 0, not at all. Overlaps of earlier rotations end in any case.`,
     }),
   )
 

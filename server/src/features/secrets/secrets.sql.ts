@@ -81,6 +81,14 @@ export const pointElsewhere = run<Key & { readonly ref: string; readonly overlap
   ({ tenantId, name, ref, overlapSeconds }) => [tenantId, name, ref, overlapSeconds],
 )
 
+/** Where the value was before is accepted no longer; it is kept for a revert. */
+export const endPlaceOverlap = run<Key>(
+  'secrets.end_place_overlap',
+  `update secret_ref set previous_until = null
+   where tenant_id = $1 and name = $2 and previous_until is not null`,
+  ({ tenantId, name }) => [tenantId, name],
+)
+
 /** Notes that the value at the same place is another one now. */
 export const valueRotated = run<Key>(
   'secrets.value_rotated',

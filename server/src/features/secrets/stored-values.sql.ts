@@ -69,6 +69,17 @@ export const replaceActive = maybeOne<
   ({ tenantId, name, overlapSeconds }) => [tenantId, name, overlapSeconds],
 )
 
+/**
+ * Whatever was replaced before is accepted no longer. Each rotation does this first: an overlap is of the value that
+ * it replaces, and of no other.
+ */
+export const endOverlaps = run<Key>(
+  'secrets.end_value_overlaps',
+  `update secret_value set accepted_until = null
+   where tenant_id = $1 and name = $2 and accepted_until is not null`,
+  ({ tenantId, name }) => [tenantId, name],
+)
+
 export const activate = run<Key & { readonly version: number }>(
   'secrets.activate_value',
   `update secret_value set state = 'active', replaced_at = null, accepted_until = null
