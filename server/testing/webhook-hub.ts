@@ -46,7 +46,12 @@ const testChange: Change = {
 const TABLES = ['webhook_inbox', 'webhook_payload', 'webhook_dedupe', 'job', 'job_ready', 'event']
 
 /** Webhook ingress over a real database, without processes; secrets and connectors are what the test puts there. */
-export function webhookHub(platform: TestPlatform, environment: 'dev' | 'prod' = 'dev'): WebhookHub {
+export function webhookHub(
+  platform: TestPlatform,
+  environment: 'dev' | 'prod' = 'dev',
+  /** Instead of the values that the test puts into `secrets`. */
+  resolveSecret?: (tenantId: string, name: string) => Promise<Secret>,
+): WebhookHub {
   const { db } = platform
   const secrets: WebhookHub['secrets'] = new Map()
   const connectors: WebhookHub['connectors'] = new Map()
@@ -57,6 +62,11 @@ export function webhookHub(platform: TestPlatform, environment: 'dev' | 'prod' =
     text: string,
     values: readonly unknown[] = [],
   ) => (await platform.owner.execute<Row>({ name: '', text }, values)).rows
+  const resolveHeld = async (tenantId: string, name: string): Promise<Secret> => {
+    const value = secrets.get(`${tenantId}/${name}`)
+    if (value === undefined) throw new Problem('secret_unresolved', 'The secret ref has no value.')
+    return typeof value === 'string' ? new Secret(value) : value
+  }
   return {
     secrets,
     connectors,
@@ -68,11 +78,7 @@ export function webhookHub(platform: TestPlatform, environment: 'dev' | 'prod' =
       workspaces,
       wakeUp: { hint: (lanes) => void hints.push(...lanes) },
       activeConnector: async (tenantId, name) => connectors.get(`${tenantId}/${name}`),
-      resolveSecret: async (tenantId, name) => {
-        const value = secrets.get(`${tenantId}/${name}`)
-        if (value === undefined) throw new Problem('secret_unresolved', 'The secret ref has no value.')
-        return typeof value === 'string' ? new Secret(value) : value
-      },
+      resolveSecret: resolveSecret ?? resolveHeld,
     }),
     workspace: async (slug) => {
       const id = newId()

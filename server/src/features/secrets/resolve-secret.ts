@@ -14,6 +14,14 @@ import type { ReadRef } from './stores/registry.ts'
  */
 export type ResolveSecret = (tenantId: string, name: string) => Promise<Secret>
 
+class StoreAway extends Error {
+  override readonly name = 'StoreAway'
+}
+
+/** True for a `secret_unresolved` that says nothing about the value: its store cannot be read at the moment. */
+export const isStoreAway = (error: unknown): boolean =>
+  error instanceof Problem && error.cause instanceof StoreAway
+
 export interface ResolverDeps {
   readonly db: Queryable
   readonly directory: WorkspaceDirectory
@@ -71,6 +79,7 @@ async function find(
     throw new Problem(
       'secret_unresolved',
       `The secret ref ${name} (${row.ref}) does not resolve: ${found.why}.`,
+      found.away && { cause: new StoreAway(found.why) },
     )
   // The older place may be gone before its time: that must not take the newer value with it.
   const previous = row.previous_ref === null ? undefined : await readRef(owner, row.previous_ref)

@@ -15,7 +15,7 @@ import { absent, type SecretRef, type Target, toRef } from './secret-ref.ts'
 import * as sql from './secrets.sql.ts'
 
 export { createLastUsed, type LastUsed } from './last-used.ts'
-export { createSecretResolver, type ResolveSecret } from './resolve-secret.ts'
+export { createSecretResolver, isStoreAway, type ResolveSecret } from './resolve-secret.ts'
 export { deleteSecretVersion, putSecretRef, putSecretValue, revertSecret } from './rotation.ts'
 export type { SecretRef } from './secret-ref.ts'
 export { checkStoredSecrets, type Rewrapped, rewrapStoredSecrets } from './stored-values.ts'

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Log } from '../../platform/log.ts'
 import { Secret } from '../../platform/secret.ts'
 import { Problem } from '../../problems.ts'
+import { isStoreAway } from '../secrets/secrets.ts'
 import type { RouteIndex, WebhookRoute } from '../webhook-routes/webhook-routes.ts'
 import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
 import type { HeaderValues, ProviderEvent, Verdict, VerifyFailure, WebhookProvider } from './provider.ts'
@@ -15,6 +16,8 @@ export type RefusalCause =
   | 'livemode_mismatch'
   | 'environment_mismatch'
   | 'ambiguous'
+  /** Nobody can say: the store of a signing secret cannot be read at the moment. */
+  | 'secret_away'
 
 export type Match =
   | { readonly found: true; readonly route: WebhookRoute; readonly secretRef: string }
@@ -41,7 +44,7 @@ const NOBODY = new Secret(randomUUID())
 
 type RouteVerdict = { readonly route: WebhookRoute } & (
   | { readonly secretRef: string }
-  | { readonly cause: VerifyFailure }
+  | { readonly cause: VerifyFailure | 'secret_away' }
 )
 
 function candidatesOf(
@@ -57,23 +60,30 @@ function candidatesOf(
   return route ? [route] : []
 }
 
-/** Checks one route's secrets. A ref without a value verifies nothing, and must not hide that another one does. */
+/**
+ * Checks one route's secrets. A ref without a value verifies nothing, and must not hide that another one does; one
+ * whose store is away may be the one that does.
+ */
 async function verify(deps: MatchDeps, request: SignedRequest, route: WebhookRoute): Promise<RouteVerdict> {
   const refs = new Map<Secret, string>()
+  let away = false
   for (const ref of route.secretRefs) {
     try {
       const secret = await deps.resolveSecret(route.tenantId, ref)
       for (const accepted of secret.inForce()) refs.set(accepted, ref)
     } catch (error) {
       if (!(error instanceof Problem && error.code === 'secret_unresolved')) throw error
+      away ||= isStoreAway(error)
       deps.log.error(
         { tenant_id: route.tenantId, route_id: route.id, secret_ref: ref },
         'the signing secret of a webhook route does not resolve',
       )
     }
   }
-  const verdict = verdictOf(request, [...refs.keys()])
-  if (!verdict.verified) return { route, cause: verdict.cause }
+  // With nobody's secret in place of the one that is away, so that what is no signature at all is refused as ever.
+  const verdict = verdictOf(request, [...refs.keys(), ...(away ? [NOBODY] : [])])
+  if (!verdict.verified)
+    return { route, cause: away && verdict.cause === 'signature_mismatch' ? 'secret_away' : verdict.cause }
   const secretRef = refs.get(verdict.secret)
   if (secretRef === undefined) throw new Error('the provider accepted a secret that it was not given')
   return { route, secretRef }
@@ -123,6 +133,8 @@ export async function matchRoute(
   if (!match) {
     // A signature that fits but is too old tells whose event it was; of several that do not fit none does.
     const refused = verdicts.filter((verdict) => 'cause' in verdict)
+    const unsure = refused.find(({ cause }) => cause === 'secret_away')
+    if (unsure) return { found: false, cause: 'secret_away', route: unsure.route }
     const near = refused.find(({ cause }) => cause === 'timestamp_outside_tolerance')
     const one = near ?? (refused.length === 1 ? refused[0] : undefined)
     const [common, ...others] = new Set(refused.map(({ cause }) => cause))

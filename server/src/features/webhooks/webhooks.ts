@@ -113,7 +113,10 @@ export function createWebhookAcceptor(deps: WebhookDeps): AcceptWebhook {
     const event = request.provider.event(payload)
     try {
       const found = await match({ ...request, nowMs: clock.now() }, event)
-      if (!found.found) throw refuse(request, event, found.cause, found.route)
+      if (!found.found) {
+        if (found.cause === 'secret_away') throw tryLater(new Error('the store of a signing secret is away'))
+        throw refuse(request, event, found.cause, found.route)
+      }
       const { route } = found
       const connector = await deps.activeConnector(route.tenantId, route.connector)
       const workspace = await deps.workspaces.find(route.tenantId)

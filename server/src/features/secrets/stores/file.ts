@@ -23,7 +23,7 @@ export const fileStore: SecretStore = {
           ? { why: 'the file leads out of the folder of this workspace' }
           : await readValue(path)
       } catch (error) {
-        return { why: whyOf(error) }
+        return whyNot(error)
       }
     },
 }
@@ -66,11 +66,12 @@ function withoutNewline(bytes: Buffer): Buffer {
   return bytes.subarray(0, bytes.at(-2) === 0x0d ? -2 : -1)
 }
 
-function whyOf(error: unknown): string {
+function whyNot(error: unknown): Unresolved {
   const { code } = error as { code?: unknown }
-  if (code === 'ENOENT' || code === 'ENOTDIR') return 'there is no such file in the folder of this workspace'
-  if (code === 'EACCES' || code === 'EPERM') return 'the hub may not read the file'
-  if (code === 'ELOOP') return 'the file is a link that leads nowhere'
-  if (code === 'ENXIO') return 'it is not a regular file'
+  if (code === 'ENOENT' || code === 'ENOTDIR')
+    return { why: 'there is no such file in the folder of this workspace' }
+  if (code === 'EACCES' || code === 'EPERM') return { why: 'the hub may not read the file', away: true }
+  if (code === 'ELOOP') return { why: 'the file is a link that leads nowhere' }
+  if (code === 'ENXIO') return { why: 'it is not a regular file' }
   throw error
 }

@@ -19,8 +19,9 @@ export const hubStore: SecretStore = {
         const found = secretFrom(Buffer.from(newest.reveal()))
         return 'why' in found ? found : [...found, ...accepted]
       } catch (error) {
-        if (error instanceof EnvelopeFailure) return { why: error.message.replace(/\.$/, '') }
-        throw error
+        if (!(error instanceof EnvelopeFailure)) throw error
+        const why = error.message.replace(/\.$/, '')
+        return error.reason === 'not_authentic' ? { why } : { why, away: true }
       }
     },
 }

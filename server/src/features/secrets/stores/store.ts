@@ -8,6 +8,8 @@ export const MAX_SECRET_BYTES = 65_536
 /** Why there is no value, one sentence without it. `why` is shown to people of the workspace. */
 export interface Unresolved {
   readonly why: string
+  /** The store could not be asked, or what it gave cannot be opened now: there may be a value all the same. */
+  readonly away?: true
 }
 
 /** The values at an address, newest first: older ones stand beside it while they are still accepted. */

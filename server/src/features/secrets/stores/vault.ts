@@ -13,11 +13,11 @@ export const vaultStore: SecretStore = {
   open:
     ({ vault }) =>
     async ({ slug }, address) => {
-      if (!vault) return { why: 'this process knows no Vault: VAULT_ADDR is not set' }
+      if (!vault) return { why: 'this process knows no Vault: VAULT_ADDR is not set', away: true }
       try {
         return await read(vault, slug, address)
       } catch (error) {
-        if (error instanceof VaultFailure) return { why: error.message }
+        if (error instanceof VaultFailure) return { why: error.message, away: true }
         throw error
       }
     },
@@ -33,7 +33,7 @@ async function read(
   const place = [path.slice(0, at), 'data', ...(prefix === '' ? [] : [prefix]), slug, path.slice(at + 1)]
   const { status, body } = await client.request('GET', place.join('/'))
   if (status === 404) return { why: 'there is no such secret in Vault below the path of this workspace' }
-  if (status !== 200) return { why: `Vault answered with HTTP ${status}` }
+  if (status !== 200) return { why: `Vault answered with HTTP ${status}`, away: true }
   const values = member(member(body, 'data'), 'data')
   const value = Object.hasOwn(values, field) ? values[field] : undefined
   if (value === undefined) return { why: 'there is no such field in the secret of Vault' }
