@@ -84,7 +84,11 @@ export function addControlRoutes(app: HttpServer, parts: ControlParts): void {
   const { directory } = access
   const { resolve: resolveSecret, readRef, envelope } = parts.secrets
   const secretChecks = createSecretChecks({ db, directory, readRef, clock })
-  const inWorkspace = { secretNames, deliveries: routeDeliveries, refusal: dial.refusal }
+  const inWorkspace = {
+    ...{ secretNames, deliveries: routeDeliveries, refusal: dial.refusal },
+    // Half of what a body may have: the other half is for what else is in a bundle.
+    maxBytes: Math.floor(config.apiBodyLimitBytes / 2),
+  }
   const configDeps = { ...inWorkspace, db, unresolved: secretChecks.ofNames }
   statusControl(app, config)
   onboardingControl(app, {

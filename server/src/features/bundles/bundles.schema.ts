@@ -3,6 +3,7 @@ import { QUEUES } from '../../queue/job.ts'
 import { Reason } from '../audit/audit.ts'
 import { ConfigDocument } from '../configs/configs.ts'
 import { RouteFields } from '../webhook-routes/webhook-routes.ts'
+import { QUOTA_MAXIMA } from '../workspaces/workspaces.ts'
 
 /** Of the bundles that this hub writes and reads. */
 export const BUNDLE_FORMAT = 1
@@ -59,12 +60,12 @@ export const Bundle = Type.Object(
         closed,
       ),
       {
-        maxItems: 1_000,
+        maxItems: QUOTA_MAXIMA.secret_refs,
         description: 'Every secret ref of the workspace, by name. Values are never in a bundle.',
       },
     ),
     webhook_routes: Type.Array(BundledRoute, {
-      maxItems: 1_000,
+      maxItems: QUOTA_MAXIMA.webhook_routes,
       description: 'Every webhook route of the workspace.',
     }),
   },

@@ -10,6 +10,7 @@ import { verifyChain } from '../audit/audit.ts'
 import { activeDocument, loadActiveConfig } from '../configs/configs.ts'
 import { secretNames } from '../secrets/secrets.ts'
 import { routeDeliveries, routesOfSecret } from '../webhook-routes/webhook-routes.ts'
+import { type Quotas, setQuotas } from '../workspaces/workspaces.ts'
 import { bundlesControl } from './bundles.control.ts'
 import {
   type Bundle,
@@ -22,6 +23,7 @@ import {
   planImport,
   secretPlaces,
 } from './bundles.ts'
+import { environmentFaults } from './environment-names.ts'
 
 let hub: CallingHub
 let call: CallServer
@@ -412,6 +414,72 @@ describe('a bundle with faults', () => {
     const [fault, ...more] = (await planImport(deps, into.id, { bundle })).faults
     expect(more).toEqual([])
     expect(fault?.message).toContain('→ /webhooks/stripe → webhook_route stripe/acct_')
+  })
+})
+
+describe('of the other environment', () => {
+  const PROD = [
+    ['secret_refs/0/ref', { secret_refs: [{ name: 'key', ref: 'vault://kv/shop-prod/stripe#key' }] }],
+    ['secret_refs/0/ref', { secret_refs: [{ name: 'key', ref: 'env://PROD_STRIPE_KEY' }] }],
+    ['secret_refs/0/name', { secret_refs: [{ name: 'prod-key', ref: 'env://KEY' }] }],
+    [
+      'config/connectors/product/settings/url',
+      { config: { policies: {}, connectors: { product: product('https://api.shop-prod.example.com') } } },
+    ],
+  ] as const satisfies readonly (readonly [string, Partial<Bundle>])[]
+
+  test.each(PROD)('%s is found wherever the word stands', async (path, more) => {
+    const bundle = bundleOf(into.slug, { webhook_routes: [], ...more })
+    expect((await planImport(deps, into.id, { bundle })).faults).toContainEqual({
+      path: `/body/bundle/${path}`,
+      message: 'is a name of prod, and this workspace is of dev',
+    })
+  })
+
+  test('are not words that only begin or end so, nor the path of an address', () => {
+    const connectors = {
+      production: product('https://products.example.com/prod/reproduction'),
+      'app-devices': product('https://shop.dev/'),
+    }
+    const config = { policies: { devoted: {}, prods: {} }, connectors }
+    const secret_refs = [{ name: 'reprod', ref: 'vault://kv/production/key#devkey' }]
+    const bundle = bundleOf('shop-dev', { config, secret_refs, webhook_routes: [] })
+    expect([...environmentFaults('dev', bundle), ...environmentFaults('prod', bundle)]).toEqual([])
+  })
+})
+
+describe('beyond a quota', () => {
+  const limit = (id: string, quotas: Partial<Quotas>) =>
+    setQuotas({ db: hub.database.db, environment: 'dev' }, { id, quotas }, CHANGE)
+
+  test('a bundle is refused by its plan, with each quota in its place', async () => {
+    await limit(into.id, { connectors: 1, secret_refs: 3, webhook_routes: 0, config_versions: 0 })
+    const plan = await planImport(deps, into.id, { bundle: bundleOf(into.slug) })
+    expect(plan.faults.map(({ path }) => path.replace('/body/bundle/', ''))).toEqual([
+      'config/connectors',
+      'config',
+      'secret_refs',
+      'webhook_routes',
+    ])
+  })
+
+  test('what a plan calls valid is imported: one less, one replaced, never one more', async () => {
+    await load(into.id, bundleOf(into.slug))
+    await limit(into.id, { connectors: 1, secret_refs: 4, webhook_routes: 1 })
+    const bundle = bundleOf(into.slug)
+    const renamed = [...bundle.secret_refs.slice(0, 3), { name: 'fresh', ref: 'env://FRESH' }]
+    const full = { ...bundle, secret_refs: renamed, webhook_routes: [] }
+    // The old one is needed until the routes are changed: for a moment there would be five.
+    expect((await planImport(deps, into.id, { bundle: full })).faults.map(({ path }) => path)).toEqual([
+      '/body/bundle/secret_refs',
+    ])
+    await load(into.id, { ...bundle, webhook_routes: [{ ...route(), queue: 'low' }] })
+    await limit(into.id, { webhook_routes: 0 })
+    const less = { ...bundle, config: { ...bundle.config, connectors: { product: product() } } }
+    expect((await planImport(deps, into.id, { bundle: less })).faults.map(({ path }) => path)).toEqual([
+      '/body/bundle/webhook_routes',
+    ])
+    await load(into.id, { ...less, webhook_routes: [] })
   })
 })
 

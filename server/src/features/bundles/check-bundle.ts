@@ -4,6 +4,7 @@ import type { WorkspaceEntry } from '../workspaces/workspaces.ts'
 import type { BundleDeps } from './bundle-deps.ts'
 import { BUNDLE_FORMAT, type PlanBody } from './bundles.schema.ts'
 import { cycleFaults } from './cycles.ts'
+import { environmentFaults } from './environment-names.ts'
 import { routeName } from './route-names.ts'
 import type { CurrentState, WorkspaceState } from './workspace-state.ts'
 
@@ -22,12 +23,13 @@ export function checkBundle(
       ? []
       : [{ path: `${AT}/format`, message: `is not known to this hub, which reads ${BUNDLE_FORMAT}` }]),
     ...originFaults(workspace, bundle.workspace, as),
-    ...environmentFaults(workspace, bundle),
+    ...environmentFaults(workspace.environment, bundle),
     ...secretFaults(deps, before, after),
     ...checkDocument(after.document, {
       secretNames: new Set(after.secretRefs.map(({ name }) => name)),
       deliveries: [],
       refusal: deps.config.refusal,
+      maxBytes: deps.config.maxBytes,
     }).map(({ path, message }) => ({ path: `${AT}/config${path}`, message })),
     ...routeFaults(deps, workspace, after),
     ...cycleFaults(after, deps.ingressUrls),
@@ -50,32 +52,6 @@ function originFaults(
       message: `is another workspace than ${slug}; when that is meant, send "as": "${slug}"`,
     })
   return faults
-}
-
-/** A name that ends like the other environment has come along by mistake. */
-function environmentFaults(
-  { environment }: WorkspaceEntry,
-  { config, secret_refs, webhook_routes }: PlanBody['bundle'],
-): ProblemDetail[] {
-  const other = environment === 'prod' ? 'dev' : 'prod'
-  const ofOther = new RegExp(`(?:^|[-_./])${other}$`, 'i')
-  const names: [path: string, text: string][] = [
-    ...Object.keys(config.policies).map((name) => [`/config/policies/${name}`, name] as [string, string]),
-    ...Object.keys(config.connectors).map((name) => [`/config/connectors/${name}`, name] as [string, string]),
-    ...secret_refs.flatMap(({ name, ref }, at): [string, string][] => [
-      [`/secret_refs/${at}/name`, name],
-      [`/secret_refs/${at}/ref`, ref],
-    ]),
-    ...webhook_routes.map(
-      ({ account }, at) => [`/webhook_routes/${at}/account`, account ?? ''] as [string, string],
-    ),
-  ]
-  return names
-    .filter(([, text]) => ofOther.test(text))
-    .map(([path]) => ({
-      path: `${AT}${path}`,
-      message: `is a name of ${other}, and this workspace is of ${environment}`,
-    }))
 }
 
 /** The hub keeps a value under the name of its ref, and nowhere else. */

@@ -8,6 +8,7 @@ import type { BundleDeps } from './bundle-deps.ts'
 import type { Plan, PlanBody } from './bundles.schema.ts'
 import { changesBetween } from './changes.ts'
 import { checkBundle } from './check-bundle.ts'
+import { quotaFaults } from './quota-faults.ts'
 import { routeName, tidyRoute } from './route-names.ts'
 import { type CurrentState, readState, type WorkspaceState } from './workspace-state.ts'
 
@@ -29,8 +30,11 @@ export async function draftImport(
   if (!workspace) throw new Problem('not_found', 'There is no such workspace.')
   const before = await readState(deps, on, tenantId)
   const after = wanted(workspace, body)
-  const faults = checkBundle(deps, workspace, body, before, after)
   const { changes, unchanged } = changesBetween(before, after)
+  const faults = [
+    ...checkBundle(deps, workspace, body, before, after),
+    ...(await quotaFaults(on, tenantId, before, after, changes)),
+  ]
   const { routeIds: _ids, ...state } = before
   const digest = createHash('sha256').update(canonicalJson({ tenantId, state, after })).digest('hex')
   return {

@@ -43,7 +43,9 @@ export type Move = 'config.activated' | 'config.rolled_back'
 
 /**
  * Moves the pointer to a stored version. The version is checked again, with its secrets, because secret refs and
- * routes may have changed since. Errors: `not_found`, `config_invalid`, `version_mismatch`, `precondition_required`.
+ * routes may have changed since, and whether the quota has room for its connectors: what has no more of them than
+ * the active version always has. Errors: `not_found`, `config_invalid`, `quota_exceeded`, `version_mismatch`,
+ * `precondition_required`.
  */
 export async function activateConfig(
   deps: ConfigDeps,
@@ -58,6 +60,7 @@ export async function activateConfig(
   return deps.db.transaction(async (tx) => {
     const active = await lock(tx, target)
     if (active?.version !== version) {
+      await requireConnectorRoom(tx, tenantId, document)
       refuseFaults([...(await faultsOf(deps, tx, tenantId, document)), ...secretFaults])
       if (action === 'config.activated') requireAnyPrecondition(target, active, document)
       const object = `config:${version}`
@@ -153,7 +156,7 @@ export async function firstConfig(
 /** Errors: `quota_exceeded`. */
 async function store(tx: Tx, tenantId: string, document: ConfigDocument, change: Change): Promise<number> {
   await requireRoom(tx, { tenantId, quota: 'config_versions' })
-  await requireRoom(tx, { tenantId, quota: 'connectors', total: Object.keys(document.connectors).length })
+  await requireConnectorRoom(tx, tenantId, document)
   const text = canonicalJson(document)
   const { version } = await insertVersion(tx, {
     tenantId,
@@ -164,6 +167,9 @@ async function store(tx: Tx, tenantId: string, document: ConfigDocument, change:
   })
   return version
 }
+
+const requireConnectorRoom = (tx: Tx, tenantId: string, document: ConfigDocument): Promise<void> =>
+  requireRoom(tx, { tenantId, quota: 'connectors', total: Object.keys(document.connectors).length })
 
 /** In the diff of an audit entry: which version was active before and after. No part of a document has this name. */
 export const VERSION_PATH = '/active_version'

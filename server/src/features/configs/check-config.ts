@@ -16,6 +16,8 @@ export interface ConfigDeps {
   readonly deliveries: (on: Queryable, tenantId: string) => Promise<readonly Delivery[]>
   /** Says why an address can never be dialled, so that it is refused when it is saved. */
   readonly refusal?: Dial['refusal']
+  /** The most bytes that a document may have as JSON; absent = any number. */
+  readonly maxBytes?: number
   /**
    * Of these secret refs the ones that do not resolve, and why; never their values, and within a time limit. Absent
    * where nobody can say, e.g. before anything is activated.
@@ -36,6 +38,7 @@ export async function faultsOf(
     secretNames: await deps.secretNames(on, tenantId),
     deliveries: await deps.deliveries(on, tenantId),
     refusal: deps.refusal,
+    maxBytes: deps.maxBytes,
   })
 }
 

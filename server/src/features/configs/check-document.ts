@@ -3,7 +3,7 @@ import { pointerPart } from '../../platform/json-pointer.ts'
 import type { ProblemDetail } from '../../problems.ts'
 import { type ConnectorConfig, checkConnector, compileConnector } from '../connectors/connectors.ts'
 import { checkPolicy, effectivePolicy } from '../policies/policies.ts'
-import { type ConfigDocument, DEFAULT_POLICY } from './document.ts'
+import { type ConfigDocument, DEFAULT_POLICY, MOST_CONNECTORS, MOST_POLICIES } from './document.ts'
 import { memberOf } from './members.ts'
 import { policyLevels } from './policy-levels.ts'
 
@@ -21,6 +21,8 @@ export interface Surroundings {
   readonly deliveries: readonly Delivery[]
   /** Why an address can never be dialled. */
   readonly refusal?: Dial['refusal'] | undefined
+  /** The most bytes that the document may have as JSON; absent = any number. */
+  readonly maxBytes?: number | undefined
 }
 
 export interface Delivery {
@@ -67,7 +69,26 @@ export function checkDocument(document: ConfigDocument, surroundings: Surroundin
       path: `/connectors/${connector}`,
       message: `must stay a connector of kind callback: ${by} delivers to it`,
     }))
-  return [...policyFaults, ...connectorFaults, ...deliveryFaults]
+  return [
+    ...sizeFaults(document, surroundings.maxBytes),
+    ...policyFaults,
+    ...connectorFaults,
+    ...deliveryFaults,
+  ]
+}
+
+/** What grows by single edits must still be a document that can be sent as a whole: exported, imported, verified. */
+function sizeFaults(document: ConfigDocument, maxBytes = Number.POSITIVE_INFINITY): ProblemDetail[] {
+  const bytes = Buffer.byteLength(JSON.stringify(document))
+  const most = { policies: MOST_POLICIES, connectors: MOST_CONNECTORS }
+  return [
+    ...(['policies', 'connectors'] as const)
+      .filter((part) => Object.keys(document[part]).length > most[part])
+      .map((part) => ({ path: `/${part}`, message: `must have at most ${most[part]} members` })),
+    ...(bytes > maxBytes
+      ? [{ path: '', message: `has ${bytes} bytes as JSON; a config may have ${maxBytes}` }]
+      : []),
+  ]
 }
 
 /** What a named policy inherits: the system's values with the workspace's default policy over them. */

@@ -18,6 +18,7 @@ export { etagOf, IfMatchHeaders, type Target, targetOf } from './if-match.ts'
 export { connectorLanes } from './lanes.ts'
 export { type ActiveConfig, type ActiveConnector, loadActiveConfig } from './load-config.ts'
 export { memberOf, pageOfMembers, withMember, withoutMember } from './members.ts'
+export { quotaFaultsOf } from './quota-faults.ts'
 export { rollBackConfig } from './rollback.ts'
 export { validateConfig } from './validate-config.ts'
 export {

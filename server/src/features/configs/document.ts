@@ -1,6 +1,11 @@
 import { type Static, Type } from 'typebox'
 import { ConnectorConfig } from '../connectors/connectors.ts'
 import { PolicyDocument } from '../policies/policies.ts'
+import { QUOTA_MAXIMA } from '../workspaces/workspaces.ts'
+
+/** Policies of a document; its connectors have a quota that goes no higher than their maximum. */
+export const MOST_POLICIES = 200
+export const MOST_CONNECTORS = QUOTA_MAXIMA.connectors
 
 const NAME = Type.String({ pattern: '^(?=.{1,63}$)[a-z0-9]+(-[a-z0-9]+)*$' })
 
@@ -12,12 +17,12 @@ export const ConfigDocument = Type.Object(
   {
     policies: Type.Record(NAME, PolicyDocument, {
       additionalProperties: false,
-      maxProperties: 200,
+      maxProperties: MOST_POLICIES,
       description: `Policies by name. \`${DEFAULT_POLICY}\` is inherited by every connector.`,
     }),
     connectors: Type.Record(NAME, ConnectorConfig, {
       additionalProperties: false,
-      maxProperties: 500,
+      maxProperties: MOST_CONNECTORS,
       description: 'Connectors by name.',
     }),
   },

@@ -24,7 +24,7 @@ export function configDryRunsControl(app: HttpServer, deps: BlastDeps): void {
         body.version === undefined
           ? (body.document ?? EMPTY_DOCUMENT)
           : (await configVersion(deps.db, tenantId, body.version)).document
-      return validateConfig(deps, tenantId, document)
+      return validateConfig(deps, tenantId, document, { stored: body.version !== undefined })
     },
   )
 

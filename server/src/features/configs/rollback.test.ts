@@ -8,6 +8,7 @@ import { enqueueJobs } from '../../queue/enqueue.ts'
 import { jobAttemptsSince } from '../../queue/lane-loads.ts'
 import { listAudit } from '../audit/audit.ts'
 import { executionsSince } from '../execute/execute.ts'
+import { type Quotas, setQuotas } from '../workspaces/workspaces.ts'
 import { configsControl } from './configs.control.ts'
 import { type ConfigDocument, editConfig } from './configs.ts'
 import { configDryRunsControl } from './dry-runs.control.ts'
@@ -129,6 +130,62 @@ describe('a rollback', () => {
     })
     expect(await active()).toBe(2)
   })
+})
+
+describe('beyond the quota of connectors', () => {
+  const limit = (connectors: number, more: Partial<Quotas> = {}) =>
+    setQuotas(
+      { db: hub.database.db, environment: 'dev' },
+      { id: tenantId, quotas: { connectors, ...more } },
+      CHANGE,
+    )
+  const three = { policies: {}, connectors: { a: api(), b: api(), c: api() } }
+
+  test('a version that was stored before the limit is not activated, and validation says so', async () => {
+    const version = await store(three)
+    await limit(1)
+    expect(await call('POST', '/configs/activate', token, { body: { version, reason } })).toMatchObject({
+      status: 403,
+      body: { code: 'quota_exceeded', quota: 'connectors', limit: 1 },
+    })
+    const validate = (body: object) => call('POST', '/configs/validate', token, { body })
+    const connectors = { path: '/connectors', message: expect.stringContaining('may have 1 connectors') }
+    expect((await validate({ version })).body).toMatchObject({ valid: false, faults: [connectors] })
+    await limit(1, { config_versions: 1 })
+    expect((await validate({ document: three })).body).toMatchObject({
+      faults: [connectors, { path: '', message: expect.stringContaining('config versions') }],
+    })
+    expect((await validate({ version })).body).toMatchObject({ faults: [connectors] })
+  })
+
+  test('a rollback that adds nothing is never held up, one that adds is', async () => {
+    await change({ policies: {}, connectors: { a: api('/1'), b: api('/1') } })
+    await change({ policies: {}, connectors: { a: api('/2'), b: api('/2') } })
+    await limit(1)
+    expect((await rollBack()).body.version).toBe(1)
+    await change({ policies: {}, connectors: { a: api() } })
+    expect(await rollBack()).toMatchObject({ status: 403, body: { code: 'quota_exceeded' } })
+  })
+})
+
+describe('an edit', () => {
+  test('does not let a config grow beyond what can be sent as a whole', async () => {
+    const deps = { ...hub.configDeps, secretNames: async () => new Set(['key']), maxBytes: 20_000 }
+    const edit = (document: object) =>
+      editConfig(deps, { tenantId }, 'config', () => document as ConfigDocument, CHANGE)
+    const many = (count: number) =>
+      Object.fromEntries(Array.from({ length: count }, (_, at) => [`p${at}`, {}]))
+    await edit({ policies: many(200), connectors: {} })
+    await expect(edit({ policies: many(201), connectors: {} })).rejects.toMatchObject({
+      extra: { details: [{ path: '/policies', message: 'must have at most 200 members' }] },
+    })
+    await expect(edit({ policies: {}, connectors: heavy(12) })).rejects.toMatchObject({
+      code: 'config_invalid',
+      extra: { details: expect.arrayContaining([{ path: '', message: expect.stringContaining('20000') }]) },
+    })
+  })
+  const heavy = (count: number) =>
+    Object.fromEntries(Array.from({ length: count }, (_, at) => [`c${at}`, api(`/${'x'.repeat(1_900)}`)]))
 })
 
 describe('before an activation', () => {

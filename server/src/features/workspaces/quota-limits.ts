@@ -9,6 +9,9 @@ export const DEFAULT_QUOTAS = {
   jobs_waiting: 1_000_000,
 } as const
 
+/** The most that any workspace may ever have of something: a document or a bundle with more could not be taken back in. */
+export const QUOTA_MAXIMA = { connectors: 500, webhook_routes: 1_000, secret_refs: 1_000 } as const
+
 export type Quota = keyof typeof DEFAULT_QUOTAS
 export type Quotas = Readonly<Record<Quota, number>>
 export const QUOTAS = Object.keys(DEFAULT_QUOTAS) as Quota[]

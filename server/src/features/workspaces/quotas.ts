@@ -35,28 +35,44 @@ export interface Room {
   readonly quota: Quota
   /** How many are added; 1. */
   readonly adding?: number
+  /** How many go before these are added; 0. */
+  readonly freed?: number
   /** How many there will be, for what is replaced as a whole. */
   readonly total?: number
+}
+
+/** What would go beyond a quota, told for people; undefined = there is room. Locks nothing: `requireRoom` decides. */
+export async function quotaFault(on: Queryable, room: Room): Promise<string | undefined> {
+  const row = await selectQuotas(on, room)
+  const over = row && (await overQuota(on, withDefaults(row.quotas), room))
+  return over && sentenceOf(over)
 }
 
 /**
  * Refuses what would go beyond the quota. Locks the row of the workspace until the transaction ends, so that two at
  * once do not both take the last place: ask before the write. Errors: `quota_exceeded`, `not_found`.
  */
-export async function requireRoom(tx: Tx, { tenantId, quota, adding = 1, total }: Room): Promise<void> {
-  const row = await lockQuotas(tx, { tenantId })
+export async function requireRoom(tx: Tx, room: Room): Promise<void> {
+  const row = await lockQuotas(tx, room)
   if (!row) throw new Problem('not_found', 'There is no such workspace.')
-  const limit = withDefaults(row.quotas)[quota]
-  const { used } = await countUse(tx, { tenantId, quota, most: Number.MAX_SAFE_INTEGER })
-  const wanted = total ?? used + adding
-  // Whoever has more than the limit already may still take some away.
-  if (wanted <= limit || wanted <= used) return
-  throw new Problem(
-    'quota_exceeded',
-    `The workspace may have ${limit} ${quota.replaceAll('_', ' ')}; it has ${used}.`,
-    { members: { quota, limit, used } },
-  )
+  const over = await overQuota(tx, withDefaults(row.quotas), room)
+  if (over) throw new Problem('quota_exceeded', sentenceOf(over), { members: { ...over } })
 }
+
+async function overQuota(
+  on: Queryable,
+  limits: Quotas,
+  { tenantId, quota, adding = 1, freed = 0, total }: Room,
+): Promise<QuotaUse | undefined> {
+  const limit = limits[quota]
+  const { used } = await countUse(on, { tenantId, quota, most: Number.MAX_SAFE_INTEGER })
+  const wanted = total ?? used - freed + adding
+  // Whoever has more than the limit already may still take some away. What is added one by one needs its place.
+  return wanted <= limit || (total !== undefined && wanted <= used) ? undefined : { quota, limit, used }
+}
+
+const sentenceOf = ({ quota, limit, used }: QuotaUse): string =>
+  `The workspace may have ${limit} ${quota.replaceAll('_', ' ')}; it has ${used}.`
 
 /**
  * Sets limits; those that are not named stay. Errors: `not_found`. Nothing is removed when a limit is below the use.

@@ -2,7 +2,14 @@ import { type Static, Type } from 'typebox'
 import { Page, PageQuery } from '../../platform/http/page.ts'
 import { Reason } from '../audit/audit.ts'
 import { PolicyDocument } from '../policies/policies.ts'
-import { DEFAULT_QUOTAS, QUOTAS, type Quota, SLUG_MAX_LENGTH, SLUG_PATTERN } from './workspaces.ts'
+import {
+  DEFAULT_QUOTAS,
+  QUOTA_MAXIMA,
+  QUOTAS,
+  type Quota,
+  SLUG_MAX_LENGTH,
+  SLUG_PATTERN,
+} from './workspaces.ts'
 
 export const NewWorkspaceBody = Type.Object(
   {
@@ -110,11 +117,13 @@ export const TemplateList = Type.Object({
   data: Type.Array(TemplateView, { description: 'Those of this environment.' }),
 })
 
+const MAXIMA: Partial<Record<Quota, number>> = QUOTA_MAXIMA
+
 const most = (quota: Quota) =>
   Type.Optional(
     Type.Integer({
       minimum: 0,
-      maximum: 10_000_000,
+      maximum: MAXIMA[quota] ?? 10_000_000,
       description: `The most ${quota.replaceAll('_', ' ')}; ${DEFAULT_QUOTAS[quota]} unless set.`,
     }),
   )
