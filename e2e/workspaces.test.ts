@@ -43,6 +43,18 @@ test(
     const token = await tokenFor(home, 'control', '--platform-admin')
     const { body } = await call<{ data: { id: string }[] }>(`${home.urls.control}/workspaces`, { token })
     const id = body.data[0]?.id
+    const shopToken = await tokenFor(home, 'control', '--workspace', SLUG, '--platform-admin')
+    const trusted = await call(`${home.urls.control}/trusted-issuers`, {
+      token: shopToken,
+      body: {
+        name: 'staff',
+        issuer: 'https://id.example.com',
+        jwks_url: 'https://id.example.com/keys',
+        scopes: ['orchestrator.execute'],
+        reason: 'a test',
+      },
+    })
+    expect(trusted.status, JSON.stringify(trusted.body)).toBe(201)
     const file = await fetch(`${home.urls.control}/workspaces/${id}/export?reason=goodbye`, {
       headers: { authorization: `Bearer ${token}` },
     })
@@ -51,9 +63,14 @@ test(
       .split('\n')
       .map((line) => JSON.parse(line))
     expect(lines.find(({ part }) => part === 'bundle').bundle.config.policies).toHaveProperty('callbacks')
+    expect(lines.find(({ part }) => part === 'trusted_issuer')).toMatchObject({
+      name: 'staff',
+      issuer: 'https://id.example.com',
+      jwksUrl: 'https://id.example.com/keys',
+    })
     expect(lines.at(-1)).toMatchObject({
       part: 'end',
-      counts: { bundle: 1, audit_entry: expect.any(Number) },
+      counts: { bundle: 1, trusted_issuer: 1, audit_entry: expect.any(Number) },
     })
 
     const ending = ['--reason', 'the product ended', '--grace-days', '0']

@@ -45,3 +45,14 @@ test('what resolves is left out, what does not says why, and a store that does n
   )
   expect(asked).toContain(`${slug} file://slow`)
 })
+
+test('a ref that is deleted between two looks is left to the check under the lock', async () => {
+  const { id: tenantId } = await access.workspace('vanished-dev')
+  await putSecretRef(database.db, { tenantId, name: 'bad', ref: 'env://BAD' }, CHANGE)
+  const readRef: ReadRef = () => Promise.resolve({ why: 'it is not set' })
+  const checks = createSecretChecks({
+    ...{ db: database.db, directory: access.directory, readRef },
+    clock: manualClock(),
+  })
+  expect(await checks.ofNames(tenantId, ['gone', 'bad'])).toEqual(new Map([['bad', 'it is not set']]))
+})

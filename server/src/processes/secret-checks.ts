@@ -48,9 +48,21 @@ export function createSecretChecks({
   }
   return {
     ofRefs,
-    ofNames: async (tenantId, names) =>
-      ofRefs(tenantId, await Promise.all(names.map((name) => getSecretRef(db, { tenantId, name })))),
+    ofNames: async (tenantId, names) => {
+      const refs = await Promise.all(
+        names.map((name) => getSecretRef(db, { tenantId, name }).catch(goneMeanwhile)),
+      )
+      return ofRefs(
+        tenantId,
+        refs.filter((ref) => ref !== undefined),
+      )
+    },
   }
+}
+
+/** Deleted since its name was read: whoever decides under the lock will miss it and say where. */
+function goneMeanwhile(error: unknown): undefined {
+  if (!(error instanceof Problem) || error.code !== 'not_found') throw error
 }
 
 type Read = Awaited<ReturnType<ReadRef>>

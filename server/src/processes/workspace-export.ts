@@ -3,6 +3,7 @@ import { exportAudit } from '../features/audit/audit.ts'
 import { type BundleDeps, exportBundle } from '../features/bundles/bundles.ts'
 import { listIdentities } from '../features/identities/identities.ts'
 import { listMembers } from '../features/operators/operators.ts'
+import { listIssuers } from '../features/trusted-issuers/trusted-issuers.ts'
 import {
   type ExportLine,
   type ExportLines,
@@ -38,6 +39,10 @@ export function workspaceExport(deps: WorkspaceDeps & { readonly bundles: Bundle
       listMembers(db, { workspaceId: tenantId, afterId, limit: PAGE }),
     ))
       yield { part: 'member', id, email, name, role, grantedAt, grantedBy }
+    for await (const { id, name, issuer, jwksUrl, scopes, subjects, createdAt, updatedAt } of pages(
+      (beforeId) => listIssuers(db, { tenantId, beforeId, limit: PAGE }),
+    ))
+      yield { part: 'trusted_issuer', id, name, issuer, jwksUrl, scopes, subjects, createdAt, updatedAt }
     for await (const text of exportAudit(db, { tenantId }, 'json'))
       for (const line of text.split('\n'))
         if (line !== '') yield { part: 'audit_entry', entry: JSON.parse(line) as unknown }
