@@ -203,6 +203,7 @@ export function goodRequests(
     changeTrustedIssuer: { params: { id: world.issuerId }, body: { ...trustOf(world.slug), ...reason } },
     distrustIssuer: { params: { id: world.issuerId }, query: { ...reason } },
     issueToken: NOTHING,
+    endAllTokens: { authorization: world.ending, body: reason },
     revokeIdentity: { params: { id: world.identityId }, body: reason },
     getJwks: NOTHING,
     ...configRequests(world, hubUrl, settings.http ?? {}),

@@ -16,6 +16,8 @@ export interface World {
   readonly tokens: Readonly<Record<Plane, string>>
   /** The platform role, for the routes that ask for it. */
   readonly admin: string
+  /** For the control plane in a workspace with nothing in it: its tokens may end. */
+  readonly ending: string
   /** Names that no other workspace has. */
   readonly names: WorldNames
   readonly configVersion: number
@@ -84,6 +86,8 @@ export async function makeWorld(hub: BadInputHub, name: string, configVersions: 
   const { id: tenantId } = await workspace(slug)
   const { id: suspendedId } = await workspace(`${name}-asleep-dev`)
   await post('control', `/workspaces/${suspendedId}/suspend`, admin, { reason: REASON })
+  const { id: endingId } = await workspace(`${name}-ending-dev`)
+  const ending = await hub.token({ plane: 'control', tenantId: endingId })
   const tokens = {
     control: await hub.token({ plane: 'control', tenantId }),
     exec: await hub.token({ plane: 'exec', tenantId }),
@@ -174,6 +178,7 @@ export async function makeWorld(hub: BadInputHub, name: string, configVersions: 
   return {
     slug,
     tenantId,
+    ending,
     tokens,
     admin,
     names,

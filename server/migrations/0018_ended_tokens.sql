@@ -17,6 +17,8 @@ select protect_tenant_table('ended_token');
 revoke update, delete on ended_token from orchestrator_request;
 
 alter table service_identity
+  -- Whoever made it, so that a revocation can name what it leaves behind; null = from before this was kept.
+  add column created_by text,
   add column expires_at timestamptz,
   -- Its tokens are good only on connections with the client certificate that asked for them (RFC 8705 §3).
   add column certificate_bound boolean not null default false,

@@ -39,7 +39,13 @@ export interface TenantAccess {
   /** The value of an `Authorization` header: a real token, with both control scopes unless told otherwise. */
   bearer(
     tenantId: string,
-    grant?: { scopes?: readonly string[]; roles?: readonly string[]; subject?: string },
+    grant?: {
+      scopes?: readonly string[]
+      roles?: readonly string[]
+      subject?: string
+      /** What it was got by: as tokens of machines and of people have it, and those of `orchestrator token` do not. */
+      sessionId?: string
+    },
   ): Promise<string>
   /** A server with real authentication and no routes yet: of this plane, or with the rights of another one's routes. */
   server(options?: Pick<HttpServerOptions, 'admit' | 'tls'> & { plane?: Plane }): Promise<HttpServer>
@@ -72,8 +78,12 @@ export async function tenantAccess(
     keys,
     directory,
     workspace: (slug) => createWorkspace({ db, environment: 'dev' }, { slug, name: slug }, CHANGE),
-    bearer: async (tenantId, { scopes = CONTROL_SCOPES, roles = [], subject = 'svc:test' } = {}) => {
-      const token = { subject, tenantId, scopes, roles, lifetimeSeconds: 300 }
+    bearer: async (
+      tenantId,
+      { scopes = CONTROL_SCOPES, roles = [], subject = 'svc:test', sessionId } = {},
+    ) => {
+      const bound = sessionId === undefined ? {} : { sessionId }
+      const token = { subject, tenantId, scopes, roles, lifetimeSeconds: 300, ...bound }
       return `Bearer ${(await issueToken({ keys, rules, clock }, token)).token}`
     },
     server: async ({ plane, ...options } = {}) => {

@@ -1,10 +1,13 @@
-import type { Static } from 'typebox'
+import { type Static, Type } from 'typebox'
+import type { Principal } from '../../platform/auth/principal.ts'
 import type { Db } from '../../platform/db/db.ts'
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { decodeCursor, pageOf } from '../../platform/http/page.ts'
 import { timeOfId } from '../../platform/ids.ts'
 import { authorOf } from '../audit/audit.ts'
+import { endWithin } from '../permissions/permissions.ts'
 import {
+  EndTokensBody,
   IdentitiesQuery,
   IdentityChangeBody,
   IdentityPage,
@@ -13,15 +16,19 @@ import {
   IdentityWithSecretView,
   NewIdentityBody,
   RevokeBody,
+  RevokedIdentityView,
   RotateSecretBody,
 } from './identities.schema.ts'
 import {
   changeIdentity,
   createIdentity,
+  endAllTokens,
   getIdentity,
   type Identity,
   type IdentityWithSecret,
   listIdentities,
+  machineOf,
+  madeBy,
   revokeIdentity,
   rotateClientSecret,
 } from './identities.ts'
@@ -32,12 +39,13 @@ const isKey = (parts: readonly unknown[]): parts is readonly [string] =>
 const statusOf = ({ revokedAt, expired }: Identity): IdentityView['status'] =>
   revokedAt ? 'revoked' : expired ? 'expired' : 'active'
 
-/** The optional limits of a body. */
+/** The optional limits of a body. An end that is set in an emergency is that of the session at the latest. */
 const limitsOf = (
   body: Pick<Static<typeof IdentityChangeBody>, 'expires_at' | 'certificate_bound' | 'certificate_sha256'>,
+  principal: Principal,
 ) => ({
   ...(body.expires_at !== undefined && {
-    expiresAt: body.expires_at === null ? null : new Date(body.expires_at),
+    expiresAt: endWithin(principal, body.expires_at === null ? null : new Date(body.expires_at)),
   }),
   ...(body.certificate_bound !== undefined && { certificateBound: body.certificate_bound }),
   ...(body.certificate_sha256 !== undefined && { certificateSha256: body.certificate_sha256 }),
@@ -49,6 +57,7 @@ const view = (identity: Identity): IdentityView => ({
   scopes: [...identity.scopes],
   status: statusOf(identity),
   created_at: identity.createdAt.toISOString(),
+  created_by: identity.createdBy,
   last_used_at: identity.lastUsedAt?.toISOString() ?? null,
   previous_secret_until: identity.previousSecretUntil?.toISOString() ?? null,
   revoked_at: identity.revokedAt?.toISOString() ?? null,
@@ -81,8 +90,10 @@ export function identitiesControl(app: HttpServer, { db }: { readonly db: Db }):
         response: { 201: IdentityWithSecretView },
       },
     },
-    async ({ body: { name, scopes, reason, ...limits }, principal, call }, reply) => {
-      const target = { tenantId: principal.tenantId, name, scopes, ...limitsOf(limits) }
+    async ({ body: { name, scopes, reason, expires_at = null, ...rest }, principal, call }, reply) => {
+      const machine = machineOf(principal)
+      const limits = limitsOf({ ...rest, expires_at }, principal)
+      const target = { tenantId: principal.tenantId, machine, name, scopes, ...limits }
       const created = await createIdentity(db, target, { ...authorOf(principal), reason, call })
       return reply
         .code(201)
@@ -142,8 +153,8 @@ export function identitiesControl(app: HttpServer, { db }: { readonly db: Db }):
       },
     },
     async ({ principal, params: { id }, body: { scopes, reason, ...limits }, call }) => {
-      const changes = { ...(scopes && { scopes }), ...limitsOf(limits) }
-      const target = { tenantId: principal.tenantId, id }
+      const changes = { ...(scopes && { scopes }), ...limitsOf(limits, principal) }
+      const target = { tenantId: principal.tenantId, id, machine: machineOf(principal) }
       return view(await changeIdentity(db, target, changes, { ...authorOf(principal), reason, call }))
     },
   )
@@ -158,17 +169,34 @@ export function identitiesControl(app: HttpServer, { db }: { readonly db: Db }):
         summary: 'End a service identity for good: no more tokens, and those it holds end within 5 s',
         params: IdentityParams,
         body: RevokeBody,
-        response: { 200: IdentityView },
+        response: { 200: RevokedIdentityView },
       },
     },
-    async ({ principal, params: { id }, body: { reason }, call }) =>
-      view(
-        await revokeIdentity(
-          db,
-          { tenantId: principal.tenantId, id },
-          { ...authorOf(principal), reason, call },
-        ),
-      ),
+    async ({ principal, params: { id }, body: { reason }, call }) => {
+      const { tenantId } = principal
+      const revoked = await revokeIdentity(db, { tenantId, id }, { ...authorOf(principal), reason, call })
+      return { ...view(revoked), left_behind: await madeBy(db, { tenantId, ...revoked }) }
+    },
+  )
+
+  app.post(
+    '/identities/end-tokens',
+    {
+      config: write,
+      schema: {
+        operationId: 'endAllTokens',
+        tags,
+        summary: 'End all living tokens of this workspace within 5 s, also the one that asks',
+        description:
+          'Those of service identities, trusted issuers, members and whoever impersonates one. It locks nobody out: who has credentials gets a new token, so rotate or revoke what has leaked first.',
+        body: EndTokensBody,
+        response: { 204: Type.Null({ description: 'They end.' }) },
+      },
+    },
+    async ({ principal, body: { reason }, call }, reply) => {
+      await endAllTokens(db, principal.tenantId, { ...authorOf(principal), reason, call })
+      return reply.code(204).send(null)
+    },
   )
 
   app.post(
@@ -188,6 +216,7 @@ export function identitiesControl(app: HttpServer, { db }: { readonly db: Db }):
       const target = {
         tenantId: principal.tenantId,
         id,
+        machine: machineOf(principal),
         overlapSeconds: body.overlap_seconds,
         endsTokens: body.end_tokens ?? false,
       }

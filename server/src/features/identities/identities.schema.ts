@@ -14,7 +14,7 @@ const LIMITS = {
   expires_at: Type.Optional(
     Type.Union([Type.String({ format: 'date-time' }), Type.Null()], {
       description:
-        'From then on it gets no tokens, and none of its tokens lives longer. Null or absent: never.',
+        'From then on it gets no tokens, and none of its tokens lives longer. Null or absent: never. In an emergency session its end is the latest.',
     }),
   ),
   certificate_bound: Type.Optional(
@@ -77,6 +77,7 @@ export const RotateSecretBody = Type.Object(
   { additionalProperties: false },
 )
 
+export const EndTokensBody = Type.Object({ reason: Reason }, { additionalProperties: false })
 export const RevokeBody = Type.Object({ reason: Reason }, { additionalProperties: false })
 export const IdentityParams = Type.Object({
   id: Type.String({ format: 'uuid', description: 'Id of the service identity.' }),
@@ -92,6 +93,9 @@ export const IdentityView = Type.Object({
   scopes: Type.Array(Type.String(), { description: 'What its tokens may do, on both planes.' }),
   status: Type.Enum(['active', 'expired', 'revoked'], { description: 'Only an active one gets tokens.' }),
   created_at: Type.String({ ...time, description: 'When it was made.' }),
+  created_by: Type.Union([Type.String(), Type.Null()], {
+    description: 'Subject of the token that made it; null when it is older than this is kept.',
+  }),
   last_used_at: MaybeTime('When it last asked for a token, to the minute.'),
   previous_secret_until: MaybeTime('Until then the secret before the present one is accepted too.'),
   revoked_at: MaybeTime('Since when it gets no tokens.'),
@@ -100,6 +104,20 @@ export const IdentityView = Type.Object({
   certificate_sha256: CertificateSha256,
 })
 export type IdentityView = Static<typeof IdentityView>
+
+export const RevokedIdentityView = Type.Object({
+  ...IdentityView.properties,
+  left_behind: Type.Array(
+    Type.Object({
+      id: Type.String({ format: 'uuid', description: 'Id of the service identity.' }),
+      name: Type.String({ description: 'Subject of its tokens.' }),
+    }),
+    {
+      description:
+        'Identities that it has made and that are not revoked, at most 100: revoke them, too, when it has leaked.',
+    },
+  ),
+})
 
 export const IdentityPage = Page(IdentityView)
 export const IdentityWithSecretView = Type.Object({

@@ -6,6 +6,7 @@ export interface IdentityRow {
   readonly name: string
   readonly scopes: readonly string[]
   readonly created_at: Date
+  readonly created_by: string | null
   readonly last_used_at: Date | null
   readonly previous_secret_until: Date | null
   readonly revoked_at: Date | null
@@ -30,19 +31,20 @@ export interface Settings {
 }
 
 /** Never the hashes: only `findCredentials` reads them. A previous secret whose time is over is as good as none. */
-const COLUMNS = `tenant_id, id, name, scopes, created_at, last_used_at,
+const COLUMNS = `tenant_id, id, name, scopes, created_at, created_by, last_used_at,
   case when previous_secret_until > now() then previous_secret_until end as previous_secret_until, revoked_at,
   expires_at, certificate_bound, certificate_sha256, token_epoch, coalesce(expires_at <= now(), false) as expired`
 
 export const insertIdentity = one<
-  Key & Settings & { readonly name: string; readonly secretSha256: Buffer },
+  Key & Settings & { readonly name: string; readonly secretSha256: Buffer; readonly createdBy: string },
   IdentityRow
 >(
   'identities.insert',
   `insert into service_identity
-     (tenant_id, id, name, scopes, expires_at, certificate_bound, certificate_sha256, secret_sha256)
-   values ($1, $2, $3, $4, $5, $6, $7, $8) returning ${COLUMNS}`,
-  ({ name, secretSha256, ...rest }) => [
+     (tenant_id, id, name, scopes, expires_at, certificate_bound, certificate_sha256, secret_sha256,
+      created_by)
+   values ($1, $2, $3, $4, $5, $6, $7, $8, $9) returning ${COLUMNS}`,
+  ({ name, secretSha256, createdBy, ...rest }) => [
     rest.tenantId,
     rest.id,
     name,
@@ -51,6 +53,7 @@ export const insertIdentity = one<
     rest.certificateBound,
     rest.certificateSha256,
     secretSha256,
+    createdBy,
   ],
 )
 
@@ -100,6 +103,21 @@ export const listRows = many<
   `select ${COLUMNS} from service_identity
    where tenant_id = $1 and ($2::uuid is null or id < $2) order by id desc limit $3`,
   ({ tenantId, beforeId, limit }) => [tenantId, beforeId ?? null, limit],
+)
+
+/**
+ * By the name that was its alone since it was made: an active identity has no namesake. What an older one of that name
+ * has made is older.
+ */
+export const listMadeBy = many<
+  Key & { readonly name: string; readonly since: Date; readonly limit: number },
+  { id: string; name: string }
+>(
+  'identities.made_by',
+  `select id, name from service_identity
+   where tenant_id = $1 and created_by = $2 and created_at >= $3 and id <> $4 and revoked_at is null
+   order by id limit $5`,
+  ({ tenantId, id, name, since, limit }) => [tenantId, name, since, id, limit],
 )
 
 /** Gives nothing when it is revoked already or does not exist. Its secrets are gone for good. */

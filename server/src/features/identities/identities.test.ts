@@ -75,6 +75,7 @@ describe('creating a service identity', () => {
       scopes: ['orchestrator.execute', 'orchestrator.control.read'],
       status: 'active',
       created_at: expect.any(String),
+      created_by: 'svc:test',
       last_used_at: null,
       previous_secret_until: null,
       revoked_at: null,

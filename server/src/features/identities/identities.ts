@@ -15,58 +15,29 @@ import type { Queryable, Tx } from '../../platform/db/statement.ts'
 import { newId } from '../../platform/ids.ts'
 import { Secret } from '../../platform/secret.ts'
 import { Problem } from '../../problems.ts'
-import { type Change, recordAudit } from '../audit/audit.ts'
+import { type Change, nameOf, recordAudit } from '../audit/audit.ts'
 import { endTokens } from '../ended-tokens/ended-tokens.ts'
+import { inEmergency } from '../permissions/permissions.ts'
 import { requireRoom } from '../workspaces/workspaces.ts'
 import * as sql from './identities.sql.ts'
+import { type Identity, type IdentityWithSecret, toIdentity } from './identity.ts'
+import { type Machine, mayGive, mayRotate } from './machine-callers.ts'
 import type { Scope } from './scopes.ts'
 
+export { endAllTokens } from './end-all-tokens.ts'
+export type { Identity, IdentityWithSecret } from './identity.ts'
+export { machineOf, mayTrust } from './machine-callers.ts'
 export { AUDIENCES, PLANE_SCOPES, type Plane, SCOPES, type Scope } from './scopes.ts'
-
-export interface Identity {
-  /** Also the client id. */
-  readonly id: string
-  readonly name: string
-  readonly scopes: readonly string[]
-  readonly createdAt: Date
-  /** To the minute; null = never. */
-  readonly lastUsedAt: Date | null
-  /** Until then the secret before the present one is accepted too; null = only the present one is. */
-  readonly previousSecretUntil: Date | null
-  readonly revokedAt: Date | null
-  /** From then on it gets no tokens, and none of its tokens lives longer. */
-  readonly expiresAt: Date | null
-  readonly expired: boolean
-  /** Its tokens are good only with the client certificate that asked for them. */
-  readonly certificateBound: boolean
-  /** The one certificate that may ask; null = any that the listener trusts. */
-  readonly certificateSha256: string | null
-}
-
-/** An identity and its secret, which nobody will ever see again. */
-export interface IdentityWithSecret {
-  readonly identity: Identity
-  readonly clientSecret: Secret
-}
 
 interface Target {
   readonly tenantId: string
   readonly id: string
 }
 
-const toIdentity = (row: sql.IdentityRow): Identity => ({
-  id: row.id,
-  name: row.name,
-  scopes: row.scopes,
-  createdAt: row.created_at,
-  lastUsedAt: row.last_used_at,
-  previousSecretUntil: row.previous_secret_until,
-  revokedAt: row.revoked_at,
-  expiresAt: row.expires_at,
-  expired: row.expired,
-  certificateBound: row.certificate_bound,
-  certificateSha256: row.certificate_sha256,
-})
+/** A machine that asks; undefined for everybody else. Errors: `forbidden` for what only others may. */
+interface Asked {
+  readonly machine?: Machine | undefined
+}
 
 /** 256 random bits: nothing to guess, so a plain hash of it is enough. */
 const newSecret = (): Secret => new Secret(randomBytes(32).toString('base64url'))
@@ -83,7 +54,8 @@ export interface IdentitySettings {
 }
 
 export type NewIdentity = Pick<IdentitySettings, 'scopes'> &
-  Partial<IdentitySettings> & { readonly tenantId: string; readonly name: string }
+  Partial<IdentitySettings> &
+  Asked & { readonly tenantId: string; readonly name: string }
 
 /** Whoever names a certificate demands one. */
 const certificateOf = (bound: boolean, sha256: string | null) => ({
@@ -122,9 +94,11 @@ export async function createIdentity(
     expiresAt = null,
     certificateBound = false,
     certificateSha256 = null,
+    machine,
   }: NewIdentity,
   change: Change,
 ): Promise<IdentityWithSecret> {
+  mayGive(machine, scopes)
   const clientSecret = newSecret()
   const unique = [...new Set(scopes)]
   const settings = { scopes: unique, expiresAt, ...certificateOf(certificateBound, certificateSha256) }
@@ -137,6 +111,7 @@ export async function createIdentity(
         name,
         ...settings,
         secretSha256: sha256(clientSecret),
+        createdBy: nameOf(change),
       })
       await recordAudit(tx, {
         ...change,
@@ -171,7 +146,7 @@ export async function revokeIdentity(db: Db, target: Target, change: Change): Pr
 }
 
 /**
- * Gives an identity a new secret. The present one is accepted for `overlapSeconds` more; 0 ends it at once, which
+ * Gives an identity a new secret, never in an emergency: whoever has it would have it for good. The present one is accepted for `overlapSeconds` more; 0 ends it at once, which
  * is right for one that leaked, and then `endsTokens` also ends the tokens that were got by it. Errors: `not_found`,
  * `conflict` for a revoked identity, `validation_error` for ended tokens of a secret that goes on.
  */
@@ -180,11 +155,17 @@ export async function rotateClientSecret(
   {
     overlapSeconds,
     endsTokens = false,
+    machine,
     ...target
-  }: Target & { readonly overlapSeconds: number; readonly endsTokens?: boolean },
+  }: Target & Asked & { readonly overlapSeconds: number; readonly endsTokens?: boolean },
   change: Change,
 ): Promise<IdentityWithSecret> {
   if (endsTokens && overlapSeconds > 0) throw overlapKeepsTokens()
+  if (inEmergency(change))
+    throw new Problem(
+      'forbidden',
+      'No client secret is rotated in an emergency, which it would outlive: revoke the identity and create another, which ends with the session.',
+    )
   const clientSecret = newSecret()
   return db.transaction(async (tx) => {
     const replaced = await sql.replaceSecret(tx, {
@@ -193,6 +174,7 @@ export async function rotateClientSecret(
       secretSha256: sha256(clientSecret),
     })
     const row = replaced ?? (await whyNot(tx, target))
+    mayRotate(machine, row)
     if (endsTokens) await endLivingTokens(tx, target)
     await recordAudit(tx, {
       ...change,
@@ -230,7 +212,7 @@ const takesAway = (before: sql.Settings, after: sql.Settings): boolean =>
  */
 export async function changeIdentity(
   db: Db,
-  target: Target,
+  { machine, ...target }: Target & Asked,
   changes: Partial<IdentitySettings>,
   change: Change,
 ): Promise<Identity> {
@@ -249,6 +231,7 @@ export async function changeIdentity(
         changes.certificateSha256 === undefined ? pinned : changes.certificateSha256,
       ),
     }
+    mayGive(machine, before.scopes, after.scopes)
     const changed = (await sql.updateSettings(tx, { ...target, ...after })) ?? (await whyNot(tx, target))
     if (takesAway(before, after)) await endLivingTokens(tx, target)
     await recordAudit(tx, {
@@ -268,6 +251,13 @@ async function whyNot(on: Queryable, target: Target): Promise<never> {
     throw new Problem('conflict', 'The service identity is revoked already.')
   throw absent()
 }
+
+/** Those that an identity has made and that are not revoked, at most 100: they outlive it. */
+export const madeBy = (
+  on: Queryable,
+  { tenantId, id, name, createdAt }: Identity & { readonly tenantId: string },
+): Promise<{ id: string; name: string }[]> =>
+  sql.listMadeBy(on, { tenantId, id, name, since: createdAt, limit: 100 })
 
 /** One identity of the workspace. Errors: `not_found`. */
 export async function getIdentity(on: Queryable, target: Target): Promise<Identity> {
