@@ -152,15 +152,29 @@ test('with Postgres alone a break-glass admin gets in, is told of, is thrown out
     expect.objectContaining({ action: 'workspace.resumed', actor: `operator:${ADA}`, role: 'emergency' }),
   )
 
+  // Nobody acts as somebody else here: such a call is no ordinary one.
+  const posing = { token: inside, headers: { 'x-impersonate-operator': workspaceId } }
+  expect((await call(`${emergencyUrl}/audit`, posing)).status).toBe(403)
+
   // The tokens of one listener are none on the other.
   expect((await call(`${home.urls.control}/audit`, { token: inside })).status).toBe(401)
   expect((await call(`${emergencyUrl}/audit`, { token: platform })).status).toBe(401)
   expect((await control('/auth/token', {}, session)).http).toBeLessThan(500)
 
-  expect((await emergency('/break-glass/close', { reason }, inside)).http).toBe(200)
+  // Somebody else stops it, by the account; how it is closed from within has tests of its own.
+  const people = await call<Body>(`${home.urls.control}/operators`, { token: platform })
+  const ada = people.body.data.find((one: { email: string }) => one.email === ADA)
+  expect((await emergency(`/operators/${ada.id}/reset-mfa`, { reason }, opened.access_token)).http).toBe(403)
+  expect((await control(`/operators/${ada.id}/lock`, { reason }, platform)).http).toBe(200)
   expect((await call(`${emergencyUrl}/audit`, { token: inside })).status).toBe(401)
   expect((await call(`${emergencyUrl}/audit`, { token: opened.access_token })).status).toBe(401)
 
+  const inspected = await call<Body>(`${home.urls.control}/break-glass/${opened.id}`, { token: platform })
+  expect(inspected.body.entries.map((entry: { action: string }) => entry.action)).toEqual([
+    'break_glass.opened',
+    'break_glass.entered',
+    'workspace.resumed',
+  ])
   const reviewed = await control(
     `/break-glass/${opened.id}/review`,
     { review: 'as it should be', reason },

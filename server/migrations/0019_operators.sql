@@ -104,7 +104,10 @@ create table operator_invitation (
   workspace_id uuid references workspace (id) on delete cascade,
   role text not null,
   token_sha256 bytea not null constraint operator_invitation_token_key unique check (length(token_sha256) = 32),
+  -- It is good for as long as its author may invite there; one who has no account here is the machine of the hub.
   invited_by text not null,
+  -- Its author had no other right to it than their emergency session.
+  in_emergency boolean not null default false,
   created_at timestamptz not null,
   expires_at timestamptz not null,
   accepted_at timestamptz,
@@ -115,4 +118,6 @@ create table operator_invitation (
   )
 );
 create index operator_invitation_email_idx on operator_invitation (email);
+create index operator_invitation_author_idx on operator_invitation (invited_by)
+  where accepted_at is null and revoked_at is null;
 create index operator_invitation_workspace_idx on operator_invitation (workspace_id, id);

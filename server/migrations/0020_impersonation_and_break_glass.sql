@@ -5,6 +5,8 @@ create table impersonation (
   -- The `jti` of the only token.
   token_id text not null,
   impersonator text not null,
+  -- The sign-on that it came from and ends with; null = the token of the machine of the hub.
+  session_id text,
   subject text not null check (subject <> impersonator),
   read_only boolean not null,
   reason text not null check (length(reason) between 1 and 500),
@@ -15,11 +17,15 @@ create table impersonation (
   primary key (tenant_id, id),
   check ((ended_at is null) = (ended_by is null))
 );
+-- What ends with a session or a role.
+create index impersonation_living on impersonation (expires_at) where ended_at is null;
 select protect_tenant_table('impersonation');
 
 -- Emergency sessions. They reach over all workspaces, so they belong to none of them: a table of the platform.
 create table break_glass_session (
   id uuid primary key,
+  -- Of the hub that it was opened on; the workspaces of that one are told.
+  environment text not null check (environment in ('dev', 'prod')),
   -- `operator:…`, as the audit log names people.
   subject text not null,
   reason text not null check (length(reason) between 10 and 500),
@@ -27,6 +33,7 @@ create table break_glass_session (
   ip text not null,
   started_at timestamptz not null default now(),
   expires_at timestamptz not null check (expires_at <= started_at + interval '60 minutes'),
+  -- Also of one that ran out of time: set within a minute, by whoever tells of it.
   ended_at timestamptz,
   ended_by text,
   -- A second person looks at what was done.
@@ -37,6 +44,7 @@ create table break_glass_session (
   check ((reviewed_at is null) = (reviewed_by is null) and (reviewed_at is null) = (review is null))
 );
 create index break_glass_unreviewed on break_glass_session (started_at) where reviewed_at is null;
+create index break_glass_unended on break_glass_session (expires_at) where ended_at is null;
 
 -- Tokens of a session, one for each workspace that it was opened on; null = none in particular. Not named tenant_id:
 -- the wall of row-level security is between workspaces, and only the platform reads this table.

@@ -43,7 +43,10 @@ ${rolesTable(WORKSPACE_ROLES)}
 
 ## Roles of the platform
 
-They give no rights inside of a workspace: whoever needs those has a role there, too, and the audit log tells who gave it.
+By itself no platform role sees or changes what is inside of a workspace. What a \`platform_admin\` can do is let people in: invite
+anybody into any workspace, and act as a member who is no Admin, which that workspace's audit log tells. Themselves they can invite
+only into a workspace without an Admin who can sign on, and every invitation of a new Admin by a platform role is a \`warning\` event
+\`member.invited\` in the workspace.
 
 | role | what for |
 | --- | --- |

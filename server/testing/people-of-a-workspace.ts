@@ -45,6 +45,8 @@ export interface People {
   readonly impersonationId: string
   /** One that is over and waits for its review. */
   readonly emergencyId: string
+  /** One that lives. */
+  readonly livingEmergencyId: string
   readonly mfaTicket: string
   readonly oidc: { readonly code: string; readonly binding: string }
   /** Open ones, into this workspace. */
@@ -73,7 +75,8 @@ export async function makePeople(deps: OperatorDeps, workspaceId: string, name: 
     const operator = await db.transaction(async (tx) => {
       const row = await insertOperator(tx, { id: newId(), email, name: task, passwordHash })
       const made = toOperator(row)
-      if (task !== 'acceptInvitationSignedOn') await grantRole(tx, clock, made, role, 'a test')
+      if (task !== 'acceptInvitationSignedOn')
+        await grantRole(tx, clock, made, role, { by: 'a test', change: CHANGE })
       return made
     })
     const secret = bytesOfBase32((await beginEnrolment(deps, operator)).secret.reveal())
@@ -100,7 +103,7 @@ export async function makePeople(deps: OperatorDeps, workspaceId: string, name: 
     await insertTicket(db, { tokenSha256, kind, operatorId, facts, sealed: null, now, expiresAt })
     return token.reveal()
   }
-  const [impersonationId, emergencyId] = [newId(), newId()]
+  const [impersonationId, emergencyId, livingEmergencyId] = [newId(), newId(), newId()]
   const write = (text: string, values: readonly unknown[]) => db.execute({ name: '', text }, values)
   await write(
     `insert into impersonation (tenant_id, id, token_id, impersonator, subject, read_only, reason, expires_at)
@@ -108,14 +111,24 @@ export async function makePeople(deps: OperatorDeps, workspaceId: string, name: 
     [workspaceId, impersonationId, newId(), of.setMemberRole.operator.subject],
   )
   await write(
-    `insert into break_glass_session (id, subject, reason, ticket, ip, started_at, expires_at, ended_at, ended_by)
-     values ($1, 'operator:someone', 'the hub was on fire', 'T-1', '127.0.0.1', now() - interval '20 minutes',
+    `insert into break_glass_session (id, environment, subject, reason, ticket, ip, started_at, expires_at, ended_at, ended_by)
+     values ($1, 'dev', 'operator:someone', 'the hub was on fire', 'T-1', '127.0.0.1', now() - interval '20 minutes',
              now() - interval '5 minutes', now() - interval '10 minutes', 'operator:someone')`,
     [emergencyId],
   )
+  await write(
+    `insert into break_glass_session (id, environment, subject, reason, ticket, ip, expires_at)
+     values ($1, 'dev', 'operator:someone', 'the hub is on fire', 'T-2', '127.0.0.1', now() + interval '50 minutes')`,
+    [livingEmergencyId],
+  )
   const binding = newOneTimeToken('sst_')
   const invitation = async (email: string) => {
-    const wanted = { email, invites: { workspaceId, role: 'read_only' } as const, hours: 1 }
+    const wanted = {
+      email,
+      invites: { workspaceId, role: 'read_only' } as const,
+      hours: 1,
+      byPlatform: false,
+    }
     const { invitation: made, token } = await invite(deps, wanted, CHANGE)
     return { id: made.id, token: token.reveal() }
   }
@@ -123,6 +136,7 @@ export async function makePeople(deps: OperatorDeps, workspaceId: string, name: 
     of,
     impersonationId,
     emergencyId,
+    livingEmergencyId,
     otherSession: (await signedOn(of.present.operator)).sessionId,
     mfaTicket: await ticket('mfa', 'showSecondFactor', { method: 'password', groupRoles: [] }),
     oidc: {

@@ -19,7 +19,7 @@ import { Secret } from '../src/platform/secret.ts'
 import { capturedLog } from './captured-log.ts'
 import { testDatabase } from './database.ts'
 import { manualClock } from './manual-clock.ts'
-import { type TenantAccess, tenantAccess } from './tenant-access.ts'
+import { CHANGE, type TenantAccess, tenantAccess } from './tenant-access.ts'
 
 export const PASSWORD = 'a staple of nine horses'
 /** Real argon2id, cheap enough to be guessed at thousands of times. */
@@ -94,7 +94,7 @@ export async function people(
     const operator = await db.transaction(async (tx) => {
       const row = { id: newId(), email, name: `Person ${count}`, passwordHash }
       const made = toOperator(await insertOperator(tx, row))
-      for (const role of roles) await grantRole(tx, clock, made, role, 'a test')
+      for (const role of roles) await grantRole(tx, clock, made, role, { by: 'a test', change: CHANGE })
       return made
     })
     return { operator, email }

@@ -4,16 +4,21 @@
  */
 import { type Alert, authenticateEmergency } from '../features/break-glass/break-glass.ts'
 import { PLANE_SCOPES } from '../features/identities/identities.ts'
+import { withoutImpersonationHeaders } from '../features/impersonation/impersonation.ts'
 import { authorizationOf } from '../features/permissions/permissions.ts'
 import { createMetrics } from '../platform/metrics.ts'
 import { addControlRoutes, addEmergencyRoutes, type ControlParts } from './control-routes.ts'
-import { adminSubjects, proveFor } from './operators.ts'
+import { adminSubjects, holdFor, proveFor } from './operators.ts'
 import { createProcessServer, databaseCheck, type Environment, type Listener } from './runtime.ts'
 import { VERSION } from './version.ts'
 
 const ALERT_TIMEOUT_MS = 5_000
 
-/** Posts the alert to an address of the operators' choice; what is not a 2xx within seconds is no alert. */
+/**
+ * Posts the alert to an address of the operators' choice; what is not a 2xx within seconds is no alert. Not over the
+ * dial: that keeps workspaces from calling what is inside of the network, and has breakers and limits that an emergency
+ * must not wait for. This address is the hub's own setting, and where it leads by a redirect is not.
+ */
 const alertTo =
   (url: string) =>
   async (alert: Alert): Promise<void> => {
@@ -50,7 +55,7 @@ export async function buildBreakGlass(
   const app = await createProcessServer(environment, platform, {
     checks: [databaseCheck(platform.db)],
     access: {
-      authenticate: authenticateEmergency(platform.db),
+      authenticate: withoutImpersonationHeaders(authenticateEmergency(platform.db)),
       authorization: authorizationOf(PLANE_SCOPES.control),
     },
     allowFrom: breakGlass.allowCidrs,
@@ -68,6 +73,7 @@ export async function buildBreakGlass(
     environment: environment.config.environment,
     directory: access.directory,
     prove: proveFor(parts.operators),
+    hold: holdFor,
     admins: () => adminSubjects(parts.operators),
     alert: breakGlass.alertUrl === undefined ? undefined : alertTo(breakGlass.alertUrl),
   })

@@ -47,7 +47,7 @@ import type { Platform } from '../platform/platform.ts'
 import { jobAttemptsSince } from '../queue/lane-loads.ts'
 import { jobStates } from '../queue/read.ts'
 import type { WakeUp } from '../queue/wake-up.ts'
-import { findMemberIn } from './operators.ts'
+import { peopleOf } from './operators.ts'
 import type { ProcessSecrets } from './outbound.ts'
 import type { PlaneAccess } from './plane.ts'
 import { createSecretChecks } from './secret-checks.ts'
@@ -146,7 +146,7 @@ export function addControlRoutes(app: HttpServer, parts: ControlParts): void {
   // People belong to no workspace; each statement about members names that of the caller.
   membersControl(app, { db: everyWorkspace, clock })
   operatorsControl(app, { db: everyWorkspace, clock, directory })
-  impersonationControl(app, { ...access, db, clock, findMember: findMemberIn(everyWorkspace) })
+  impersonationControl(app, { ...access, db: everyWorkspace, clock, people: peopleOf(clock) })
   breakGlassControl(app, { db: everyWorkspace })
   eventsControl(app, { ...platform, requestDb: db }, access.reasonToStop)
   auditControl(app, {

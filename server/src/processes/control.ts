@@ -1,6 +1,9 @@
 /** The control process: everything operators and automation may see and change. Needs Postgres only. Wiring only. */
 import { createActiveConfigs } from '../features/configs/configs.ts'
-import { withImpersonationHeaders } from '../features/impersonation/impersonation.ts'
+import {
+  withImpersonationHeaders,
+  withoutImpersonationHeaders,
+} from '../features/impersonation/impersonation.ts'
 import { verifySession } from '../features/operators/operators.ts'
 import { ownAccountControl } from '../features/operators/own-account.control.ts'
 import { secondFactorControl } from '../features/operators/second-factor.control.ts'
@@ -10,8 +13,9 @@ import { openAuditProof } from './audit.ts'
 import { buildBreakGlass } from './break-glass.ts'
 import { addControlRoutes, type ControlParts } from './control-routes.ts'
 import { openIdentityProvider } from './identity-provider.ts'
-import { findMemberIn, openOperators } from './operators.ts'
+import { findMember, openOperators } from './operators.ts'
 import { openDial, openSecrets } from './outbound.ts'
+import { createEmergencyCare } from './overdue-emergencies.ts'
 import { openPlaneAccess } from './plane.ts'
 import { openRequestDb } from './request-db.ts'
 import { createRewrapCare } from './rewrap.ts'
@@ -41,11 +45,14 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
   const audit = await openAuditProof(environment, platform)
   const operators = openOperators(platform, secrets.envelope)
   const rewrapCare = createRewrapCare({ ...platform, envelope: secrets.envelope })
+  const emergencyCare = createEmergencyCare({ ...platform, environment: config.environment })
   // The header would be an ordinary call's; so it is refused where it is not allowed.
-  const authenticate = withImpersonationHeaders(access.authenticate, {
-    allowed: config.impersonationHeaders,
-    findMember: findMemberIn(platform.db),
-  })
+  const authenticate = config.impersonationHeaders
+    ? withImpersonationHeaders(access.authenticate, {
+        db: platform.db,
+        findMember: findMember(platform.clock),
+      })
+    : withoutImpersonationHeaders(access.authenticate)
 
   const app = await createProcessServer(environment, platform, {
     checks: [databaseCheck(platform.db), secrets.check],
@@ -113,6 +120,8 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
     begin: async () => {
       audit.checkpoints.start()
       rewrapCare.start()
+      verifications.startSweeping()
+      emergencyCare.start()
     },
     stopSteps: [
       ['verifications', () => verifications.close()],
@@ -120,6 +129,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
       ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
       ['sign-on', () => operators.limits.close()],
       ['rewrapping', () => rewrapCare.stop()],
+      ['emergencies', () => emergencyCare.stop()],
       ['secrets', () => secrets.close()],
       ['connections', () => dial.close()],
       ['memory', () => [activeConfigs.close(), access.close(), audit.close()]],

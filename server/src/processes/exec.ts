@@ -4,6 +4,7 @@ import { eventsExec } from '../features/events/events.exec.ts'
 import { executeExec } from '../features/execute/execute.exec.ts'
 import { admit, createGuardMetrics } from '../features/guards/guards.ts'
 import { oauthExec } from '../features/identities/oauth.exec.ts'
+import { withoutImpersonationHeaders } from '../features/impersonation/impersonation.ts'
 import { jobsExec } from '../features/jobs/jobs.exec.ts'
 import { createBacklog } from '../features/workspaces/workspaces.ts'
 import { armFailPoints } from '../platform/fail-points.ts'
@@ -47,7 +48,8 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
 
   const app = await createProcessServer(environment, platform, {
     checks: [databaseCheck(db), secrets.check, ...sharedStore.checks],
-    access,
+    // Nobody acts as somebody else here.
+    access: { ...access, authenticate: withoutImpersonationHeaders(access.authenticate) },
     tls: config.tls,
     admit: (work) => admit(guards.loadShed, work as Work),
     openApi: {

@@ -19,8 +19,12 @@ export interface RewrapResult {
 /** Everything that the hub keeps sealed. Whatever is new joins here. Errors: `EnvelopeFailure`. */
 export async function rewrapAll(db: Db, envelope: Envelope): Promise<RewrapResult> {
   const secrets = await rewrapStoredSecrets(db, envelope)
-  const secondFactors = await rewrapSecondFactors(db, envelope)
-  return { ...secrets, rewrapped: secrets.rewrapped + secondFactors }
+  const factors = await rewrapSecondFactors(db, envelope)
+  return {
+    rewrapped: secrets.rewrapped + factors.rewrapped,
+    broken: [...secrets.broken, ...factors.broken],
+    left: secrets.left + factors.left,
+  }
 }
 
 export interface RewrapCare {

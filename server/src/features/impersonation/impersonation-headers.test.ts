@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import type { Principal } from '../../platform/auth/principal.ts'
+import type { Queryable } from '../../platform/db/statement.ts'
 import type { Credentials } from '../../platform/http/access.ts'
-import { withImpersonationHeaders } from './impersonation-headers.ts'
+import { withImpersonationHeaders, withoutImpersonationHeaders } from './impersonation-headers.ts'
+import type { Member } from './whom.ts'
 
 const principal = (roles: readonly string[], more: Partial<Principal> = {}): Principal => ({
   subject: 'operator:boss@example.com',
@@ -16,16 +18,18 @@ const principal = (roles: readonly string[], more: Partial<Principal> = {}): Pri
 
 const SUPPORT = '01900000-0000-7000-8000-00000000000a'
 const ADMIN = '01900000-0000-7000-8000-00000000000b'
+const LOCKED = '01900000-0000-7000-8000-00000000000d'
 const STRANGER = '01900000-0000-7000-8000-00000000000c'
-const members: Readonly<Record<string, { subject: string; roles: string[] }>> = {
-  [SUPPORT]: { subject: 'operator:support@example.com', roles: ['support'] },
-  [ADMIN]: { subject: 'operator:admin@example.com', roles: ['admin'] },
+const members: Readonly<Record<string, Member>> = {
+  [SUPPORT]: { subject: 'operator:support@example.com', roles: ['support'], locked: false },
+  [ADMIN]: { subject: 'operator:admin@example.com', roles: ['admin'], locked: false },
+  [LOCKED]: { subject: 'operator:locked@example.com', roles: ['support'], locked: true },
 }
 
 const as = (headers: Record<string, string>, { allowed = true, caller = principal(['admin']) } = {}) =>
-  withImpersonationHeaders(async () => caller, {
-    allowed,
-    findMember: async (_tenant, id) => {
+  (allowed ? withImpersonationHeaders : withoutImpersonationHeaders)(async () => caller, {
+    db: {} as Queryable,
+    findMember: async (_on, _tenant, id) => {
       expect(id).toMatch(/^[0-9a-f-]{36}$/)
       return members[id]
     },
@@ -63,6 +67,7 @@ describe('headers that impersonate', () => {
 
   it.each([
     ['an Admin', { 'x-impersonate-operator': ADMIN }, principal(['admin'])],
+    ['somebody who is locked', { 'x-impersonate-operator': LOCKED }, principal(['admin'])],
     ['nobody', { 'x-impersonate-operator': STRANGER }, principal(['admin'])],
     ['what is no id', { 'x-impersonate-operator': 'support@example.com' }, principal(['admin'])],
     ['nobody, with the second header alone', { 'x-impersonate-write': 'true' }, principal(['admin'])],

@@ -32,6 +32,7 @@ const view = (impersonation: Impersonation): ImpersonationView => ({
   expires_at: impersonation.expiresAt.toISOString(),
   ended_at: impersonation.endedAt?.toISOString() ?? null,
   ended_by: impersonation.endedBy,
+  active: impersonation.active,
 })
 
 /** `/impersonation` of the control plane: start, stop, and who acted as whom. */

@@ -45,9 +45,11 @@ const FIELDS = {
   started_at: Utc('When it was started.'),
   expires_at: Utc('When it ends by itself.'),
   ended_at: Type.Union([Utc('When it was stopped.'), Type.Null()], {
-    description: 'When somebody stopped it; null = nobody did.',
+    description:
+      'When it was ended before its time, by a stop, a sign-out, a changed role or a locked account; null = it was not.',
   }),
-  ended_by: Type.Union([Type.String(), Type.Null()], { description: 'Who stopped it.' }),
+  ended_by: Type.Union([Type.String(), Type.Null()], { description: 'Who ended it.' }),
+  active: Type.Boolean({ description: 'Whether it goes on: false once it was ended or its time is over.' }),
 }
 
 export const ImpersonationView = Type.Object(FIELDS)

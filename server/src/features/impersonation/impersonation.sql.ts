@@ -1,6 +1,7 @@
 import { many, maybeOne, one } from '../../platform/db/statement.ts'
 
 export interface ImpersonationRow {
+  readonly tenant_id: string
   readonly id: string
   readonly token_id: string
   readonly impersonator: string
@@ -11,6 +12,8 @@ export interface ImpersonationRow {
   readonly expires_at: Date
   readonly ended_at: Date | null
   readonly ended_by: string | null
+  /** Neither ended nor over. */
+  readonly active: boolean
 }
 
 interface Key {
@@ -18,12 +21,14 @@ interface Key {
   readonly id: string
 }
 
-const COLUMNS =
-  'id, token_id, impersonator, subject, read_only, reason, started_at, expires_at, ended_at, ended_by'
+const LIVING = 'ended_at is null and expires_at > clock_timestamp()'
+const COLUMNS = `tenant_id, id, token_id, impersonator, subject, read_only, reason, started_at, expires_at, ended_at,
+  ended_by, ${LIVING} as active`
 
 export const insertImpersonation = one<
   Key & {
     readonly tokenId: string
+    readonly sessionId: string | undefined
     readonly impersonator: string
     readonly subject: string
     readonly readOnly: boolean
@@ -33,13 +38,14 @@ export const insertImpersonation = one<
   ImpersonationRow
 >(
   'impersonation.insert',
-  `insert into impersonation (tenant_id, id, token_id, impersonator, subject, read_only, reason, expires_at)
-   values ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8))
+  `insert into impersonation (tenant_id, id, token_id, session_id, impersonator, subject, read_only, reason, expires_at)
+   values ($1, $2, $3, $4, $5, $6, $7, $8, now() + make_interval(secs => $9))
    returning ${COLUMNS}`,
-  ({ tenantId, id, tokenId, impersonator, subject, readOnly, reason, seconds }) => [
+  ({ tenantId, id, tokenId, sessionId, impersonator, subject, readOnly, reason, seconds }) => [
     tenantId,
     id,
     tokenId,
+    sessionId ?? null,
     impersonator,
     subject,
     readOnly,
@@ -57,9 +63,31 @@ export const findImpersonation = maybeOne<Key, ImpersonationRow>(
 /** Gives nothing when it has ended already, by itself or by somebody. */
 export const endImpersonation = maybeOne<Key & { readonly by: string }, ImpersonationRow>(
   'impersonation.end',
-  `update impersonation set ended_at = now(), ended_by = $3
-   where tenant_id = $1 and id = $2 and ended_at is null and expires_at > now() returning ${COLUMNS}`,
+  `update impersonation set ended_at = clock_timestamp(), ended_by = $3
+   where tenant_id = $1 and id = $2 and ${LIVING} returning ${COLUMNS}`,
   ({ tenantId, id, by }) => [tenantId, id, by],
+)
+
+/** Of all workspaces: a session reaches over them. */
+export const endOfSessions = many<
+  { readonly sessionIds: readonly string[]; readonly by: string },
+  ImpersonationRow
+>(
+  'impersonation.end_of_sessions',
+  `update impersonation set ended_at = clock_timestamp(), ended_by = $2
+   where session_id = any($1) and ${LIVING} returning ${COLUMNS}`,
+  ({ sessionIds, by }) => [sessionIds, by],
+)
+
+/** By this person and as this person; in one workspace, or in all of them for what is about the whole account. */
+export const endOfPerson = many<
+  { readonly subject: string; readonly tenantId: string | null; readonly by: string },
+  ImpersonationRow
+>(
+  'impersonation.end_of_person',
+  `update impersonation set ended_at = clock_timestamp(), ended_by = $3
+   where ($2::uuid is null or tenant_id = $2) and $1 in (subject, impersonator) and ${LIVING} returning ${COLUMNS}`,
+  ({ subject, tenantId, by }) => [subject, tenantId, by],
 )
 
 /** Newest first. */

@@ -16,6 +16,8 @@ let app: HttpServer
 let tenantId: string
 let otherId: string
 const members = new Map<string, Member>()
+/** What people have now, when it is not what their token says. */
+const present = new Map<string, readonly string[]>()
 const [SUPPORT, ADMIN, AUDITOR] = [newId(), newId(), newId()]
 const BOSS = 'operator:boss@example.com'
 let boss: string
@@ -26,7 +28,10 @@ beforeAll(async () => {
   app = await access.server()
   impersonationControl(app, {
     db: database.db,
-    findMember: async (tenant, id) => (tenant === tenantId ? members.get(id) : undefined),
+    people: {
+      findMember: async (_on, tenant, id) => (tenant === tenantId ? members.get(id) : undefined),
+      hold: async (_tx, caller) => present.get(caller.subject) ?? [...caller.roles],
+    },
     keys: access.keys,
     rules: access.rules,
     clock: systemClock,
@@ -52,9 +57,14 @@ afterAll(async () => {
 })
 beforeEach(async () => {
   members.clear()
-  members.set(SUPPORT, { subject: 'operator:support@example.com', roles: ['support'] })
-  members.set(ADMIN, { subject: 'operator:admin@example.com', roles: ['admin'] })
-  members.set(AUDITOR, { subject: 'operator:auditor@example.com', roles: ['read_only', 'platform_auditor'] })
+  present.clear()
+  members.set(SUPPORT, { subject: 'operator:support@example.com', roles: ['support'], locked: false })
+  members.set(ADMIN, { subject: 'operator:admin@example.com', roles: ['admin'], locked: false })
+  members.set(AUDITOR, {
+    subject: 'operator:auditor@example.com',
+    roles: ['read_only', 'platform_auditor'],
+    locked: false,
+  })
   boss = await person(BOSS, ['admin'])
 })
 
@@ -111,7 +121,7 @@ describe('a token of an impersonation', () => {
         status: 403,
         detail: 'Nobody may do this while impersonating somebody.',
       })
-    members.set(SUPPORT, { subject: 'operator:support@example.com', roles: ['read_only'] })
+    members.set(SUPPORT, { subject: 'operator:support@example.com', roles: ['read_only'], locked: false })
     const { access_token: reader } = (await start(boss, { write: true })).json()
     expect((await ask('/acting', reader)).status).toBe(403)
   })
@@ -165,7 +175,7 @@ describe('nobody impersonates', () => {
   })
 
   test('themselves', async () => {
-    members.set(SUPPORT, { subject: BOSS, roles: ['support'] })
+    members.set(SUPPORT, { subject: BOSS, roles: ['support'], locked: false })
     expect((await start(boss)).json().detail).toBe('Nobody may impersonate themselves.')
   })
 

@@ -3,8 +3,9 @@
  *
  * Invariants. It needs a signed token with an `act` claim (RFC 8693 §4.1), a reason, and lives an hour at most. Nobody
  * impersonates an Admin, somebody with a platform role, or themselves, and nobody begins a second one during a first:
- * GitLab once had an unaudited session that way. Start and stop commit with their audit entries; every row that is
- * written meanwhile names both. What is about secrets and people is closed (the permission table's `guarded`).
+ * GitLab once had an unaudited session that way. Start and end commit with their audit entries; every row that is
+ * written meanwhile names both. None outlives the session or the roles it came from: a start holds them while it looks,
+ * and what changes them ends what lives. What is about secrets and people is closed (the permission table's `guarded`).
  */
 
 import type { Keys } from '../../platform/auth/keys.ts'
@@ -17,19 +18,21 @@ import { appendEvents } from '../../platform/event-log.ts'
 import { newId } from '../../platform/ids.ts'
 import { Secret } from '../../platform/secret.ts'
 import { Problem } from '../../problems.ts'
-import { type Change, recordAudit } from '../audit/audit.ts'
+import { type Change, nameOf, recordAudit } from '../audit/audit.ts'
 import { endTokens } from '../ended-tokens/ended-tokens.ts'
+import { refusal } from '../permissions/permissions.ts'
 import * as sql from './impersonation.sql.ts'
-import { type FindMember, impersonationFault } from './whom.ts'
+import { impersonationFault, type People } from './whom.ts'
 
-export { withImpersonationHeaders } from './impersonation-headers.ts'
-export type { FindMember, Member } from './whom.ts'
+export { withImpersonationHeaders, withoutImpersonationHeaders } from './impersonation-headers.ts'
+export type { FindMember, Member, People } from './whom.ts'
 
 export const MAX_MINUTES = 60
 
 export interface ImpersonationDeps {
+  /** Of the service: people belong to no workspace. Each statement names the one of the caller. */
   readonly db: Db
-  readonly findMember: FindMember
+  readonly people: People
   readonly keys: Keys
   readonly rules: TokenRules
   readonly clock: Clock
@@ -45,6 +48,8 @@ export interface Impersonation {
   readonly expiresAt: Date
   readonly endedAt: Date | null
   readonly endedBy: string | null
+  /** Neither ended nor over. */
+  readonly active: boolean
 }
 
 const toImpersonation = (row: sql.ImpersonationRow): Impersonation => ({
@@ -57,6 +62,7 @@ const toImpersonation = (row: sql.ImpersonationRow): Impersonation => ({
   expiresAt: row.expires_at,
   endedAt: row.ended_at,
   endedBy: row.ended_by,
+  active: row.active,
 })
 
 export interface NewImpersonation {
@@ -65,44 +71,49 @@ export interface NewImpersonation {
   readonly readOnly: boolean
 }
 
-/** Starts one. Errors: `not_found` for somebody who is no member, `forbidden` with the reason. */
+/**
+ * Starts one. Roles are asked after they are held: of a start and a change of roles at the same time one waits for the
+ * other, so none is begun with roles that are gone. Errors: `not_found` for somebody who is no member, `forbidden` with
+ * the reason.
+ */
 export async function startImpersonation(
   deps: ImpersonationDeps,
   caller: Principal,
   { operatorId, minutes, readOnly }: NewImpersonation,
   change: Change,
 ): Promise<{ readonly impersonation: Impersonation; readonly token: Secret }> {
-  const { tenantId } = caller
-  const member = await deps.findMember(tenantId, operatorId)
-  if (!member) throw new Problem('not_found', 'There is no such member of this workspace.')
-  const fault = impersonationFault(caller, member)
-  if (fault !== undefined) throw new Problem('forbidden', fault)
-
-  const issued = await issueToken(deps, {
-    subject: member.subject,
-    tenantId,
-    scopes: [],
-    roles: member.roles,
-    lifetimeSeconds: minutes * 60,
-    impersonator: { subject: caller.subject, readOnly },
-    // Signing out ends what was begun.
-    ...(caller.sessionId !== undefined && { sessionId: caller.sessionId }),
-  })
-  const row = await deps.db.transaction(async (tx) => {
-    const started = await sql.insertImpersonation(tx, {
+  const { people } = deps
+  const { tenantId, sessionId } = caller
+  return deps.db.transaction(async (tx) => {
+    const present = { ...caller, roles: new Set(await people.hold(tx, caller)) }
+    const member = await people.findMember(tx, tenantId, operatorId)
+    if (!member) throw new Problem('not_found', 'There is no such member of this workspace.')
+    const fault = refusal(present, 'impersonation.start') ?? impersonationFault(present, member)
+    if (fault !== undefined) throw new Problem('forbidden', fault)
+    const issued = await issueToken(deps, {
+      subject: member.subject,
+      tenantId,
+      scopes: [],
+      roles: member.roles,
+      lifetimeSeconds: minutes * 60,
+      impersonator: { subject: caller.subject, readOnly },
+      // Signing out ends what was begun.
+      ...(sessionId !== undefined && { sessionId }),
+    })
+    const row = await sql.insertImpersonation(tx, {
       tenantId,
       id: newId(),
       tokenId: issued.tokenId,
+      sessionId,
       impersonator: caller.subject,
       subject: member.subject,
       readOnly,
       reason: change.reason,
       seconds: minutes * 60,
     })
-    await tell(tx, tenantId, started, 'impersonation.started', change)
-    return started
+    await tell(tx, row, 'impersonation.started', change)
+    return { impersonation: toImpersonation(row), token: new Secret(issued.token) }
   })
-  return { impersonation: toImpersonation(row), token: new Secret(issued.token) }
 }
 
 /** Stops one before its time; its token ends everywhere within seconds. Errors: `not_found`, `conflict` when it has ended. */
@@ -112,28 +123,58 @@ export async function stopImpersonation(
   change: Change,
 ): Promise<Impersonation> {
   return db.transaction(async (tx) => {
-    const row = await sql.endImpersonation(tx, { ...ref, by: change.actor })
+    const row = await sql.endImpersonation(tx, { ...ref, by: nameOf(change) })
     if (!row) {
       if (await sql.findImpersonation(tx, ref))
         throw new Problem('conflict', 'The impersonation has ended already.')
       throw new Problem('not_found', 'There is no such impersonation.')
     }
-    await endTokens(tx, { tenantId: ref.tenantId, tokenId: row.token_id })
-    await tell(tx, ref.tenantId, row, 'impersonation.stopped', change)
+    await finish(tx, row, change)
     return toImpersonation(row)
   })
 }
 
+/** What ends impersonations besides a stop: the end of sessions, or a change to a person, in one workspace or in all. */
+export type EndsImpersonations =
+  | { readonly sessionIds: readonly string[] }
+  | { readonly subject: string; readonly tenantId: string | undefined }
+
+/**
+ * Ends the living ones that this touches, in the transaction of what ends them, with `why` before the reason in the
+ * events and audit entries of their workspaces. Call it before anything is recorded in the chain of the platform, which
+ * is always locked last.
+ */
+export async function endImpersonations(
+  tx: Tx,
+  ends: EndsImpersonations,
+  change: Change,
+  why: string,
+): Promise<void> {
+  const by = nameOf(change)
+  const rows =
+    'subject' in ends
+      ? await sql.endOfPerson(tx, { subject: ends.subject, tenantId: ends.tenantId ?? null, by })
+      : await sql.endOfSessions(tx, { sessionIds: ends.sessionIds, by })
+  // Audit chains are locked one after the other: in one order everywhere.
+  rows.sort((left, right) => left.tenant_id.localeCompare(right.tenant_id))
+  const reason = `${why}: ${change.reason}`.slice(0, 500)
+  for (const row of rows) await finish(tx, row, { ...change, reason })
+}
+
+async function finish(tx: Tx, row: sql.ImpersonationRow, change: Change): Promise<void> {
+  await endTokens(tx, { tenantId: row.tenant_id, tokenId: row.token_id })
+  await tell(tx, row, 'impersonation.stopped', change)
+}
+
 async function tell(
   tx: Tx,
-  tenantId: string,
   row: sql.ImpersonationRow,
   action: 'impersonation.started' | 'impersonation.stopped',
   change: Change,
 ): Promise<void> {
   const { requestId: request_id, correlationId: correlation_id, traceId: trace_id } = change.call
-  const { impersonator, subject, read_only } = row
-  const verb = action === 'impersonation.started' ? 'started to act' : 'stopped acting'
+  const { tenant_id: tenantId, impersonator, subject, read_only } = row
+  const verb = action === 'impersonation.started' ? 'started to act' : 'no longer acts'
   await appendEvents(tx, {
     events: [
       {

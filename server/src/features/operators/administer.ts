@@ -4,13 +4,17 @@ import type { Db } from '../../platform/db/db.ts'
 import type { Queryable, Tx } from '../../platform/db/statement.ts'
 import { Problem } from '../../problems.ts'
 import { type Change, recordAudit } from '../audit/audit.ts'
+import { endEmergenciesOf } from '../break-glass/break-glass.ts'
 import { NO_WORKSPACE } from '../workspaces/workspaces.ts'
 import { noOperator, type Operator, toOperator } from './account.ts'
 import { findOperatorRow, listOperatorRows, setLocked } from './accounts.sql.ts'
+import { endEverywhere } from './authority-ends.ts'
+import { requireNotOwnInEmergency } from './emergency-limits.ts'
 import type { OperatorRole } from './role.ts'
 import { lockRoles, operatorRoles, requireAdminsWithout, rolesByOperator } from './roles.ts'
 import { removeSecondFactor } from './second-factor.ts'
 import { endSessions, listSessions, type Session } from './sessions.ts'
+import { forgetSignOnFailures } from './tries.ts'
 
 interface Deps {
   readonly db: Db
@@ -57,6 +61,12 @@ async function requireOperator(on: Queryable, id: string): Promise<Operator> {
 const record = (tx: Tx, change: Change, { email }: Operator, action: string): Promise<void> =>
   recordAudit(tx, { ...change, tenantId: NO_WORKSPACE, action, object: `operator:${email}` })
 
+/** Ends sessions, half-done sign-ons and emergencies. Gives how many. */
+async function endAll(tx: Tx, clock: Clock, { id, subject }: Operator, change: Change): Promise<number> {
+  const ended = await endSessions(tx, clock, { operatorId: id }, change)
+  return ended + (await endEmergenciesOf(tx, subject, change))
+}
+
 /** Locks the account and ends its sessions. Errors: `not_found`, `conflict` when it is locked, `last_admin`. */
 export const lockOperator = ({ db, clock }: Deps, id: string, change: Change): Promise<Operator> =>
   db.transaction(async (tx) => {
@@ -66,29 +76,33 @@ export const lockOperator = ({ db, clock }: Deps, id: string, change: Change): P
       await requireOperator(tx, id)
       throw new Problem('conflict', 'The account is locked already.')
     }
+    requireNotOwnInEmergency(change, row)
     await requireAdminsWithout(tx, id)
-    await endSessions(tx, clock, { operatorId: id })
+    await endEverywhere(tx, clock, toOperator(row), change, 'an account was locked')
     await record(tx, change, toOperator(row), 'operator.locked')
     return toOperator(row)
   })
 
-/** Errors: `not_found`, `conflict` when it is not locked. */
+/**
+ * Also ends the rest after failed sign-ons, which a stranger can bring about. Errors: `not_found`, `conflict` when it is
+ * not locked and does not rest.
+ */
 export const unlockOperator = ({ db }: Pick<Deps, 'db'>, id: string, change: Change): Promise<Operator> =>
   db.transaction(async (tx) => {
     const row = await setLocked(tx, { id, locked: false })
-    if (!row) {
-      await requireOperator(tx, id)
-      throw new Problem('conflict', 'The account is not locked.')
-    }
-    await record(tx, change, toOperator(row), 'operator.unlocked')
-    return toOperator(row)
+    const rested = await forgetSignOnFailures(tx, id)
+    const operator = row ? toOperator(row) : await requireOperator(tx, id)
+    if (!row && !rested) throw new Problem('conflict', 'The account is not locked.')
+    requireNotOwnInEmergency(change, operator)
+    await record(tx, change, operator, 'operator.unlocked')
+    return operator
   })
 
-/** Gives how many sessions there were. Errors: `not_found`. */
+/** Gives how many sessions there were, with emergencies. Errors: `not_found`. */
 export const endSessionsOf = ({ db, clock }: Deps, id: string, change: Change): Promise<number> =>
   db.transaction(async (tx) => {
     const operator = await requireOperator(tx, id)
-    const ended = await endSessions(tx, clock, { operatorId: id })
+    const ended = await endAll(tx, clock, operator, change)
     await record(tx, change, operator, 'operator.sessions_ended')
     return ended
   })
@@ -97,8 +111,9 @@ export const endSessionsOf = ({ db, clock }: Deps, id: string, change: Change): 
 export const resetSecondFactor = ({ db, clock }: Deps, id: string, change: Change): Promise<Operator> =>
   db.transaction(async (tx) => {
     const operator = await requireOperator(tx, id)
+    requireNotOwnInEmergency(change, operator)
     if (!(await removeSecondFactor(tx, id))) throw new Problem('conflict', 'There is no second factor.')
-    await endSessions(tx, clock, { operatorId: id })
+    await endAll(tx, clock, operator, change)
     await record(tx, change, operator, 'operator.second_factor_reset')
     return { ...operator, hasSecondFactor: false }
   })

@@ -7,20 +7,23 @@
 
 import type { CallContext } from '../../platform/call-context.ts'
 import type { Tx } from '../../platform/db/statement.ts'
+import { appendEvents } from '../../platform/event-log.ts'
 import { newId } from '../../platform/ids.ts'
 import type { Secret } from '../../platform/secret.ts'
 import { Problem } from '../../problems.ts'
 import { type Change, nameOf, recordAudit } from '../audit/audit.ts'
+import { inEmergency } from '../permissions/permissions.ts'
 import { NO_WORKSPACE } from '../workspaces/workspaces.ts'
-import { normalEmail, type Operator, toOperator } from './account.ts'
+import { normalEmail, type Operator, subjectOf, toOperator } from './account.ts'
 import { findByEmail, holdUnlocked, insertOperator } from './accounts.sql.ts'
 import type { OperatorDeps } from './deps.ts'
+import { requireNoPlatformRoleInEmergency, requireNotOwnInEmergency } from './emergency-limits.ts'
 import * as sql from './invitations.sql.ts'
 import { newOneTimeToken, sha256 } from './one-time-token.ts'
 import { type OwnCall, requireGoodPassword } from './own-account.ts'
 import type { OperatorRole } from './role.ts'
-import { grantRole, lockRoles, operatorRoles } from './roles.ts'
-import { beginSession, lockSession, type NewSession } from './sessions.ts'
+import { grantRole, listAdmins, lockRoles, operatorRoles } from './roles.ts'
+import { beginSession, endSessions, lockSession, type NewSession } from './sessions.ts'
 import { beginAudited, type SignOn, type SignOnCall } from './sign-on.ts'
 
 export interface Invitation {
@@ -67,19 +70,69 @@ const record = (
     diff: [{ path: '/role', after: role }],
   })
 
-/** Invites somebody to one role. An open invitation to the same is replaced. Errors: `conflict` for who has a role there. */
+/**
+ * A role on the platform gives no rights inside of a workspace, and whoever has one must not give themselves one there:
+ * only where nobody else could. Errors: `forbidden`.
+ */
+async function requireNotOneself(
+  tx: Tx,
+  by: string,
+  email: string,
+  workspaceId: string | null,
+): Promise<void> {
+  if (workspaceId === null || by !== subjectOf(email)) return
+  if ((await listAdmins(tx, { workspaceId })).length > 0)
+    throw new Problem(
+      'forbidden',
+      'Nobody invites themselves into a workspace that has an Admin who can sign on: ask that Admin.',
+    )
+}
+
+/** Tells a workspace that somebody from outside of it lets an Admin in. */
+async function warnWorkspace(tx: Tx, row: sql.InvitationRow, change: Change): Promise<void> {
+  const { workspace_id: tenant_id, email, role } = row
+  if (tenant_id === null || role !== 'admin') return
+  const { requestId: request_id, correlationId: correlation_id, traceId: trace_id } = change.call
+  await appendEvents(tx, {
+    events: [
+      {
+        tenant_id,
+        type: 'member.invited',
+        severity: 'warning',
+        message: `${nameOf(change)}, who has a role on the platform, invited ${email} as Admin: ${change.reason}`,
+        request_id,
+        correlation_id,
+        trace_id,
+        data: { invitation_id: row.id, email, role, invited_by: nameOf(change) },
+      },
+    ],
+  })
+}
+
+/**
+ * Invites somebody to one role. An open invitation to the same is replaced. `byPlatform`: by the right of a role on the
+ * platform. Errors: `conflict` for who has a role there, `forbidden` for oneself.
+ */
 export function invite(
   { db, clock }: Deps,
-  wanted: { readonly email: string; readonly invites: OperatorRole; readonly hours: number },
+  wanted: {
+    readonly email: string
+    readonly invites: OperatorRole
+    readonly hours: number
+    readonly byPlatform: boolean
+  },
   change: Change,
 ): Promise<InvitationWithToken> {
   const email = normalEmail(wanted.email)
   const { workspaceId, role } = wanted.invites
   return db.transaction(async (tx) => {
+    requireNotOwnInEmergency(change, { email })
+    requireNoPlatformRoleInEmergency(change, wanted.invites)
     const known = await findByEmail(tx, { email })
     const roles = known ? await operatorRoles(tx, known.id) : []
     if (roles.some((has) => has.workspaceId === workspaceId && (workspaceId !== null || has.role === role)))
       throw new Problem('conflict', 'This person has a role there already. Change it instead.')
+    await requireNotOneself(tx, change.actor, email, workspaceId)
     const { token, sha256: tokenSha256 } = newOneTimeToken('inv_')
     const now = new Date(clock.now())
     const row = await sql.insertInvitation(tx, {
@@ -89,9 +142,11 @@ export function invite(
       role,
       tokenSha256,
       by: nameOf(change),
+      inEmergency: inEmergency(change),
       now,
       expiresAt: new Date(now.getTime() + wanted.hours * HOUR_MS),
     })
+    if (wanted.byPlatform) await warnWorkspace(tx, row, change)
     await record(tx, change, row, 'invitation.created')
     return { invitation: toInvitation(row), token }
   })
@@ -117,7 +172,7 @@ interface Key {
 /** Another token and another time; the token before it is worth nothing. Errors: `not_found`. */
 export const resendInvitation = (
   { db, clock }: Deps,
-  { hours, ...key }: Key & { readonly hours: number },
+  { hours, byPlatform, ...key }: Key & { readonly hours: number; readonly byPlatform: boolean },
   change: Change,
 ): Promise<InvitationWithToken> =>
   db.transaction(async (tx) => {
@@ -126,6 +181,9 @@ export const resendInvitation = (
     const expiresAt = new Date(now.getTime() + hours * HOUR_MS)
     const row = await sql.renewToken(tx, { ...key, now, tokenSha256, expiresAt })
     if (!row) throw absent()
+    requireNotOwnInEmergency(change, row)
+    requireNoPlatformRoleInEmergency(change, { workspaceId: row.workspace_id })
+    if (byPlatform) await warnWorkspace(tx, row, change)
     await record(tx, change, row, 'invitation.resent')
     return { invitation: toInvitation(row), token }
   })
@@ -147,8 +205,10 @@ async function grant(
   call: CallContext,
 ): Promise<void> {
   const { invites } = toInvitation(row)
-  await grantRole(tx, clock, operator, invites, row.invited_by)
   const change = { actor: operator.subject, reason: `invited by ${row.invited_by}`.slice(0, 500), call }
+  // Since they invited themselves, the workspace may have got an Admin.
+  await requireNotOneself(tx, row.invited_by, operator.email, row.workspace_id)
+  await grantRole(tx, clock, operator, invites, { by: row.invited_by, change })
   await record(tx, change, row, 'invitation.accepted')
 }
 
@@ -196,8 +256,10 @@ export const acceptSignedOn = (deps: OperatorDeps, own: OwnCall, token: Secret):
     })
     if (!held || !row || !account || row.email !== session.email) throw notOpen()
     const operator = toOperator(account)
+    const change = { actor: operator.subject, reason: 'accepted an invitation', call: own.call }
+    // What the person does themselves for other roles goes on under another id, as after a second factor.
+    await endSessions(tx, deps.clock, { operatorId: operator.id, id: held.id }, change)
     await grant(tx, deps, operator, row, own.call)
-    // Other roles have ended the session that asks.
     const { method, mfa, groupRoles, expiresAt } = held
     return beginSession(tx, deps.clock, { operator, method, mfa, groupRoles, client }, expiresAt)
   })

@@ -66,7 +66,7 @@ export function membersControl(app: HttpServer, deps: MembersDeps): void {
       schema: {
         operationId: 'setMemberRole',
         tags,
-        summary: 'Give a member another role; their sessions end',
+        summary: 'Give a member another role; their tokens of this workspace end',
         params: schema.OperatorParams,
         body: schema.MemberRoleBody,
         response: { 200: schema.MemberView },
@@ -85,7 +85,7 @@ export function membersControl(app: HttpServer, deps: MembersDeps): void {
       schema: {
         operationId: 'removeMember',
         tags,
-        summary: 'Take a member’s role away; their sessions end',
+        summary: 'Take a member’s role away; their tokens of this workspace end',
         params: schema.OperatorParams,
         querystring: schema.ReasonQuery,
         response: { 200: DoneView },
@@ -113,7 +113,7 @@ export function membersControl(app: HttpServer, deps: MembersDeps): void {
     async ({ principal, body: { email, role, hours = DEFAULT_HOURS, reason }, call }, reply) => {
       const invites = { workspaceId: principal.tenantId, role }
       const change = { ...authorOf(principal), reason, call }
-      const invited = await invite(deps, { email, invites, hours }, change)
+      const invited = await invite(deps, { email, invites, hours, byPlatform: false }, change)
       return reply.code(201).header('cache-control', 'no-store').send(viewWithToken(invited))
     },
   )
@@ -151,7 +151,7 @@ export function membersControl(app: HttpServer, deps: MembersDeps): void {
       },
     },
     async ({ principal, params: { id }, body: { hours = DEFAULT_HOURS, reason }, call }, reply) => {
-      const key = { id, workspaceId: principal.tenantId, hours }
+      const key = { id, workspaceId: principal.tenantId, hours, byPlatform: false }
       const resent = await resendInvitation(deps, key, { ...authorOf(principal), reason, call })
       return reply.header('cache-control', 'no-store').send(viewWithToken(resent))
     },

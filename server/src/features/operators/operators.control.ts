@@ -79,7 +79,12 @@ export function operatorsControl(app: HttpServer, deps: OperatorsDeps): void {
       'Lock an account: its sessions end, nobody signs on with it',
       accounts.lockOperator,
     ],
-    ['unlock', 'unlockOperator', 'Unlock an account', accounts.unlockOperator],
+    [
+      'unlock',
+      'unlockOperator',
+      'Unlock an account, and end its rest after failed sign-ons',
+      accounts.unlockOperator,
+    ],
     [
       'reset-mfa',
       'resetSecondFactor',
@@ -166,7 +171,7 @@ function addInvitationRoutes(app: HttpServer, deps: OperatorsDeps): void {
       const { email, role, hours = DEFAULT_HOURS, reason } = body
       const invites = await rolePlace(deps, role, body.workspace_id?.toLowerCase())
       const change = { ...authorOf(principal), reason, call }
-      const invited = await invite(deps, { email, invites, hours }, change)
+      const invited = await invite(deps, { email, invites, hours, byPlatform: true }, change)
       return reply.code(201).header('cache-control', 'no-store').send(viewWithToken(invited))
     },
   )
@@ -204,7 +209,7 @@ function addInvitationRoutes(app: HttpServer, deps: OperatorsDeps): void {
       },
     },
     async ({ principal, params: { id }, body: { hours = DEFAULT_HOURS, reason }, call }, reply) => {
-      const key = { id, workspaceId: null, hours }
+      const key = { id, workspaceId: null, hours, byPlatform: true }
       const resent = await resendInvitation(deps, key, { ...authorOf(principal), reason, call })
       return reply.header('cache-control', 'no-store').send(viewWithToken(resent))
     },

@@ -14,7 +14,8 @@ export type { Client, OperatorDeps } from './deps.ts'
 export { parseGroupRoles } from './group-roles.ts'
 export { createOidcProvider, type OidcProvider, type OidcSettings } from './oidc-provider.ts'
 export { createPasswords, type Passwords } from './passwords.ts'
-export { type Proof, proveOperator } from './prove-operator.ts'
+export { holdCallersRoles, presentMember } from './present-roles.ts'
+export { holdProven, type Proof, proveOperator } from './prove-operator.ts'
 export type { OperatorRole } from './role.ts'
 export {
   getMember,

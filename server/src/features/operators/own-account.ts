@@ -3,7 +3,7 @@ import type { CallContext } from '../../platform/call-context.ts'
 import type { Tx } from '../../platform/db/statement.ts'
 import type { Secret } from '../../platform/secret.ts'
 import { Problem } from '../../problems.ts'
-import { recordAudit } from '../audit/audit.ts'
+import { type Change, recordAudit } from '../audit/audit.ts'
 import { NO_WORKSPACE } from '../workspaces/workspaces.ts'
 import { subjectOf } from './account.ts'
 import { findForSignOn, findOperatorRow, holdUnlocked, setPassword } from './accounts.sql.ts'
@@ -25,27 +25,32 @@ const wrong = (path: string, message: string): Problem =>
 
 const sessionEnded = (): Problem => new Problem('auth_required', 'The bearer token is missing or not valid.')
 
-const audit = (tx: Tx, { session, call }: OwnCall, action: string, reason: string): Promise<void> =>
+const ownChange = ({ session, call }: Pick<OwnCall, 'session' | 'call'>): Change => ({
+  actor: subjectOf(session.email),
+  reason: 'own account',
+  call,
+})
+
+const audit = (tx: Tx, own: OwnCall, action: string): Promise<void> =>
   recordAudit(tx, {
-    actor: subjectOf(session.email),
-    reason,
-    call,
+    ...ownChange(own),
     tenantId: NO_WORKSPACE,
     action,
-    object: `operator:${session.email}`,
+    object: `operator:${own.session.email}`,
   })
 
 /** Ends all sessions of the person, also the one that asks, and begins another that lasts no longer than that. */
 export async function replaceSession(
   tx: Tx,
   { clock }: Pick<OperatorDeps, 'clock'>,
-  { session, client }: Pick<OwnCall, 'session' | 'client'>,
-  mfa = session.mfa,
+  own: OwnCall,
+  mfa = own.session.mfa,
 ): Promise<NewSession> {
+  const { session, client } = own
   const account = await holdUnlocked(tx, { id: session.operatorId })
   const held = await lockSession(tx, clock, session.id)
   if (!account || !held) throw sessionEnded()
-  await endSessions(tx, clock, { operatorId: session.operatorId })
+  await endSessions(tx, clock, { operatorId: session.operatorId }, ownChange(own))
   const operator = { id: session.operatorId, email: session.email }
   const { method, groupRoles, expiresAt } = held
   return beginSession(tx, clock, { operator, method, mfa, groupRoles, client }, expiresAt)
@@ -93,7 +98,7 @@ export async function changePassword(
   return deps.db.transaction(async (tx) => {
     const replaced = await replaceSession(tx, deps, own)
     await setPassword(tx, { id: session.operatorId, passwordHash })
-    await audit(tx, own, 'operator.password_changed', 'own account')
+    await audit(tx, own, 'operator.password_changed')
     return replaced
   })
 }
@@ -125,7 +130,7 @@ export async function confirm(
     const recoveryCodes = await factor.confirmEnrolment(tx, deps, { operatorId, code })
     if (!recoveryCodes) throw wrong('/body/code', 'is not the present code of the new secret')
     const replaced = await replaceSession(tx, deps, own, true)
-    await audit(tx, own, 'operator.second_factor_enrolled', 'own account')
+    await audit(tx, own, 'operator.second_factor_enrolled')
     return { ...replaced, recoveryCodes }
   })
 }
@@ -140,7 +145,7 @@ export async function removeOwnSecondFactor(
   return deps.db.transaction(async (tx) => {
     await factor.removeSecondFactor(tx, own.session.operatorId)
     const replaced = await replaceSession(tx, deps, own, false)
-    await audit(tx, own, 'operator.second_factor_removed', 'own account')
+    await audit(tx, own, 'operator.second_factor_removed')
     return replaced
   })
 }
@@ -154,7 +159,7 @@ export async function renewRecoveryCodes(
   await requireCode(deps, own, code, true)
   return deps.db.transaction(async (tx) => {
     const codes = await factor.newRecoveryCodes(tx, own.session.operatorId)
-    await audit(tx, own, 'operator.recovery_codes_renewed', 'own account')
+    await audit(tx, own, 'operator.recovery_codes_renewed')
     return codes
   })
 }
@@ -162,7 +167,12 @@ export async function renewRecoveryCodes(
 /** Ends one of one's own sessions, or all with null. Errors: `not_found`. */
 export const endOwnSessions = (deps: OperatorDeps, own: OwnCall, id: string | null): Promise<void> =>
   deps.db.transaction(async (tx) => {
-    const ended = await endSessions(tx, deps.clock, { operatorId: own.session.operatorId, id })
+    const ended = await endSessions(
+      tx,
+      deps.clock,
+      { operatorId: own.session.operatorId, id },
+      ownChange(own),
+    )
     if (ended === 0) throw new Problem('not_found', 'There is no such session.')
-    await audit(tx, own, id === null ? 'operator.sessions_ended' : 'operator.session_ended', 'own account')
+    await audit(tx, own, id === null ? 'operator.sessions_ended' : 'operator.session_ended')
   })

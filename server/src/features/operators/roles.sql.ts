@@ -21,6 +21,13 @@ export const lockRoles = run<Record<string, never>>(
   () => [],
 )
 
+/** Waits for a change of roles, and makes the next one wait. Many may hold them at once. */
+export const holdRoles = run<Record<string, never>>(
+  'operators.hold_roles',
+  'lock table operator_role in share mode',
+  () => [],
+)
+
 export const rolesOf = many<{ readonly operatorIds: readonly string[] }, RoleRow>(
   'operators.roles_of',
   `select operator_id, workspace_id, role, granted_at, granted_by from operator_role
@@ -110,4 +117,15 @@ export const listAdminRows = many<{ readonly workspaceId: string | null | undefi
        and ($1::boolean or r.workspace_id is not distinct from $2::uuid))
    order by o.id`,
   ({ workspaceId }) => [workspaceId === undefined, workspaceId ?? null],
+)
+
+/** Gives nothing when they are locked or do not have it. Neither changes until the transaction ends. */
+export const holdPlatformRole = maybeOne<
+  { readonly operatorId: string; readonly role: PlatformRole },
+  Pick<RoleRow, 'role'>
+>(
+  'operators.hold_platform_role',
+  `select r.role from operator_role r join operator o on o.id = r.operator_id
+   where o.id = $1 and r.workspace_id is null and r.role = $2 and o.locked_at is null for share of o, r`,
+  ({ operatorId, role }) => [operatorId, role],
 )

@@ -1,21 +1,21 @@
 /**
  * Who has which role. Invariants. A workspace with an Admin keeps one who is not locked, and so does the platform with
- * its admins, also when two take each other's role away at the same time. A person whose roles change signs on again:
- * their sessions end in the same transaction, and with them every token.
+ * its admins, also when two take each other's role away at the same time. What somebody had by a role ends in the
+ * transaction that takes it: `authority-ends.ts`.
  */
 import type { Clock } from '../../platform/clock.ts'
 import type { Db } from '../../platform/db/db.ts'
 import type { Queryable, Tx } from '../../platform/db/statement.ts'
 import { Problem } from '../../problems.ts'
 import { type Change, nameOf, recordAudit } from '../audit/audit.ts'
-import { endTokens } from '../ended-tokens/ended-tokens.ts'
 import type { PlatformRole, WorkspaceRole } from '../permissions/permissions.ts'
 import { NO_WORKSPACE, requireRoom } from '../workspaces/workspaces.ts'
 import { noOperator, type Operator, toOperator } from './account.ts'
 import { findOperatorRow } from './accounts.sql.ts'
+import { endEverywhere, endInWorkspace } from './authority-ends.ts'
+import { requireNoPlatformRoleInEmergency, requireNotOwnInEmergency } from './emergency-limits.ts'
 import type { OperatorRole } from './role.ts'
 import * as sql from './roles.sql.ts'
-import { endSessions } from './sessions.ts'
 
 export interface Member extends Operator {
   readonly role: WorkspaceRole
@@ -91,12 +91,6 @@ async function requireAdminLeft(tx: Tx, workspaceId: string | null): Promise<voi
   )
 }
 
-/** Nothing that was issued under the old roles goes on, nor what the person began as somebody else. */
-async function signOff(tx: Tx, clock: Clock, operator: Operator, workspaceId: string | null): Promise<void> {
-  await endSessions(tx, clock, { operatorId: operator.id })
-  await endTokens(tx, { tenantId: workspaceId ?? NO_WORKSPACE, subject: operator.subject })
-}
-
 interface Deps {
   readonly db: Db
   readonly clock: Clock
@@ -111,10 +105,11 @@ export const setMemberRole = (
   db.transaction(async (tx) => {
     await sql.lockRoles(tx, {})
     const before = await getMember(tx, { workspaceId, operatorId })
+    requireNotOwnInEmergency(change, before)
     if (before.role === role) return before
     await sql.grantWorkspaceRole(tx, { operatorId, workspaceId, role, by: nameOf(change) })
     if (before.role === 'admin') await requireAdminLeft(tx, workspaceId)
-    await signOff(tx, clock, before, workspaceId)
+    await endInWorkspace(tx, clock, before, workspaceId, change)
     await recordAudit(tx, {
       ...change,
       tenantId: workspaceId,
@@ -130,9 +125,10 @@ export const removeMember = ({ db, clock }: Deps, key: OfWorkspace, change: Chan
   db.transaction(async (tx) => {
     await sql.lockRoles(tx, {})
     const before = await getMember(tx, key)
+    requireNotOwnInEmergency(change, before)
     await sql.revokeWorkspaceRole(tx, key)
     if (before.role === 'admin') await requireAdminLeft(tx, key.workspaceId)
-    await signOff(tx, clock, before, key.workspaceId)
+    await endInWorkspace(tx, clock, before, key.workspaceId, change)
     await recordAudit(tx, {
       ...change,
       tenantId: key.workspaceId,
@@ -153,17 +149,19 @@ export const setPlatformRoles = (
     const row = await findOperatorRow(tx, { id: operatorId })
     if (!row) throw noOperator()
     const operator = toOperator(row)
+    requireNotOwnInEmergency(change, operator)
     const before = (await operatorRoles(tx, operatorId)).flatMap(({ workspaceId, role }) =>
       workspaceId === null ? [role as PlatformRole] : [],
     )
     const taken = before.filter((role) => !roles.includes(role))
     const given = roles.filter((role) => !before.includes(role))
     if (taken.length + given.length === 0) return operator
+    if (given.length > 0) requireNoPlatformRoleInEmergency(change, { workspaceId: null })
     for (const role of taken) await sql.revokePlatformRole(tx, { operatorId, role })
     for (const role of given)
       await sql.grantPlatformRole(tx, { operatorId, workspaceId: null, role, by: nameOf(change) })
     if (taken.includes('platform_admin')) await requireAdminLeft(tx, null)
-    await signOff(tx, clock, operator, null)
+    await endEverywhere(tx, clock, operator, change, 'a role changed')
     await recordAudit(tx, {
       ...change,
       tenantId: NO_WORKSPACE,
@@ -183,18 +181,20 @@ export async function grantRole(
   clock: Clock,
   operator: Operator,
   { workspaceId, role }: OperatorRole,
-  by: string,
+  { by, change }: { readonly by: string; readonly change: Change },
 ): Promise<void> {
   await sql.lockRoles(tx, {})
   const grant = { operatorId: operator.id, workspaceId, role, by }
-  if (workspaceId === null) await sql.grantPlatformRole(tx, grant)
-  else {
+  if (workspaceId === null) {
+    await sql.grantPlatformRole(tx, grant)
+    await endEverywhere(tx, clock, operator, change, 'a role changed')
+  } else {
     const before = await sql.findMemberRow(tx, { workspaceId, operatorId: operator.id })
     if (!before) await requireRoom(tx, { tenantId: workspaceId, quota: 'members' })
     await sql.grantWorkspaceRole(tx, grant)
     if (before?.role === 'admin') await requireAdminLeft(tx, workspaceId)
+    await endInWorkspace(tx, clock, operator, workspaceId, change)
   }
-  await signOff(tx, clock, operator, workspaceId)
 }
 
 /** Call it in the transaction that has locked an account. Errors: `last_admin`, naming what would have none. */
@@ -205,3 +205,6 @@ export async function requireAdminsWithout(tx: Tx, operatorId: string): Promise<
 
 /** One change of roles at a time, until the transaction ends. */
 export const lockRoles = async (tx: Tx): Promise<void> => void (await sql.lockRoles(tx, {}))
+
+/** Until the transaction ends no roles change and no account is locked: for what is issued by the roles of now. */
+export const holdRoles = async (tx: Tx): Promise<void> => void (await sql.holdRoles(tx, {}))

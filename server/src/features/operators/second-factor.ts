@@ -6,7 +6,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { Queryable } from '../../platform/db/statement.ts'
-import type { Envelope } from '../../platform/envelope.ts'
+import { type Envelope, EnvelopeFailure } from '../../platform/envelope.ts'
 import { Secret } from '../../platform/secret.ts'
 import { Problem } from '../../problems.ts'
 import type { OperatorDeps } from './deps.ts'
@@ -33,7 +33,7 @@ export async function beginEnrolment(
   { id, email }: { readonly id: string; readonly email: string },
 ): Promise<Enrolment> {
   const bytes = newTotpSecret()
-  const sealed = await envelope.seal(new Secret(bytes.toString('base64')), contextOf(id))
+  const sealed = await envelope.seal(new Secret(bytes.toString('base64')), contextOf(id)).catch(unavailable)
   await sql.setPending(db, { operatorId: id, sealed })
   return {
     secret: new Secret(base32(bytes)),
@@ -61,7 +61,17 @@ export async function confirmEnrolment(
 }
 
 const open = async (envelope: Pick<Envelope, 'open'>, operatorId: string, sealed: Buffer): Promise<Buffer> =>
-  Buffer.from((await envelope.open(sealed, contextOf(operatorId))).reveal(), 'base64')
+  Buffer.from((await envelope.open(sealed, contextOf(operatorId)).catch(unavailable)).reveal(), 'base64')
+
+/** Without the key nobody's code can be looked at; what does not open with the key is a fault of ours. */
+function unavailable(error: unknown): never {
+  if (!(error instanceof EnvelopeFailure) || error.reason === 'not_authentic') throw error
+  throw new Problem(
+    'secrets_unavailable',
+    'Second factors cannot be checked at the moment: the key-encryption key is out of reach.',
+    { retryAfterSeconds: 30, cause: error },
+  )
+}
 
 /** True for a code of the app that was not accepted before; it is spent with that. */
 export async function takeAppCode(
@@ -108,17 +118,35 @@ export const recoveryCodesLeft = async (db: Queryable, operatorId: string): Prom
 export const removeSecondFactor = async (tx: Queryable, operatorId: string): Promise<boolean> =>
   (await sql.removeSecret(tx, { operatorId })) > 0
 
-/** Part of a change of the key-encryption key: wraps what the present key does not wrap. Gives how many it was. */
+export interface RewrappedFactors {
+  readonly rewrapped: number
+  /** Those that do not open, each in one sentence without its value. */
+  readonly broken: readonly string[]
+  /** Those that another key still wraps, the broken ones among them. */
+  readonly left: number
+}
+
+/**
+ * Part of a change of the key-encryption key: wraps what the present key does not wrap. One that does not open is named,
+ * and the others go on. Errors: `EnvelopeFailure` when the keys cannot be reached.
+ */
 export async function rewrapSecondFactors(
   db: Queryable,
   envelope: Pick<Envelope, 'needsRewrap' | 'rewrap'>,
-): Promise<number> {
+): Promise<RewrappedFactors> {
+  const broken: string[] = []
   let rewrapped = 0
   for (const { id, totp_sealed, totp_pending } of await sql.listSealed(db, {}))
-    for (const before of [totp_sealed, totp_pending])
-      if (before && envelope.needsRewrap(before)) {
+    for (const before of [totp_sealed, totp_pending]) {
+      if (!before) continue
+      try {
+        if (!envelope.needsRewrap(before)) continue
         const after = await envelope.rewrap(before, contextOf(id))
         rewrapped += await sql.replaceSealed(db, { operatorId: id, before, after })
+      } catch (error) {
+        if (!(error instanceof EnvelopeFailure) || error.reason === 'key_unavailable') throw error
+        broken.push(`second factor of operator ${id}: ${error.message}`)
       }
-  return rewrapped
+    }
+  return { rewrapped, broken, left: broken.length }
 }

@@ -2,7 +2,7 @@
  * Sessions: what a person has after signing on. They lie in the database, so every node knows at once that one ended.
  *
  * A session ends by itself 30 min after it was last used and 12 h after it began. It is never changed into a stronger
- * one: a second factor, another password or other roles end it, and begin another with another id and token.
+ * one: a second factor, another password or other platform roles end it, and begin another with another id and token.
  * Control tokens that were issued from it carry its id as `sid`, and end with it.
  */
 import type { Principal } from '../../platform/auth/principal.ts'
@@ -10,7 +10,9 @@ import type { Clock } from '../../platform/clock.ts'
 import type { Queryable, Tx } from '../../platform/db/statement.ts'
 import { newId } from '../../platform/ids.ts'
 import type { Secret } from '../../platform/secret.ts'
+import type { Change } from '../audit/audit.ts'
 import { endTokens } from '../ended-tokens/ended-tokens.ts'
+import { endImpersonations } from '../impersonation/impersonation.ts'
 import { SIGNED_ON } from '../permissions/permissions.ts'
 import { NO_WORKSPACE } from '../workspaces/workspaces.ts'
 import { subjectOf } from './account.ts'
@@ -126,17 +128,20 @@ export const listSessions = async (on: Queryable, clock: Clock, operatorId: stri
   (await sql.listLive(on, { ...moment(clock), operatorId })).map(toSession)
 
 /**
- * Ends one session or, without an id, all of an operator with every sign-on that is half done, and the tokens that
- * were issued from them. Gives how many.
+ * Ends one session or, without an id, all of an operator with every sign-on that is half done, and the tokens and
+ * impersonations that came from them. Before anything is recorded about it. Gives how many.
  */
 export async function endSessions(
   tx: Tx,
   clock: Clock,
   { operatorId, id = null }: { readonly operatorId: string; readonly id?: string | null },
+  change: Change,
 ): Promise<number> {
   const ended = await sql.endRows(tx, { operatorId, id, now: new Date(clock.now()) })
   if (id === null) await deleteTicketsOf(tx, { operatorId })
   for (const session of ended) await endTokens(tx, { tenantId: NO_WORKSPACE, sessionId: session.id })
+  const sessionIds = ended.map((session) => session.id)
+  if (ended.length > 0) await endImpersonations(tx, { sessionIds }, change, 'a session ended')
   return ended.length
 }
 

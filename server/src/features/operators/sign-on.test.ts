@@ -1,12 +1,14 @@
 import { randomBytes } from 'node:crypto'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { bytesOfBase32, PASSWORD, type PeopleHub, type Person, people } from '../../../testing/people.ts'
+import { CHANGE } from '../../../testing/tenant-access.ts'
 import { envKeys } from '../../platform/envelope/env-keys.ts'
-import { openEnvelope } from '../../platform/envelope.ts'
+import { EnvelopeFailure, openEnvelope } from '../../platform/envelope.ts'
 import { Secret } from '../../platform/secret.ts'
+import { NO_WORKSPACE } from '../workspaces/workspaces.ts'
 import { membersControl } from './members.control.ts'
 import { operatorsControl } from './operators.control.ts'
-import { proveOperator, rewrapSecondFactors } from './operators.ts'
+import { holdProven, proveOperator, rewrapSecondFactors } from './operators.ts'
 import { ownAccountControl } from './own-account.control.ts'
 import { secondFactorControl } from './second-factor.control.ts'
 import { takeAppCode } from './second-factor.ts'
@@ -237,19 +239,33 @@ test('a new key-encryption key wraps second factors anew, and the old one can go
     )
   await expect(take()).rejects.toThrow()
   await hub.query('update operator set totp_sealed = null where id <> $1', [who.operator.id])
-  expect(await rewrapSecondFactors(hub.db, both)).toBeGreaterThan(0)
-  expect(await rewrapSecondFactors(hub.db, both)).toBe(0)
+  // Somebody else's bytes: it does not open, and keeps nobody else from being wrapped.
+  const broken = await hub.person()
+  await hub.query(
+    'update operator set totp_sealed = (select totp_sealed from operator where id = $1) where id = $2',
+    [who.operator.id, broken.operator.id],
+  )
+  expect(await rewrapSecondFactors(hub.db, both)).toMatchObject({
+    rewrapped: 1,
+    broken: [expect.stringContaining(`second factor of operator ${broken.operator.id}: `)],
+    left: 1,
+  })
+  expect(await rewrapSecondFactors(hub.db, both)).toMatchObject({ rewrapped: 0, left: 1 })
   expect(await take()).toBe(true)
 })
 
 describe('proof for an emergency', () => {
   const prove = (who: Person, code: string, password = PASSWORD) =>
-    proveOperator(hub.deps, {
-      email: who.email,
-      password: new Secret(password),
-      code: new Secret(code),
-      client: { ip: '127.0.0.1', userAgent: null },
-    })
+    proveOperator(
+      hub.deps,
+      {
+        email: who.email,
+        password: new Secret(password),
+        code: new Secret(code),
+        role: 'break_glass_admin',
+      },
+      { client: { ip: '127.0.0.1', userAgent: null }, call: CHANGE.call, log: hub.platform.log },
+    )
 
   test('takes password and code together, and each code once', async () => {
     const who = await hub.person({ workspaceId: null, role: 'break_glass_admin' })
@@ -263,14 +279,91 @@ describe('proof for an emergency', () => {
   })
 
   test('takes no recovery code, and nobody without a second factor', async () => {
-    const who = await hub.person()
+    const who = await hub.person({ workspaceId: null, role: 'break_glass_admin' })
     await expect(prove(who, '123456')).rejects.toMatchObject({ code: 'login_refused' })
     const { codes } = await hub.enrolled(who)
     await expect(prove(who, codes[0] ?? '')).rejects.toMatchObject({ code: 'login_refused' })
   })
 
+  test('leaves a trace when it is refused, of more than a guess at the password in the audit log', async () => {
+    const who = await hub.person({ workspaceId: null, role: 'platform_admin' })
+    const { secret } = await hub.enrolled(who)
+    const code = hub.codeOf(secret)
+    const refusals: unknown[] = []
+    for (const [tried, password] of [
+      [code, 'wrong password'],
+      ['000000', PASSWORD],
+      [code, PASSWORD],
+    ] as const)
+      await prove(who, tried, password).catch((error: Error) =>
+        refusals.push({ ...error, text: error.message }),
+      )
+    // Nobody learns how far they came.
+    expect(refusals).toEqual([refusals[0], refusals[0], refusals[0]])
+    expect(refusals[0]).toMatchObject({ code: 'login_refused' })
+    const lines = hub.captured
+      .lines()
+      .filter((line) => line.operator_id === who.operator.id && String(line.step).startsWith('break_glass'))
+    expect(lines.map(({ step }) => step)).toEqual([
+      'break_glass password',
+      'break_glass code',
+      'break_glass role',
+    ])
+    const entries = await hub.query(
+      `select actor, reason from audit_entry where tenant_id = $1 and action = 'break_glass.refused'
+       and object = $2 order by seq`,
+      [NO_WORKSPACE, `operator:${who.email}`],
+    )
+    expect(entries).toEqual([
+      { actor: `operator:${who.email}`, reason: 'the password was right, the code was not' },
+      {
+        actor: `operator:${who.email}`,
+        reason: 'password and code were right, the role break_glass_admin was missing',
+      },
+    ])
+    expect(JSON.stringify([entries, lines])).not.toContain(code)
+  })
+
+  test('holds the role until the end of the transaction, and is worth nothing without it', async () => {
+    const role = 'break_glass_admin'
+    const [fit, without, locked] = [
+      await hub.person({ workspaceId: null, role }),
+      await hub.person({ workspaceId: null, role: 'platform_admin' }),
+      await hub.person({ workspaceId: null, role }),
+    ]
+    await hub.query('update operator set locked_at = now() where id = $1', [locked.operator.id])
+    const hold = ({ operator: { id } }: Person) => hub.db.transaction((tx) => holdProven(tx, { id, role }))
+    await expect(hold(fit)).resolves.toBeUndefined()
+    for (const one of [without, locked])
+      await expect(hold(one)).rejects.toMatchObject({ code: 'login_refused' })
+    await hub.db.transaction(async (tx) => {
+      await holdProven(tx, { id: fit.operator.id, role })
+      const taken = hub.query('select from operator_role where operator_id = $1 for update nowait', [
+        fit.operator.id,
+      ])
+      await expect(taken).rejects.toThrow()
+    })
+  })
+
+  test('says that the key-encryption key is missing, as signing on does', async () => {
+    const who = await hub.person({ workspaceId: null, role: 'break_glass_admin' })
+    const { secret } = await hub.enrolled(who)
+    const { ticket } = (await login(who.email)).body
+    const open = vi.spyOn(hub.deps.envelope, 'open')
+    open.mockRejectedValue(new EnvelopeFailure('key_unavailable', 'Vault does not answer.'))
+    try {
+      await expect(prove(who, hub.codeOf(secret))).rejects.toMatchObject({ code: 'secrets_unavailable' })
+      expect(await mfa(ticket, hub.codeOf(secret))).toMatchObject({
+        status: 503,
+        body: { code: 'secrets_unavailable' },
+      })
+    } finally {
+      open.mockRestore()
+    }
+  })
+
   test('is not closed by guesses at the ordinary door', async () => {
-    const who = await hub.person()
+    const who = await hub.person({ workspaceId: null, role: 'break_glass_admin' })
     const { secret } = await hub.enrolled(who)
     for (let tries = 0; tries < 12; tries += 1) await login(who.email, 'wrong password', '10.3.0.1')
     expect((await login(who.email)).status).toBe(429)

@@ -30,6 +30,13 @@ interface Deps {
 export const mayTry = async ({ db, clock }: Deps, tries: Tries): Promise<boolean> =>
   (await countTry(db, { key: keyOf(tries), now: new Date(clock.now()) })) > 0
 
+/** For somebody whom a stranger keeps out: the next try is heard. Gives whether there was anything to forget. */
+export const forgetSignOnFailures = async (on: Queryable, operatorId: string): Promise<boolean> => {
+  const of = { operatorId, email: '' }
+  const passwords = await forgetTries(on, { key: keyOf({ guess: 'password', ...of }) })
+  return passwords + (await forgetTries(on, { key: keyOf({ guess: 'code', ...of }) })) > 0
+}
+
 export const forgetFailures = async ({ db }: Pick<Deps, 'db'>, tries: Tries): Promise<void> => {
   await forgetTries(db, { key: keyOf(tries) })
 }

@@ -1,6 +1,7 @@
 /**
  * Roles that people have. A role of a workspace holds in the workspace of the token; a platform role holds in the
- * whole hub, and gives no rights inside of a workspace.
+ * whole hub, and by itself shows and changes nothing inside of a workspace. A platform admin can let people into it, in
+ * ways that the workspace sees: docs/permissions.md.
  */
 export const WORKSPACE_ROLES = {
   admin: 'Everything in the workspace, also its secrets, service identities and members.',
