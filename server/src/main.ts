@@ -1,5 +1,6 @@
 /** The CLI: finds the command, runs it, turns what it throws into one message and an exit code. */
 
+import { ApiError, sentenceOf } from './commands/api.ts'
 import { audit } from './commands/audit.ts'
 import { bundle } from './commands/bundle.ts'
 import type { Command } from './commands/command.ts'
@@ -66,6 +67,8 @@ async function main([name, ...args]: readonly string[]): Promise<number> {
 function explain(error: unknown): string {
   if (error instanceof StartRefused || error instanceof ConfigError) return error.message
   if (error instanceof Problem) return `${error.message} (${error.code})`
+  if (error instanceof ApiError) return sentenceOf(error)
+  // Commands answer for the files that they are given: what is left are those of the settings.
   const { code, syscall, path } = (error ?? {}) as NodeJS.ErrnoException
   if (error instanceof Error && syscall !== undefined && path !== undefined)
     return `A file or folder cannot be used: ${error.message}. DATA_DIR, KEYS_DIR, SECRETS_DIR and LOG_FILE say where they are.`

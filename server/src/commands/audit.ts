@@ -4,9 +4,9 @@ import { type Config, loadConfig } from '../config.ts'
 import { verifyAllChains, verifyChain } from '../features/audit/audit.ts'
 import { StartRefused } from '../platform/start-refused.ts'
 import { openAuditLog } from '../processes/audit.ts'
-import { type Api, ApiError } from './api.ts'
+import type { Api } from './api.ts'
 import { type Command, print } from './command.ts'
-import { controlApi, findWorkspace } from './workspaces.ts'
+import { controlApi, findWorkspace } from './control-api.ts'
 
 const USAGE =
   'audit verify [--workspace SLUG] [--checkpoints FILE] | audit export --workspace SLUG|--platform [--format json|csv] [--from TIME] [--to TIME]'
@@ -72,7 +72,7 @@ async function* verifyHub(
     return
   }
   const api = await controlApi(config, config.urls.control)
-  const { chains } = await reaching(config, api.get<{ chains: ApiChain[] }>('/platform/audit/chains'))
+  const { chains } = await api.get<{ chains: ApiChain[] }>('/platform/audit/chains')
   for (const chain of chains)
     yield {
       ...chain,
@@ -121,22 +121,10 @@ async function exportLog(
     throw new StartRefused('Say which log: --workspace SLUG, or --platform for what belongs to no workspace.')
   const api = await chainApi(config, workspace)
   const path = `${platform ? '/platform' : ''}/audit/export?${query}`
-  for await (const chunk of await reaching(config, api.download(path)))
+  for await (const chunk of await api.download(path))
     if (!process.stdout.write(chunk)) await once(process.stdout, 'drain')
   return 0
 }
-
-const reaching = <T>({ urls }: Config, call: Promise<T>): Promise<T> =>
-  call.catch((cause: unknown) => {
-    throw cause instanceof ApiError
-      ? cause
-      : new StartRefused(
-          `No hub answers at ${urls.control}. Start it first (npm start), or set CONTROL_URL.`,
-          {
-            cause,
-          },
-        )
-  })
 
 /** Verifies and exports the audit log. Verification ends with 1 when a chain is not what was written. */
 export const audit: Command = {

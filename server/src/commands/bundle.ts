@@ -3,9 +3,9 @@ import { text } from 'node:stream/consumers'
 import { parseArgs } from 'node:util'
 import { loadConfig } from '../config.ts'
 import { StartRefused } from '../platform/start-refused.ts'
-import { type Api, ApiError } from './api.ts'
+import { type Api, type Fault, lineOf } from './api.ts'
 import { type Command, print } from './command.ts'
-import { controlApi, findWorkspace } from './workspaces.ts'
+import { controlApi, findWorkspace } from './control-api.ts'
 
 interface Change {
   readonly object: string
@@ -16,11 +16,6 @@ interface Change {
     readonly before?: unknown
     readonly after?: unknown
   }[]
-}
-
-interface Fault {
-  readonly path: string
-  readonly message: string
 }
 
 interface Plan {
@@ -56,8 +51,15 @@ function sorted(value: unknown): unknown {
   return Object.fromEntries(members.map(([key, member]) => [key, sorted(member)]))
 }
 
+/** The file is the one that was named, and none of the settings. */
+const refused = (file: string, done: string) => (cause: NodeJS.ErrnoException) => {
+  const why = cause.code === 'ENOENT' ? 'there is no such file or folder' : (cause.code ?? cause.message)
+  throw new StartRefused(`The file ${file} cannot be ${done}: ${why}.`, { cause })
+}
+
 async function readBundle(file: string): Promise<unknown> {
-  const read = file === '-' ? await text(process.stdin) : await readFile(file, 'utf8')
+  const read =
+    file === '-' ? await text(process.stdin) : await readFile(file, 'utf8').catch(refused(file, 'read'))
   try {
     return JSON.parse(read)
   } catch (cause) {
@@ -80,21 +82,8 @@ function printPlan({ changes, unchanged }: Plan): void {
   )
 }
 
-/** What the API refuses is told fault by fault. */
-async function asked<T>(work: Promise<T>): Promise<T> {
-  try {
-    return await work
-  } catch (error) {
-    if (!(error instanceof ApiError) || error.status >= 500) throw error
-    const faults = (error.problem.details ?? []) as readonly Fault[]
-    throw new StartRefused([String(error.problem.detail), ...faults.map(lineOf)].join('\n'), { cause: error })
-  }
-}
-
-const lineOf = ({ path, message }: Fault): string => `  ${path} ${message}`
-
 async function planOf(control: Api, body: object): Promise<Plan> {
-  const plan = await asked(control.post<Plan>('/bundle/plan', body))
+  const plan = await control.post<Plan>('/bundle/plan', body)
   if (!plan.valid)
     throw new StartRefused(['The bundle cannot be imported:', ...plan.faults.map(lineOf)].join('\n'))
   return plan
@@ -122,14 +111,14 @@ async function run(args: readonly string[]): Promise<number> {
   if (action === 'export') {
     const bundle = fixedText(await control.get<Record<string, unknown>>('/bundle/export'))
     if (file === undefined || file === '-') process.stdout.write(bundle)
-    else await writeFile(file, bundle)
+    else await writeFile(file, bundle).catch(refused(file, 'written'))
     return EXIT.same
   }
   const body = { bundle: await readBundle(file ?? '-'), ...(values.remap && { as: slug }) }
   const plan = await planOf(control, body)
   printPlan(plan)
   if (action === 'plan') return plan.changes.length > 0 ? EXIT.changes : EXIT.same
-  const done = await asked(control.post<Imported>('/bundle/import', { ...body, plan: plan.digest, reason }))
+  const done = await control.post<Imported>('/bundle/import', { ...body, plan: plan.digest, reason })
   print(
     done.imported
       ? `Done: version ${done.active_version} of the config of ${slug} is active.`

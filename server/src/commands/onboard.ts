@@ -3,9 +3,9 @@ import { type Config, loadConfig } from '../config.ts'
 import { systemClock } from '../platform/clock.ts'
 import { StartRefused } from '../platform/start-refused.ts'
 import { serveFaultTarget } from '../processes/verifications.ts'
-import { type Api, ApiError } from './api.ts'
+import type { Api } from './api.ts'
 import { type Command, print } from './command.ts'
-import { controlApi, findWorkspace } from './workspaces.ts'
+import { controlApi, findWorkspace } from './control-api.ts'
 
 interface Line {
   readonly name: string
@@ -31,14 +31,18 @@ function printLine({ name, status, detail, mend }: Line): void {
   if (mend !== null) print(`${' '.repeat(6)}→ ${mend}`)
 }
 
-/** Prints each line as it comes. Gives the run when it has ended. */
+/** Longer than the longest run and the silence after which a dead one is told as broken off. */
+const FOLLOW_MS = 360_000
+
+/** Prints each line as it comes. Gives the run when it has ended, or is not heard of any more. */
 async function follow(control: Api, path: string): Promise<Run> {
+  const until = systemClock.monotonic() + FOLLOW_MS
   let printed = 0
   for (;;) {
     const run = await control.get<Run>(path)
     for (const line of run.lines.slice(printed)) printLine(line)
     printed = run.lines.length
-    if (run.state !== 'running') return run
+    if (run.state !== 'running' || systemClock.monotonic() > until) return run
     await systemClock.sleep(POLL_MS)
   }
 }
@@ -47,17 +51,15 @@ async function verify(config: Config, slug: string, body: object): Promise<numbe
   const workspace = await findWorkspace(config, slug)
   const control = await controlApi(config, config.urls.control, workspace.id)
   const path = `/workspaces/${workspace.id}/verify`
-  const started = await control.post<Run>(path, body).catch((error: unknown) => {
-    throw error instanceof ApiError && error.status < 500
-      ? new StartRefused(`The verification was not started: ${String(error.problem.detail)}`)
-      : error
-  })
+  const started = await control.post<Run>(path, body)
   const { state, lines } = await follow(control, `${path}/${started.id}`)
   const count = (status: Line['status']) => lines.filter((line) => line.status === status).length
   print(
     `\n${slug}: ${count('passed')} passed, ${count('failed')} failed, ${count('not_applicable')} not applicable.`,
   )
   if (state === 'broken_off') print('The run was broken off. Run it again.')
+  if (state === 'running')
+    print(`The run does not end. See GET ${path}/${started.id}, and the log of control.`)
   return state === 'passed' ? 0 : 1
 }
 

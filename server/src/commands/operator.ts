@@ -1,9 +1,9 @@
 import { parseArgs } from 'node:util'
 import { loadConfig } from '../config.ts'
 import { StartRefused } from '../platform/start-refused.ts'
-import { type Api, ApiError } from './api.ts'
+import { type Api, everyPage } from './api.ts'
 import { box, type Command, print } from './command.ts'
-import { controlApi, findWorkspace } from './workspaces.ts'
+import { controlApi, findWorkspace } from './control-api.ts'
 
 const USAGE = 'operator list | invite EMAIL --role ROLE [--workspace SLUG] [--hours N] | reset-mfa EMAIL'
 const REASON = 'orchestrator operator'
@@ -17,17 +17,7 @@ interface OperatorSummary {
   readonly roles: readonly { readonly workspace_id: string | null; readonly role: string }[]
 }
 
-/** Every operator, page by page. */
-async function* operatorsOf(control: Api): AsyncGenerator<OperatorSummary> {
-  let cursor: string | null = ''
-  while (cursor !== null) {
-    const page: { data: OperatorSummary[]; next_cursor: string | null } = await control.get(
-      `/operators?limit=200${cursor && `&cursor=${cursor}`}`,
-    )
-    yield* page.data
-    cursor = page.next_cursor
-  }
-}
+const operatorsOf = (control: Api): AsyncGenerator<OperatorSummary> => everyPage(control, '/operators')
 
 const rolesOf = ({ roles }: OperatorSummary): string =>
   roles.map(({ workspace_id, role }) => (workspace_id === null ? role : `${role}@${workspace_id}`)).join(', ')
@@ -85,23 +75,6 @@ async function invite(
   return 0
 }
 
-/** What the hub refuses is told in its own words. */
-const told = async (work: Promise<number>): Promise<number> => {
-  try {
-    return await work
-  } catch (error) {
-    if (error instanceof ApiError)
-      throw new StartRefused(
-        `The hub refused it: ${String(error.problem.detail)} (${String(error.problem.code)})`,
-      )
-    if (error instanceof TypeError && error.message === 'fetch failed')
-      throw new StartRefused('No hub answers. Start it first (npm start), or set CONTROL_URL.', {
-        cause: error,
-      })
-    throw error
-  }
-}
-
 /**
  * People, from the machine of the hub: whoever can read KEYS_DIR is a platform admin here, which is how the first
  * one is made.
@@ -121,21 +94,19 @@ export const operator: Command = {
     if (others.length > 0) throw usage
     const config = loadConfig()
     const control = await controlApi(config, config.urls.control)
-    if (verb === 'list' && email === undefined) return told(list(control))
+    if (verb === 'list' && email === undefined) return list(control)
     if (email === undefined) throw usage
-    if (verb === 'reset-mfa') return told(resetMfa(control, email))
+    if (verb === 'reset-mfa') return resetMfa(control, email)
     if (verb !== 'invite' || values.role === undefined) throw usage
     const { role, workspace, hours } = values
     if (hours !== undefined && !/^[1-9][0-9]{0,2}$/.test(hours))
       throw new StartRefused('--hours is a whole number from 1 to 336.')
     const workspaceId = workspace === undefined ? undefined : (await findWorkspace(config, workspace)).id
-    return told(
-      invite(control, {
-        email,
-        role,
-        ...(workspaceId !== undefined && { workspaceId }),
-        ...(hours !== undefined && { hours: Number(hours) }),
-      }),
-    )
+    return invite(control, {
+      email,
+      role,
+      ...(workspaceId !== undefined && { workspaceId }),
+      ...(hours !== undefined && { hours: Number(hours) }),
+    })
   },
 }

@@ -3,7 +3,7 @@ import { type Config, loadConfig } from '../config.ts'
 import { StartRefused } from '../platform/start-refused.ts'
 import { issueOperatorToken, PLANES, type Plane } from '../processes/operator-token.ts'
 import { type Command, print } from './command.ts'
-import { findWorkspace } from './workspaces.ts'
+import { findWorkspace } from './control-api.ts'
 
 const isPlane = (value: string): value is Plane => (PLANES as readonly string[]).includes(value)
 

@@ -2,11 +2,11 @@ import { parseArgs } from 'node:util'
 import { type Config, loadConfig } from '../config.ts'
 import { StartRefused } from '../platform/start-refused.ts'
 import { type Command, print, printError } from './command.ts'
+import { execApi, findWorkspace } from './control-api.ts'
 import { type DemoProduct, startDemoProduct } from './demo/product.ts'
 import { sendStripeEvent, signedStripeEvent } from './demo/stripe-event.ts'
 import { printTimeline, waitForEvents } from './demo/timeline.ts'
 import { ensureSecretFile, SIGNING_SECRET, STRIPE_SECRET } from './demo/workspace-setup.ts'
-import { execApi, findWorkspace } from './workspaces.ts'
 
 const DEFAULT_TYPE = 'invoice.paid'
 const ENDS = ['job.succeeded', 'job.dead_lettered', 'job.retry_scheduled']

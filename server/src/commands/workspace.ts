@@ -1,9 +1,9 @@
 import { parseArgs } from 'node:util'
 import { type Config, loadConfig } from '../config.ts'
 import { StartRefused } from '../platform/start-refused.ts'
-import { type Api, ApiError } from './api.ts'
+import { type Api, everyPage } from './api.ts'
 import { type Command, print } from './command.ts'
-import { controlApi, findWorkspace } from './workspaces.ts'
+import { controlApi, findWorkspace } from './control-api.ts'
 
 interface Workspace {
   readonly id: string
@@ -39,14 +39,7 @@ function line({ slug, name, status, status_change: change, delete_after: gone }:
 }
 
 async function list(control: Api): Promise<void> {
-  let cursor: string | null = ''
-  while (cursor !== null) {
-    const page: { data: Workspace[]; next_cursor: string | null } = await control.get(
-      `/workspaces?limit=200${cursor && `&cursor=${cursor}`}`,
-    )
-    for (const workspace of page.data) print(line(workspace))
-    cursor = page.next_cursor
-  }
+  for await (const each of everyPage<Workspace>(control, '/workspaces')) print(line(each))
 }
 
 const needed = (value: string | undefined, what: string): string => {
@@ -71,16 +64,6 @@ const CHANGES: Readonly<Record<string, (values: Values) => object>> = {
     confirm: needed(values.confirm, 'Type the name of the workspace once more: --confirm SLUG.'),
     ...(values['grace-days'] !== undefined && { grace_days: Number(values['grace-days']) }),
   }),
-}
-
-/** One sentence for each fault that the hub names. */
-function refusedBy(error: unknown): StartRefused | undefined {
-  if (!(error instanceof ApiError)) return undefined
-  const { detail, code, details } = error.problem
-  const faults = Array.isArray(details)
-    ? (details as { path: string; message: string }[]).map(({ path, message }) => `  ${path} ${message}`)
-    : []
-  return new StartRefused([`${String(detail)} (${String(code)})`, ...faults].join('\n'), { cause: error })
 }
 
 async function carryOut(
@@ -111,9 +94,7 @@ export const workspace: Command = {
     const { values, positionals } = parseArgs({ args: [...args], allowPositionals: true, options: OPTIONS })
     const [action, slug, ...rest] = positionals
     if (action === undefined || rest.length > 0) throw new StartRefused(USAGE)
-    await carryOut(loadConfig(), action, slug, values).catch((error: unknown) => {
-      throw refusedBy(error) ?? error
-    })
+    await carryOut(loadConfig(), action, slug, values)
     return 0
   },
 }

@@ -1,5 +1,4 @@
 /** What the onboarding checklist works with in the control process. Wiring only. */
-import { join } from 'node:path'
 import type { Config } from '../config.ts'
 import {
   createSearchText,
@@ -8,15 +7,10 @@ import {
 } from '../features/onboarding/onboarding.ts'
 import type { Dial } from '../platform/dial/dial.ts'
 import type { Platform } from '../platform/platform.ts'
+import { logFileOf } from './log-file.ts'
 import type { ProcessSecrets } from './outbound.ts'
 
 export { startFaultTarget as serveFaultTarget } from '../features/onboarding/onboarding.ts'
-
-/** The same rule as `commands/log-destination.ts`; undefined for standard output. */
-function logFileOf({ logFile, databaseUrl, dataDir }: Config): string | undefined {
-  if (logFile !== undefined) return logFile === '-' ? undefined : logFile
-  return databaseUrl === undefined ? join(dataDir, 'logs', 'orchestrator.log') : undefined
-}
 
 const keptOf = ({ keepDays }: Config): string =>
   `jobs ${keepDays.jobs} days, dead letters ${keepDays.deadLetters}, events ${keepDays.events}, ` +
@@ -33,7 +27,8 @@ export function openVerifications(
     urls: config.urls,
     environment: config.environment,
     kept: keptOf(config),
-    search: createSearchText({ db, clock, logFile: logFileOf(config) }),
+    // Without a database of its own it is one process with all roles.
+    search: createSearchText({ db, clock, logFile: logFileOf(config, 'all') }),
     readRef: secrets.readRef,
   })
 }

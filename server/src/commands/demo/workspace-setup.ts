@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import type { Config } from '../../config.ts'
 import { type Api, ApiError } from '../api.ts'
-import { controlApi, findWorkspaceIn, type WorkspaceSummary } from '../workspaces.ts'
+import { controlApi, findWorkspaceIn, type WorkspaceSummary } from '../control-api.ts'
 
 /** Names that every demo workspace has; the README's commands use them. */
 export const SIGNING_SECRET = 'callback-signing-secret'

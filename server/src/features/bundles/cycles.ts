@@ -11,10 +11,8 @@ import type { WorkspaceState } from './workspace-state.ts'
 export function cycleFaults(state: WorkspaceState, ingressUrls: readonly string[]): ProblemDetail[] {
   const origins = new Set(ingressUrls.map((url) => new URL(url).origin))
   return state.routes.flatMap((route, at) => {
-    const url = addressOf(state, route.connector)
-    if (url === undefined || !origins.has(url.origin)) return []
-    const [, root, provider] = url.pathname.split('/')
-    if (root !== 'webhooks' || provider === undefined) return []
+    const provider = providerReached(state, route, origins)
+    if (provider === undefined) return []
     const path = wayBack(state, route, provider, origins)
     return path === undefined
       ? []
@@ -40,15 +38,21 @@ function wayBack(
       if (route === start) return path
       if (seen.has(route)) continue
       seen.add(route)
-      const url = addressOf(state, route.connector)
-      const [, root, provider] = url?.pathname.split('/') ?? []
-      if (url && origins.has(url.origin) && root === 'webhooks' && provider !== undefined)
+      const provider = providerReached(state, route, origins)
+      if (provider !== undefined)
         open.push({ provider, path: `${path} → connector ${route.connector} → /webhooks/${provider}` })
     }
   return undefined
 }
 
-function addressOf({ document }: WorkspaceState, connector: string): URL | undefined {
-  const { url } = (memberOf(document, 'connectors', connector)?.settings ?? {}) as { url?: unknown }
-  return typeof url === 'string' && URL.canParse(url) ? new URL(url) : undefined
+/** The provider as which a callback of the route comes back to this hub; undefined = it goes elsewhere. */
+function providerReached(
+  { document }: WorkspaceState,
+  { connector }: Route,
+  origins: ReadonlySet<string>,
+): string | undefined {
+  const { url: address } = (memberOf(document, 'connectors', connector)?.settings ?? {}) as { url?: unknown }
+  const url = typeof address === 'string' ? URL.parse(address) : null
+  const [, root, provider] = url?.pathname.split('/') ?? []
+  return url && origins.has(url.origin) && root === 'webhooks' ? provider : undefined
 }

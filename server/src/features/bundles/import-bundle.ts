@@ -3,7 +3,7 @@ import type { Tx } from '../../platform/db/statement.ts'
 import { Problem } from '../../problems.ts'
 import { type Change as Authored, recordAudit } from '../audit/audit.ts'
 import { editConfig } from '../configs/configs.ts'
-import { createRoute, deleteRoute } from '../webhook-routes/webhook-routes.ts'
+import { createRoute, deleteRoute, settingsOf } from '../webhook-routes/webhook-routes.ts'
 import { lockWorkspace } from '../workspaces/workspaces.ts'
 import type { BundleDeps } from './bundle-deps.ts'
 import type { Change, Imported, PlanBody } from './bundles.schema.ts'
@@ -90,17 +90,3 @@ async function apply(
   })
   return config.version
 }
-
-const settingsOf = (route: Draft['after']['routes'][number]) => ({
-  provider: route.provider,
-  account: route.account,
-  livemode: route.livemode,
-  connector: route.connector,
-  secretRefs: route.secret_refs,
-  queue: route.queue,
-  eventTypes: route.event_types,
-  emitOnDelivery: route.emit_on_delivery.map(({ event_types, event }) => ({
-    eventTypes: event_types,
-    event,
-  })),
-})

@@ -91,7 +91,7 @@ async function unresolvedFaults(
     const reason = why.get(name)
     return reason === undefined
       ? []
-      : [{ path: `/body/bundle/secret_refs/${at}/ref`, message: `does not resolve: ${reason}` }]
+      : [{ path: `/body/bundle/secret_refs/${at}/ref`, message: `does not resolve (${name}): ${reason}` }]
   })
 }
 

@@ -1,13 +1,13 @@
+import { everyRow } from '../../platform/db/every-row.ts'
 import {
   deleteSecretRef,
   listSecretRefs,
   putSecretRef,
   refFault,
+  type SecretRef,
   type UsersOfSecret,
 } from '../secrets/secrets.ts'
 import type { BundleSecrets, SecretPlace } from './bundle-deps.ts'
-
-const PAGE = 200
 
 /** The secret refs of a workspace, as bundles need them. */
 export const secretPlaces = ({
@@ -23,11 +23,10 @@ export const secretPlaces = ({
   remove: (db, secret, change) => deleteSecretRef({ db, usersOfSecret }, secret, change),
   list: async (on, tenantId) => {
     const places: SecretPlace[] = []
-    for (let full = true; full; ) {
-      const page = await listSecretRefs(on, { tenantId, afterName: places.at(-1)?.name, limit: PAGE })
-      places.push(...page.map(({ name, ref }) => ({ name, ref })))
-      full = page.length === PAGE
-    }
+    for await (const { name, ref } of everyRow<SecretRef>((last, limit) =>
+      listSecretRefs(on, { tenantId, afterName: last?.name, limit }),
+    ))
+      places.push({ name, ref })
     return places
   },
 })

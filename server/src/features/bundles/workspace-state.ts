@@ -1,6 +1,7 @@
+import { everyRow } from '../../platform/db/every-row.ts'
 import type { Queryable } from '../../platform/db/statement.ts'
 import { type ConfigDocument, readActive } from '../configs/configs.ts'
-import { listRoutes, type WebhookRoute } from '../webhook-routes/webhook-routes.ts'
+import { fieldsOf, listRoutes, type WebhookRoute } from '../webhook-routes/webhook-routes.ts'
 import type { BundleDeps, SecretPlace } from './bundle-deps.ts'
 import type { BundledRoute } from './bundles.schema.ts'
 import { byRouteName, tidyRoute } from './route-names.ts'
@@ -17,23 +18,6 @@ export interface CurrentState extends WorkspaceState {
   readonly routeIds: ReadonlyMap<BundledRoute, string>
 }
 
-const PAGE = 200
-
-const bundled = (route: WebhookRoute): BundledRoute =>
-  tidyRoute({
-    provider: route.provider,
-    account: route.account,
-    livemode: route.livemode,
-    connector: route.connector,
-    secret_refs: [...route.secretRefs],
-    queue: route.queue,
-    event_types: [...route.eventTypes],
-    emit_on_delivery: route.emitOnDelivery.map(({ eventTypes, event }) => ({
-      event_types: [...eventTypes],
-      event,
-    })),
-  })
-
 /** Read under the workspace's lock, it is one moment's. */
 export async function readState(
   deps: Pick<BundleDeps, 'secrets'>,
@@ -42,12 +26,10 @@ export async function readState(
 ): Promise<CurrentState> {
   const { version, document } = await readActive(on, tenantId)
   const routeIds = new Map<BundledRoute, string>()
-  let beforeId: string | undefined
-  do {
-    const page = await listRoutes(on, { tenantId, beforeId, limit: PAGE })
-    for (const route of page) routeIds.set(bundled(route), route.id)
-    beforeId = page.length < PAGE ? undefined : page.at(-1)?.id
-  } while (beforeId !== undefined)
+  for await (const route of everyRow<WebhookRoute>((last, limit) =>
+    listRoutes(on, { tenantId, beforeId: last?.id, limit }),
+  ))
+    routeIds.set(tidyRoute(fieldsOf(route)), route.id)
   const secretRefs = [...(await deps.secrets.list(on, tenantId))]
   return {
     version,

@@ -16,42 +16,23 @@ import {
 import {
   createRoute,
   deleteRoute,
+  fieldsOf,
   getRoute,
   listRoutes,
   type RouteChecks,
+  settingsOf,
   type WebhookRoute,
 } from './webhook-routes.ts'
 
 const isKey = (parts: readonly unknown[]): parts is readonly [string] =>
   parts.length === 1 && typeof parts[0] === 'string' && timeOfId(parts[0]) !== undefined
 
-const settingsOf = (body: NewRouteBody): RouteSettings => ({
-  provider: body.provider,
-  account: body.account ?? null,
-  livemode: body.livemode,
-  connector: body.connector,
-  secretRefs: body.secret_refs,
-  queue: body.queue ?? 'webhook',
-  eventTypes: body.event_types ?? ['*'],
-  emitOnDelivery: (body.emit_on_delivery ?? []).map(({ event_types, event }) => ({
-    eventTypes: event_types,
-    event,
-  })),
-})
+const wanted = (body: NewRouteBody): RouteSettings =>
+  settingsOf({ account: null, queue: 'webhook', event_types: ['*'], emit_on_delivery: [], ...body })
 
 const view = (route: WebhookRoute): RouteView => ({
   id: route.id,
-  provider: route.provider,
-  account: route.account,
-  livemode: route.livemode,
-  connector: route.connector,
-  secret_refs: [...route.secretRefs],
-  queue: route.queue,
-  event_types: [...route.eventTypes],
-  emit_on_delivery: route.emitOnDelivery.map(({ eventTypes, event }) => ({
-    event_types: [...eventTypes],
-    event,
-  })),
+  ...fieldsOf(route),
   paths: [`/webhooks/${route.provider}`, `/webhooks/${route.provider}/${route.id}`],
   created_at: route.createdAt.toISOString(),
   created_by: route.createdBy,
@@ -80,7 +61,7 @@ export function webhookRoutesControl(
     },
     async ({ principal, body, call }, reply) => {
       const change = { ...authorOf(principal), reason: body.reason, call }
-      const route = await createRoute({ db, checks }, principal.tenantId, settingsOf(body), change)
+      const route = await createRoute({ db, checks }, principal.tenantId, wanted(body), change)
       return reply.code(201).header('location', `/webhook-routes/${route.id}`).send(view(route))
     },
   )

@@ -22,6 +22,7 @@ import * as sql from './webhook-routes.sql.ts'
 
 export { eventOnDelivery, type RouteSettings, routeDelivers, type WebhookRoute } from './route.ts'
 export type { RouteDirectory, RouteIndex } from './route-directory.ts'
+export { fieldsOf, settingsOf } from './route-fields.ts'
 export { takenAccounts } from './taken-accounts.ts'
 export { RouteFields } from './webhook-routes.schema.ts'
 

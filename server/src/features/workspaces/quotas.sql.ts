@@ -11,12 +11,6 @@ export const selectQuotas = maybeOne<{ readonly tenantId: string }, QuotasRow>(
   ({ tenantId }) => [tenantId],
 )
 
-export const lockQuotas = maybeOne<{ readonly tenantId: string }, QuotasRow>(
-  'workspaces.lock_quotas',
-  'select quotas from workspace where id = $1 for no key update',
-  ({ tenantId }) => [tenantId],
-)
-
 /** Counts no further than `most`: a million waiting jobs are told from ten million by nobody. */
 export const countUse = one<
   { readonly tenantId: string; readonly quota: Quota; readonly most: number },

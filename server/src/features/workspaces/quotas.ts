@@ -6,9 +6,9 @@ import type { Queryable, Tx } from '../../platform/db/statement.ts'
 import { Problem } from '../../problems.ts'
 import { type Change, recordAudit } from '../audit/audit.ts'
 import { QUOTAS, type Quota, type Quotas, withDefaults } from './quota-limits.ts'
-import { countUse, lockQuotas, selectQuotas, updateQuotas } from './quotas.sql.ts'
+import { countUse, selectQuotas, updateQuotas } from './quotas.sql.ts'
 import { absent, type WorkspaceDeps } from './workspace.ts'
-import { lockById } from './workspaces.sql.ts'
+import { lockWorkspace } from './workspaces.sql.ts'
 
 export interface QuotaUse {
   readonly quota: Quota
@@ -53,7 +53,7 @@ export async function quotaFault(on: Queryable, room: Room): Promise<string | un
  * once do not both take the last place: ask before the write. Errors: `quota_exceeded`, `not_found`.
  */
 export async function requireRoom(tx: Tx, room: Room): Promise<void> {
-  const row = await lockQuotas(tx, room)
+  const row = await lockWorkspace(tx, { id: room.tenantId })
   if (!row) throw new Problem('not_found', 'There is no such workspace.')
   const over = await overQuota(tx, withDefaults(row.quotas), room)
   if (over) throw new Problem('quota_exceeded', sentenceOf(over), { members: { ...over } })
@@ -83,11 +83,10 @@ export async function setQuotas(
   change: Change,
 ): Promise<QuotaUse[]> {
   return db.transaction(async (tx) => {
-    const row = await lockById(tx, { id, environment })
-    const stored = await lockQuotas(tx, { tenantId: id })
-    if (!row || !stored || row.status === 'deleted') throw absent()
-    const [before, after] = [withDefaults(stored.quotas), withDefaults({ ...stored.quotas, ...quotas })]
-    await updateQuotas(tx, { tenantId: id, quotas: { ...stored.quotas, ...quotas } })
+    const row = await lockWorkspace(tx, { id })
+    if (row?.environment !== environment || row.status === 'deleted') throw absent()
+    const [before, after] = [withDefaults(row.quotas), withDefaults({ ...row.quotas, ...quotas })]
+    await updateQuotas(tx, { tenantId: id, quotas: { ...row.quotas, ...quotas } })
     const diff = QUOTAS.filter((quota) => before[quota] !== after[quota]).map((quota) => ({
       path: `/quotas/${quota}`,
       before: before[quota],

@@ -4,6 +4,7 @@ import { Problem } from '../../problems.ts'
 import { freeLanes } from '../../queue/lane-policy.ts'
 import { endSnoozes } from '../../queue/pause.ts'
 import { type Change, nameOf, recordAudit } from '../audit/audit.ts'
+import { isNeighbourSlug } from '../reserved-names/reserved-names.ts'
 import { absent, toWorkspace, type Workspace, type WorkspaceDeps } from './workspace.ts'
 import { WORKSPACE_CHANNEL } from './workspace-directory.ts'
 import * as sql from './workspaces.sql.ts'
@@ -23,8 +24,8 @@ async function changeStatus(
   decide: (row: sql.WorkspaceRow, tx: Tx) => Step | Promise<Step>,
 ): Promise<Workspace> {
   return db.transaction(async (tx) => {
-    const row = await sql.lockById(tx, { id, environment })
-    if (!row) throw absent()
+    const row = await sql.lockWorkspace(tx, { id })
+    if (row?.environment !== environment) throw absent()
     const { status, action, before = null, deleteInSeconds = null } = await decide(row, tx)
     const by = nameOf(change)
     const after = await sql.updateStatus(tx, {
@@ -96,6 +97,11 @@ export const deleteWorkspace = (
 ): Promise<Workspace> =>
   changeStatus(deps, id, change, (row) => {
     if (row.status !== 'active' && row.status !== 'suspended') throw inThatState(row)
+    if (isNeighbourSlug(row.slug))
+      throw new Problem(
+        'conflict',
+        'The hub keeps this workspace for its own verifications, which hold others against it: it is suspended between them and cannot be deleted.',
+      )
     if (confirm !== row.slug) {
       const message = 'must be the slug of the workspace'
       throw new Problem('validation_error', `/body/confirm ${message}.`, {

@@ -67,13 +67,6 @@ export const listRows = many<WorkspaceFilter, WorkspaceRow>(
   ],
 )
 
-/** One of this environment, locked until the transaction ends. */
-export const lockById = maybeOne<{ readonly id: string; readonly environment: Environment }, WorkspaceRow>(
-  'workspaces.lock_status',
-  `select ${COLUMNS} from workspace where id = $1 and environment = $2 for no key update`,
-  ({ id, environment }) => [id, environment],
-)
-
 export const updateStatus = one<
   {
     readonly id: string
@@ -133,8 +126,9 @@ export const listStatuses = many<
 >('workspaces.statuses', 'select id, status, status_at from workspace where id = any($1)', ({ ids }) => [ids])
 
 /** Changes of one workspace that must not run at the same time queue up at its row; readers are not held up. */
-export const lockWorkspace = maybeOne<{ readonly id: string }, Pick<WorkspaceRow, 'id'>>(
-  'workspaces.lock',
-  'select id from workspace where id = $1 for no key update',
-  ({ id }) => [id],
-)
+export const lockWorkspace = maybeOne<
+  { readonly id: string },
+  WorkspaceRow & { readonly quotas: Partial<Quotas> }
+>('workspaces.lock', `select ${COLUMNS}, quotas from workspace where id = $1 for no key update`, ({ id }) => [
+  id,
+])

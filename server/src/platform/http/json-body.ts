@@ -97,6 +97,8 @@ export function addJsonParser(app: HttpServer): void {
   })
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
+    // Many clients name a type on every call: where no body belongs, an empty one is none.
+    if (body.length === 0 && request.routeOptions.schema?.body === undefined) return done(null)
     try {
       request.rawBody = body as Buffer
       done(null, parseKeepableJson(request.rawBody))

@@ -80,6 +80,7 @@ beforeAll(async () => {
     },
     async (request) => request.query,
   )
+  app.delete('/thing', { config: { access: 'public' } }, async ({ body }) => ({ body: body ?? null }))
   app.get('/bug', { config: { access: 'public' } }, async () => {
     throw new Error('select * from secret_table')
   })
@@ -105,6 +106,15 @@ beforeAll(async () => {
 afterAll(async () => {
   await app.close()
   await stopTracing()
+})
+
+test('an empty body with a type is none where no body belongs', async () => {
+  const headers = { 'content-type': 'application/json' }
+  for (const more of [{}, { 'content-length': '0' }])
+    expect(
+      await app.inject({ method: 'DELETE', url: '/thing', headers: { ...headers, ...more } }),
+    ).toMatchObject({ statusCode: 200, body: '{"body":null}' })
+  expect((await app.inject({ method: 'DELETE', url: '/thing', headers, payload: '{' })).statusCode).toBe(400)
 })
 
 const post = (payload: string | Buffer, headers: Record<string, string> = {}) =>

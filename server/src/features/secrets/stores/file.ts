@@ -23,7 +23,7 @@ export const fileStore: SecretStore = {
           ? { why: 'the file leads out of the folder of this workspace' }
           : await readValue(path)
       } catch (error) {
-        return whyNot(error)
+        return whyNot(error, slug, address)
       }
     },
 }
@@ -66,10 +66,10 @@ function withoutNewline(bytes: Buffer): Buffer {
   return bytes.subarray(0, bytes.at(-2) === 0x0d ? -2 : -1)
 }
 
-function whyNot(error: unknown): Unresolved {
+function whyNot(error: unknown, slug: string, address: string): Unresolved {
   const { code } = error as { code?: unknown }
   if (code === 'ENOENT' || code === 'ENOTDIR')
-    return { why: 'there is no such file in the folder of this workspace' }
+    return { why: `there is no such file: SECRETS_DIR/${slug}/${address}` }
   if (code === 'EACCES' || code === 'EPERM') return { why: 'the hub may not read the file', away: true }
   if (code === 'ELOOP') return { why: 'the file is a link that leads nowhere' }
   if (code === 'ENXIO') return { why: 'it is not a regular file' }

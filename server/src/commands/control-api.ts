@@ -1,7 +1,7 @@
 import type { Config } from '../config.ts'
 import { StartRefused } from '../platform/start-refused.ts'
 import { issueOperatorToken } from '../processes/operator-token.ts'
-import { type Api, ApiError, createApi } from './api.ts'
+import { type Api, createApi, everyPage } from './api.ts'
 
 export interface WorkspaceSummary {
   readonly id: string
@@ -35,26 +35,14 @@ export async function findWorkspace(
   slug: string,
   baseUrl = config.urls.control,
 ): Promise<WorkspaceSummary> {
-  const found = await findWorkspaceIn(await controlApi(config, baseUrl), slug).catch((error: unknown) => {
-    if (error instanceof ApiError) throw error
-    throw new StartRefused(`No hub answers at ${baseUrl}. Start it first (npm start), or set CONTROL_URL.`, {
-      cause: error,
-    })
-  })
+  const found = await findWorkspaceIn(await controlApi(config, baseUrl), slug)
   if (!found) throw new StartRefused(`The hub has no workspace ${slug}.`)
   return found
 }
 
 /** Walks the pages of the list: there are few workspaces, and commands are rare. */
 export async function findWorkspaceIn(control: Api, slug: string): Promise<WorkspaceSummary | undefined> {
-  let cursor: string | null = ''
-  while (cursor !== null) {
-    const page: { data: WorkspaceSummary[]; next_cursor: string | null } = await control.get(
-      `/workspaces?limit=200${cursor && `&cursor=${cursor}`}`,
-    )
-    const found = page.data.find((workspace) => workspace.slug === slug)
-    if (found) return found
-    cursor = page.next_cursor
-  }
+  for await (const workspace of everyPage<WorkspaceSummary>(control, '/workspaces'))
+    if (workspace.slug === slug) return workspace
   return undefined
 }
