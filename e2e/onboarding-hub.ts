@@ -6,6 +6,7 @@ import { type Ending, type HubHome, runCli, tokenFor } from './hub-process.ts'
 /** Every line of the checklist, in its order. */
 export const LINES = [
   'control',
+  'earlier-runs',
   'process-exec',
   'process-ingress',
   'process-worker',
@@ -14,6 +15,7 @@ export const LINES = [
   'secrets-resolve',
   'retention',
   'tokens',
+  'connectors-callable',
   'fault-target',
   'temporary-objects',
   'execute',
@@ -41,6 +43,7 @@ export interface Product {
 }
 
 const reason = 'onboarding'
+export const VERIFY_TOKEN = 'whsec_dGhpcyB2YWx1ZSBzdGFuZHMgbm93aGVyZSBlbHNl'
 /** Found by nobody but those who look for it. */
 export const API_TOKEN = 'a-value-that-stands-nowhere-else-7f3a91'
 
@@ -70,6 +73,8 @@ export async function productOf(home: HubHome, slug: string): Promise<Product> {
 /** A default policy, an upstream with a secret, a callback: what a product brings. */
 export async function setUp(product: Product, upstreamUrl: string): Promise<void> {
   await product.change('PUT', '/secret-refs/api-token/value', { value: API_TOKEN })
+  // Named as somebody may well name them: no verification may take them for its own.
+  await product.change('PUT', '/secret-refs/verify-token/value', { value: VERIFY_TOKEN })
   await product.change('PUT', '/policies/default', {
     policy: { timeouts: { attempt_ms: 5_000, total_ms: 10_000 } },
   })
@@ -82,6 +87,13 @@ export async function setUp(product: Product, upstreamUrl: string): Promise<void
         operations: { ping: { title: 'Ping', method: 'GET', path: '/ping' } },
       },
       secrets: { token: 'api-token' },
+    },
+  })
+  await product.change('PUT', '/connectors/verify-email', {
+    connector: {
+      kind: 'callback',
+      settings: { url: `${upstreamUrl}/verify-email` },
+      secrets: { signing_secret: 'verify-token' },
     },
   })
 }

@@ -11,6 +11,7 @@ import {
   type Product,
   productOf,
   setUp,
+  VERIFY_TOKEN,
   verify,
   whatIsLeft,
 } from './onboarding-hub.ts'
@@ -52,6 +53,8 @@ describe('two products, one hub', () => {
       const before = await whatIsLeft(buildos)
       expectAllPassed(await verify(home, 'buildos-dev', '--reason', 'first onboarding'))
       expect(await whatIsLeft(buildos)).toEqual(before)
+      const { body } = await buildos.control<{ document: { connectors: object } }>('/configs/active')
+      expect(Object.keys(body.document.connectors).sort()).toEqual(['upstream', 'verify-email'])
       expect(upstream.effects).toEqual([])
     },
     RUN_MS,
@@ -61,10 +64,14 @@ describe('two products, one hub', () => {
     'beauty-dev, set up from the bundle of the other one, passes every line as well',
     async () => {
       beauty = await create('beauty-dev', 'Beauty')
+      const slug = 'onboarding-neighbour-2-dev'
+      const kept = ['workspace', 'create', slug, '--name', 'Mine', '--reason', 'a try']
+      expect((await runCli(home, ...kept)).stderr).toContain('is reserved')
       const file = join(home.dataDir, 'bundle.json')
       const exported = await runCli(home, 'bundle', 'export', '--workspace', 'buildos-dev', '--file', file)
       expect(exported.code, exported.stderr).toBe(0)
       await beauty.change('PUT', '/secret-refs/api-token/value', { value: `${API_TOKEN}-of-beauty` })
+      await beauty.change('PUT', '/secret-refs/verify-token/value', { value: VERIFY_TOKEN })
       const applied = await runCli(
         home,
         ...[
@@ -81,6 +88,24 @@ describe('two products, one hub', () => {
       )
       expect(applied.code, applied.stdout + applied.stderr).toBe(0)
       expectAllPassed(await verify(home, 'beauty-dev'))
+    },
+    RUN_MS,
+  )
+
+  test(
+    'an edit, then a verification, then a rollback without a version: the edit is undone, and nothing else',
+    async () => {
+      const timeouts = { attempt_ms: 4_000, total_ms: 10_000 }
+      await buildos.change('PUT', '/policies/default', { policy: { timeouts } })
+      expectAllPassed(await verify(home, 'buildos-dev'))
+      await buildos.change('POST', '/configs/rollback')
+      const { body } = await buildos.control<{ document: { policies: object; connectors: object } }>(
+        '/configs/active',
+      )
+      expect(body.document.policies).toMatchObject({
+        default: { timeouts: { attempt_ms: 5_000, total_ms: 10_000 } },
+      })
+      expect(Object.keys(body.document.connectors).sort()).toEqual(['upstream', 'verify-email'])
     },
     RUN_MS,
   )

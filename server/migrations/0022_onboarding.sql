@@ -1,5 +1,5 @@
 -- Runs of the onboarding checklist. A run is alive while it says so: one that has fallen silent was broken off with its
--- process, and the next one may begin and clean up after it.
+-- process, and a control process, or the next run, cleans up after it.
 create table onboarding_run (
   tenant_id uuid not null references workspace (id),
   id uuid not null,
@@ -12,12 +12,18 @@ create table onboarding_run (
   ended_at timestamptz,
   -- The neighbour is one workspace for all runs of the hub: one run at a time works with it.
   uses_neighbour boolean not null default false,
+  -- Nothing that it has added is left. Until then a control process takes it away, `sweeping` meanwhile; after some
+  -- tries in vain only the next run does.
+  cleared boolean not null default false,
+  sweeping boolean not null default false,
+  sweeps int not null default 0,
   primary key (tenant_id, id),
   check ((state = 'running') = (ended_at is null))
 );
-create unique index onboarding_run_one_at_a_time on onboarding_run (tenant_id) where state = 'running';
+create unique index onboarding_run_one_at_a_time on onboarding_run (tenant_id) where state = 'running' or sweeping;
 create unique index onboarding_run_one_neighbour on onboarding_run (uses_neighbour)
-  where uses_neighbour and state = 'running';
+  where uses_neighbour;
+create index onboarding_run_left on onboarding_run (id) where not cleared;
 select protect_tenant_table('onboarding_run');
 
 -- Rows of one table as text, of one workspace, from `first_block` on: what the search for secrets reads. The search

@@ -2,7 +2,7 @@ import { joinedDb } from '../../platform/db/joined-db.ts'
 import type { Tx } from '../../platform/db/statement.ts'
 import { Problem } from '../../problems.ts'
 import { type Change as Authored, recordAudit } from '../audit/audit.ts'
-import { editConfig } from '../configs/configs.ts'
+import { editConfig, withHubPart } from '../configs/configs.ts'
 import { createRoute, deleteRoute, settingsOf } from '../webhook-routes/webhook-routes.ts'
 import { lockWorkspace } from '../workspaces/workspaces.ts'
 import type { BundleDeps } from './bundle-deps.ts'
@@ -73,7 +73,7 @@ async function apply(
     { ...deps.config, db },
     { tenantId },
     'bundle',
-    () => after.document,
+    (active) => withHubPart(after.document, active),
     change,
   )
   const madeRoutes = of('webhook_route', 'create', 'change')

@@ -2,6 +2,8 @@ import { createHash } from 'node:crypto'
 import { canonicalJson } from '../../platform/canonical-json.ts'
 import type { Queryable } from '../../platform/db/statement.ts'
 import { Problem, type ProblemDetail } from '../../problems.ts'
+import { reservedFaults } from '../configs/configs.ts'
+import { reservedNameFault } from '../reserved-names/reserved-names.ts'
 import { takenAccounts } from '../webhook-routes/webhook-routes.ts'
 import type { WorkspaceEntry } from '../workspaces/workspaces.ts'
 import type { BundleDeps } from './bundle-deps.ts'
@@ -33,6 +35,7 @@ export async function draftImport(
   const { changes, unchanged } = changesBetween(before, after)
   const faults = [
     ...checkBundle(deps, workspace, body, before, after),
+    ...reservedInBundle(after),
     ...(await quotaFaults(on, tenantId, before, after, changes)),
   ]
   const { routeIds: _ids, ...state } = before
@@ -44,6 +47,18 @@ export async function draftImport(
     plan: { valid: faults.length === 0, faults, changes, unchanged, active_version: before.version, digest },
   }
 }
+
+/** Names that only the hub itself may use, in whatever a bundle makes. */
+const reservedInBundle = ({ document, secretRefs }: WorkspaceState): ProblemDetail[] => [
+  ...reservedFaults(undefined, document, '').map(({ path, message }) => ({
+    path: `/body/bundle/config${path}`,
+    message,
+  })),
+  ...secretRefs.flatMap(({ name }, at) => {
+    const message = reservedNameFault(name, '')
+    return message === undefined ? [] : [{ path: `/body/bundle/secret_refs/${at}/name`, message }]
+  }),
+]
 
 /** The routes keep the order of the bundle: faults name them by it. */
 function wanted(workspace: WorkspaceEntry, { bundle, as }: PlanBody): WorkspaceState {

@@ -15,6 +15,7 @@ import { differences } from './document-diff.ts'
 import type { Target } from './if-match.ts'
 import { type ActiveConfig, loadActiveConfig } from './load-config.ts'
 import { requireAnyPrecondition, requireNoReplacement, requireSeen } from './precondition.ts'
+import { reservedFaults } from './reserved-members.ts'
 import { activeDocument, activeVersion, configVersion, type StoredVersion } from './versions.ts'
 
 /** Stores a whole document without activating it. Errors: `config_invalid` with every fault. */
@@ -25,8 +26,11 @@ export function storeConfig(
   change: Change,
 ): Promise<StoredVersion> {
   return deps.db.transaction(async (tx) => {
-    await lock(tx, target)
-    refuseFaults(await faultsOf(deps, tx, target.tenantId, document))
+    const active = await lock(tx, target)
+    refuseFaults([
+      ...reservedFaults(active?.document, document, change.actor),
+      ...(await faultsOf(deps, tx, target.tenantId, document)),
+    ])
     const version = await store(tx, target.tenantId, document, change)
     await recordAudit(tx, {
       tenantId: target.tenantId,
@@ -61,7 +65,11 @@ export async function activateConfig(
     const active = await lock(tx, target)
     if (active?.version !== version) {
       await requireConnectorRoom(tx, tenantId, document)
-      refuseFaults([...(await faultsOf(deps, tx, tenantId, document)), ...secretFaults])
+      refuseFaults([
+        ...reservedFaults(active?.document, document, change.actor),
+        ...(await faultsOf(deps, tx, tenantId, document)),
+        ...secretFaults,
+      ])
       if (action === 'config.activated') requireAnyPrecondition(target, active, document)
       const object = `config:${version}`
       await activate(tx, target, { version, document, before: active, action, object }, change)
@@ -88,7 +96,11 @@ export async function editConfig(
     const active = await lock(tx, target)
     const document = edit(active?.document ?? EMPTY_DOCUMENT)
     if (active && differences(active.document, document).length === 0) return active
-    refuseFaults([...(await faultsOf(deps, tx, tenantId, document)), ...secretFaults])
+    refuseFaults([
+      ...reservedFaults(active?.document, document, change.actor),
+      ...(await faultsOf(deps, tx, tenantId, document)),
+      ...secretFaults,
+    ])
     requireNoReplacement(target, active, document)
     const version = await store(tx, tenantId, document, change)
     const activation = { version, document, before: active, action: 'config.changed', object } as const

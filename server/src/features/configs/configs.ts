@@ -19,6 +19,7 @@ export { connectorLanes } from './lanes.ts'
 export { type ActiveConfig, type ActiveConnector, loadActiveConfig } from './load-config.ts'
 export { memberOf, pageOfMembers, withMember, withoutMember } from './members.ts'
 export { quotaFaultsOf } from './quota-faults.ts'
+export { productPart, reservedFaults, withHubPart } from './reserved-members.ts'
 export { rollBackConfig } from './rollback.ts'
 export { validateConfig } from './validate-config.ts'
 export {

@@ -1,6 +1,7 @@
 import type { Queryable } from '../../platform/db/statement.ts'
 import { Problem } from '../../problems.ts'
 import { type Change, listAudit } from '../audit/audit.ts'
+import { VERIFIER } from '../reserved-names/reserved-names.ts'
 import { activateConfig, VERSION_PATH } from './change-config.ts'
 import type { ConfigDeps } from './check-config.ts'
 import type { Target } from './if-match.ts'
@@ -31,15 +32,36 @@ export async function rollBackConfig(
   return activateConfig(deps, seen, version, change, 'config.rolled_back')
 }
 
-/** What the step to the active version replaced: the audit log has every step and is never cut. */
-async function versionBefore(on: Queryable, tenantId: string, active: number): Promise<number> {
-  const found: { readonly seq: number; readonly before: number }[] = []
+interface PointerStep {
+  readonly seq: number
+  readonly before: number
+  readonly after: number
+  /** By a verification of the hub, which adds to the config for a while: nobody means it by "the last change". */
+  readonly ofTheHub: boolean
+}
+
+/** Steps of the pointer but for rollbacks, newest first: the audit log has every one and is never cut. */
+async function stepsOf(on: Queryable, tenantId: string): Promise<PointerStep[]> {
+  const steps: PointerStep[] = []
   for (const action of ['config.activated', 'config.changed'])
-    for (const { seq, diff } of await listAudit(on, { tenantId, action, limit: DEPTH })) {
+    for (const { seq, diff, actor } of await listAudit(on, { tenantId, action, limit: DEPTH })) {
       const step = diff.find(({ path }) => path === VERSION_PATH)
-      if (step?.after === active && typeof step.before === 'number') found.push({ seq, before: step.before })
+      if (typeof step?.after === 'number' && typeof step.before === 'number')
+        steps.push({ seq, before: step.before, after: step.after, ofTheHub: actor === VERIFIER })
     }
-  const before = found.sort((left, right) => right.seq - left.seq)[0]?.before ?? 0
+  return steps.sort((left, right) => right.seq - left.seq)
+}
+
+/** What the last step of a person or a machine of the workspace to the active version replaced. */
+async function versionBefore(on: Queryable, tenantId: string, active: number): Promise<number> {
+  const steps = await stepsOf(on, tenantId)
+  const stepTo = (version: number) => steps.find(({ after }) => after === version)
+  const behindTheHub = (version: number): number => {
+    let at = version
+    for (let step = stepTo(at); step?.ofTheHub; step = stepTo(at)) at = step.before
+    return at
+  }
+  const before = behindTheHub(stepTo(behindTheHub(active))?.before ?? 0)
   if (before === 0)
     throw new Problem('conflict', 'No version was active before this one: name the version in `to`.')
   return before

@@ -7,11 +7,15 @@ import { LEADER } from '../retention/retention.ts'
 import type { ReadRef } from '../secrets/secrets.ts'
 import { eventually } from './eventually.ts'
 import { enterNeighbour } from './neighbour.ts'
-import { breakOffNeighbour, hasLeader, takeNeighbour } from './onboarding.sql.ts'
+import { breakOffNeighbour, clearedRuns, hasLeader, holdsNeighbour, takeNeighbour } from './onboarding.sql.ts'
 import { planeClient } from './plane-client.ts'
+import type { Step } from './plane-documents.ts'
+import { removeStageObjects } from './remove-objects.ts'
 import { endRunIdentities, makeRunIdentity, takeToken } from './run-identity.ts'
 import { part, type Stage, type StageParts, type StageUrls, type Subject } from './stage.ts'
-import { addStageObjects, CONNECTORS, removeStageObjects } from './stage-objects.ts'
+import { CONNECTORS } from './stage-names.ts'
+import { addStageObjects } from './stage-objects.ts'
+import { SILENT_MS } from './sweep.ts'
 import { openTarget } from './target.ts'
 import type { SearchText } from './text-search.ts'
 
@@ -27,36 +31,38 @@ export interface StageDeps {
   readonly readRef: ReadRef
 }
 
-/** A run that has been silent for so long has died with its process. */
-export const SILENT_MS = 60_000
 const NEIGHBOUR_WITHIN_MS = 60_000
 /** The breaker that a run opens must be closed for the next one: forced closed, it begins anew. */
 const FORCED_MS = 1_000
 
+export interface StagedRun {
+  readonly id: string
+  readonly subject: Subject
+  readonly change: Change
+  readonly reason: string
+  readonly targetUrl: string | undefined
+  readonly signal: AbortSignal
+  /** Ends the run at once, when it was taken for dead and another one may have begun. */
+  lose(): never
+}
+
 /**
- * Builds the stage of one run, with what an earlier run may have left cleared away. `clear` takes away everything
- * that was made since, whatever else has failed.
+ * Builds the stage of one run. `clear` takes away everything that was made since, whatever else has failed, and
+ * nothing of another run.
  */
 export async function buildStage(
   deps: StageDeps,
-  run: {
-    readonly id: string
-    readonly subject: Subject
-    readonly change: Change
-    readonly reason: string
-    readonly targetUrl: string | undefined
-    readonly signal: AbortSignal
-  },
+  run: StagedRun,
 ): Promise<{ readonly stage: Stage; clear(): Promise<void> }> {
   const { db, clock, urls } = deps
-  const { subject, change, reason, signal } = run
+  const { id: runId, subject, change, reason, signal } = run
   const { tenantId } = subject
   const parts: StageParts = {}
   const undo: (() => Promise<unknown>)[] = []
 
   const identity = await makeRunIdentity(db, { tenantId, change })
-  undo.push(() => endRunIdentities(db, { tenantId, change }))
-  const clientOf = (name: 'control' | 'exec', token: string | null, until = signal) =>
+  undo.push(() => endRunIdentities(db, { tenantId, change, only: identity.id }))
+  const clientOf = (name: keyof StageUrls & string, token: string | null, until = signal) =>
     planeClient({ name, url: urls[name], token, signal: until })
   const signOn = (name: 'control' | 'exec') => takeToken(clientOf(name, null), identity)
 
@@ -70,11 +76,10 @@ export async function buildStage(
     const control = clientOf('control', controlToken)
     // What takes things away must also work when the run was broken off.
     const sweeper = clientOf('control', controlToken, AbortSignal.timeout(24 * 3_600_000))
-    await removeStageObjects(control, reason)
 
     const stage: Stage = {
-      runId: run.id,
-      ...{ subject, urls, clock, signal, reason, control, parts },
+      ...{ runId, subject, urls, clock, signal, reason, control, parts },
+      ingress: clientOf('ingress', null),
       trail: {},
       search: deps.search,
       retention: {
@@ -82,13 +87,17 @@ export async function buildStage(
         isLed: async () => (await hasLeader(db, { name: LEADER })) !== undefined,
       },
       readSecret: (ref) => deps.readRef({ id: tenantId, slug: subject.slug }, ref),
+      sweep: async () => {
+        await removeStageObjects(control, { reason })
+        await clearedRuns(db, { tenantId, before: runId })
+      },
       signOn: async () => {
         const token = await signOn('exec')
         parts.tokens = { control: controlToken, exec: token }
         parts.exec = clientOf('exec', token)
       },
       openTarget: async () => {
-        const opened = await openTarget({ named: run.targetUrl, dial: deps.dial, runId: run.id, signal })
+        const opened = await openTarget({ named: run.targetUrl, dial: deps.dial, runId, signal })
         if ('why' in opened) return opened.why
         undo.push(() => opened.close())
         await opened.seen('ok')
@@ -96,25 +105,29 @@ export async function buildStage(
         return undefined
       },
       addObjects: async () => {
-        undo.push(() => removeStageObjects(sweeper, reason))
-        parts.secrets = await addStageObjects(control, {
+        let step: Step | undefined
+        undo.push(() => removeStageObjects(sweeper, { reason, runId, step }))
+        const added = await addStageObjects(control, {
           baseUrl: part(stage, 'target').baseUrl,
-          runId: run.id,
+          runId,
           live: subject.environment === 'prod',
           reason,
         })
+        step = added.step
+        parts.secrets = added.secrets
         const breaker = `/breakers/${CONNECTORS.hasty}`
         const forced = { body: { state: 'closed', for_ms: FORCED_MS, reason } }
         await control.want(`${breaker}/force`, forced)
         await control.call(`${breaker}/release`, { body: { reason } })
       },
       enterNeighbour: async () => {
-        await waitForNeighbour(db, { tenantId, id: run.id, clock, signal })
+        await waitForNeighbour(db, { run, clock })
         const entered = await enterNeighbour(deps, {
           change,
           reason,
           baseUrl: part(stage, 'target').baseUrl,
           signal,
+          holds: async () => (await holdsNeighbour(db, { tenantId, id: runId })) !== undefined,
         })
         undo.push(() => entered.leave())
         parts.neighbour = entered
@@ -130,15 +143,17 @@ export async function buildStage(
 /** Runs of other workspaces may be at it. */
 const waitForNeighbour = (
   db: Db,
-  { tenantId, id, clock, signal }: { tenantId: string; id: string; clock: Clock; signal: AbortSignal },
-): Promise<boolean> =>
-  eventually({ clock, signal, withinMs: NEIGHBOUR_WITHIN_MS }, 'The neighbour was not free', async () => {
+  { run, clock }: { readonly run: StagedRun; readonly clock: Clock },
+): Promise<boolean> => {
+  const wait = { clock, signal: run.signal, withinMs: NEIGHBOUR_WITHIN_MS }
+  return eventually(wait, 'The neighbour was not free', async () => {
     await breakOffNeighbour(db, { silentMs: SILENT_MS })
     try {
-      await takeNeighbour(db, { tenantId, id })
-      return { found: true }
+      const taken = await takeNeighbour(db, { tenantId: run.subject.tenantId, id: run.id })
+      return taken ? { found: true } : run.lose()
     } catch (error) {
       if (!violatesUnique(error, 'onboarding_run_one_neighbour')) throw error
       return { seen: 'the verification of another workspace has it' }
     }
   })
+}

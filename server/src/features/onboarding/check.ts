@@ -4,6 +4,8 @@ import type { Verdict } from './verdict.ts'
 /** What a check needs of the hub beside control, in the words of the lines that say whether it is there. */
 export type Need =
   | 'exec'
+  | 'policy'
+  | 'clean'
   | 'secrets'
   | 'ingress'
   | 'worker'

@@ -1,5 +1,5 @@
 import type { Check } from './check.ts'
-import { connectors } from './checks/connectors.ts'
+import { connectors, connectorsCallable } from './checks/connectors.ts'
 import { defaultPolicy } from './checks/default-policy.ts'
 import { execute } from './checks/execute.ts'
 import * as isolation from './checks/isolation.ts'
@@ -14,6 +14,7 @@ import { duplicate, routing, webhook } from './checks/webhook.ts'
 
 /** The onboarding checklist in its order: what later lines need comes before them. */
 export const CHECKLIST: readonly Check[] = [
+  preparations.leftovers,
   processes.exec,
   processes.ingress,
   processes.worker,
@@ -22,6 +23,7 @@ export const CHECKLIST: readonly Check[] = [
   secrets.secretsResolve,
   retention,
   tokens,
+  connectorsCallable,
   preparations.target,
   preparations.stageObjects,
   execute,

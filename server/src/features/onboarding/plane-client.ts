@@ -58,12 +58,21 @@ export function planeClient(of: {
     want: async <Body>(path: string, options?: PlaneCall) => {
       const answer = await call<Body>(path, options)
       if (answer.status >= 200 && answer.status < 300) return answer.body
-      throw new NotShown(
-        `${of.name} answered ${answer.status} to ${path.split('?')[0]}: ${told(answer.body)}`,
-      )
+      const what = `${of.name} answered ${answer.status} to ${path.split('?')[0]}: ${told(answer.body)}`
+      throw refusal(answer, what)
     },
   }
 }
+
+/** Why something was refused; at a quota what to do is to raise it, whatever else `mend` says. */
+export function refusal({ body }: PlaneAnswer<unknown>, what: string, mend?: string): NotShown {
+  const { code, quota } = (body ?? {}) as { code?: string; quota?: string }
+  return new NotShown(what, code === 'quota_exceeded' && quota !== undefined ? roomFor(quota) : mend)
+}
+
+/** What to do when a workspace is at one of its limits. */
+export const roomFor = (quota: string): string =>
+  `Raise the quota \`${quota}\` of the workspace (PUT /workspaces/:id/quotas), or remove what is not needed any more: a verification adds a few objects for as long as it runs.`
 
 /** What a problem document says, for a line of the report. */
 export function told(body: unknown): string {

@@ -2,6 +2,7 @@ import type { Clock } from '../../platform/clock.ts'
 import type { Log } from '../../platform/log.ts'
 import { Problem } from '../../problems.ts'
 import type { Check, Line, Need } from './check.ts'
+import { roomFor } from './plane-client.ts'
 import type { Stage } from './stage.ts'
 import { NotShown } from './verdict.ts'
 
@@ -31,10 +32,15 @@ export async function runCheck(
         'The verification was broken off.',
         'Run it again; control was stopped, or it took too long.',
       )
-    if (error instanceof Problem) return line('failed', error.message, check.mend)
+    if (error instanceof Problem) return line('failed', error.message, mendOf(error) ?? check.mend)
     on.log.error({ err: error, check: name }, 'a check of the onboarding verification broke')
     return line('failed', 'The check itself broke; the log of control says why.', 'Report it with the log.')
   }
+}
+
+const mendOf = ({ code, extra }: Problem): string | undefined => {
+  const quota = extra.members?.quota
+  return code === 'quota_exceeded' && typeof quota === 'string' ? roomFor(quota) : undefined
 }
 
 /** Runs the list in its order and tells of each line as it comes. */

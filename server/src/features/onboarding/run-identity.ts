@@ -3,24 +3,24 @@ import type { Secret } from '../../platform/secret.ts'
 import { Problem } from '../../problems.ts'
 import type { Change } from '../audit/audit.ts'
 import { createIdentity, listIdentities, revokeIdentity, SCOPES } from '../identities/identities.ts'
+import { VERIFIER } from '../reserved-names/reserved-names.ts'
 import { type PlaneClient, told } from './plane-client.ts'
 import { NotShown } from './verdict.ts'
-
-/** The service identity that a run works as. One name: two runs at once are refused, and leftovers are found. */
-export const IDENTITY = 'svc:onboarding-verification'
 
 export interface RunIdentity {
   readonly id: string
   readonly secret: Secret
 }
 
-/** Ends identities that earlier runs have left, and makes a new one in the name of whoever asked for the run. */
+/**
+ * The service identity that a run works as has one name: two runs at once are refused, and leftovers are found. Ends identities that earlier runs have left, and makes a new one in the name of whoever asked for the run.
+ */
 export async function makeRunIdentity(
   db: Db,
   of: { readonly tenantId: string; readonly change: Change },
 ): Promise<RunIdentity> {
   await endRunIdentities(db, of)
-  const target = { tenantId: of.tenantId, name: IDENTITY, scopes: [...SCOPES] }
+  const target = { tenantId: of.tenantId, name: VERIFIER, scopes: [...SCOPES] }
   const { identity, clientSecret } = await createIdentity(db, target, of.change)
   return { id: identity.id, secret: clientSecret }
 }
@@ -29,13 +29,19 @@ const PAGE = 200
 
 export async function endRunIdentities(
   db: Db,
-  { tenantId, change }: { readonly tenantId: string; readonly change: Change },
+  of: {
+    readonly tenantId: string
+    readonly change: Change
+    /** Only this one: a run that was taken for dead must not end the identity of its successor. */
+    readonly only?: string
+  },
 ): Promise<void> {
+  const { tenantId, change, only } = of
   let beforeId: string | undefined
   for (;;) {
     const page = await listIdentities(db, { tenantId, beforeId, limit: PAGE })
     for (const { id, name, revokedAt } of page)
-      if (name === IDENTITY && !revokedAt)
+      if (name === VERIFIER && !revokedAt && (only === undefined || only === id))
         await revokeIdentity(db, { tenantId, id }, change).catch((error: unknown) => {
           if (!(error instanceof Problem && error.code === 'conflict')) throw error
         })

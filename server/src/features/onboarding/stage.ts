@@ -48,8 +48,12 @@ export interface Stage {
   readonly reason: string
   /** As the run's own service identity. */
   readonly control: PlaneClient
+  /** Nobody in particular, as a provider comes. */
+  readonly ingress: PlaneClient
   readonly parts: StageParts
   readonly trail: Trail
+  /** Takes away what earlier runs have left. */
+  sweep(): Promise<void>
   /** Each makes a part; what it made is taken away at the end of the run. */
   signOn(): Promise<void>
   /** Gives why there is none, when there cannot be one. */

@@ -33,7 +33,7 @@ export async function putSecretRef(
   { tenantId, name, ref, overlapSeconds = 0 }: Target & Overlap & { readonly ref: string },
   change: Change,
 ): Promise<Put> {
-  const fault = nameFault(name)
+  const fault = nameFault(name, change.actor)
   if (fault) throw fault
   const refIs =
     refFault(ref) ?? (ref.startsWith('store:') && ref !== storedRef(name) ? mustBeOwn(name) : undefined)
@@ -73,7 +73,7 @@ export async function putSecretValue(
   { tenantId, name, value, overlapSeconds = 0 }: Target & Overlap & { readonly value: Secret },
   change: Change,
 ): Promise<Put> {
-  const fault = nameFault(name) ?? valueFault(value)
+  const fault = nameFault(name, change.actor) ?? valueFault(value)
   if (fault) throw fault
   const target = { tenantId, name }
   return db.transaction(async (tx) => {

@@ -1,5 +1,6 @@
 import type { Secret } from '../../platform/secret.ts'
 import { Problem } from '../../problems.ts'
+import { reservedNameFault } from '../reserved-names/reserved-names.ts'
 import type * as sql from './secrets.sql.ts'
 import { secretFrom } from './stores/store.ts'
 
@@ -48,8 +49,10 @@ export const refused = (path: string, message: string): Problem =>
 /** `/secret-refs/health` is an endpoint: a ref of that name could not be read. */
 const RESERVED = 'health'
 
-export const nameFault = (name: string): Problem | undefined =>
-  name === RESERVED ? refused('/path/name', 'is reserved') : undefined
+export function nameFault(name: string, actor: string): Problem | undefined {
+  const message = name === RESERVED ? 'is reserved' : reservedNameFault(name, actor)
+  return message === undefined ? undefined : refused('/path/name', message)
+}
 
 /** What no value can be; nothing of it is repeated. */
 export function valueFault(value: Secret): Problem | undefined {

@@ -4,7 +4,7 @@ import { newId } from '../../platform/ids.ts'
 import { Problem } from '../../problems.ts'
 import { type Change, recordAudit } from '../audit/audit.ts'
 import type { PolicyDocument } from '../policies/policies.ts'
-import { requireSlug } from './naming.ts'
+import { requireNoNeighbour, requireSlug } from './naming.ts'
 import { templateOf, type WorkspaceTemplate } from './templates.ts'
 import { toWorkspace, type Workspace, type WorkspaceDeps } from './workspace.ts'
 import { insertWorkspace } from './workspaces.sql.ts'
@@ -20,6 +20,8 @@ export type FirstConfig = (
 export interface NewWorkspace {
   readonly slug: string
   readonly name: string
+  /** Made by the hub for itself: only then it may have a slug that the hub keeps. */
+  readonly ofTheHub?: boolean
 }
 
 /** A template, and who stores its config. */
@@ -35,11 +37,12 @@ export interface Beginning {
  */
 export async function createWorkspace(
   { db, environment }: WorkspaceDeps,
-  { slug, name }: NewWorkspace,
+  { slug, name, ofTheHub = false }: NewWorkspace,
   change: Change,
   beginning?: Beginning,
 ): Promise<Workspace> {
   requireSlug(slug, environment)
+  if (!ofTheHub) requireNoNeighbour(slug)
   const template: WorkspaceTemplate | undefined = beginning && templateOf(environment, beginning.template)
   const id = newId()
   const facts = {

@@ -1,5 +1,6 @@
 /** How workspaces are called (DESIGN D5): the environment is the end of the name, so that nobody mistakes one for the other. */
 import { Problem } from '../../problems.ts'
+import { isNeighbourSlug } from '../reserved-names/reserved-names.ts'
 import type { Environment } from './workspaces.sql.ts'
 
 export const SLUG_PATTERN = '^[a-z][a-z0-9]*(-[a-z0-9]+)*$'
@@ -51,11 +52,16 @@ function faultOf(slug: string, environment: Environment): string | undefined {
   return undefined
 }
 
+const refused = (message: string): Problem =>
+  new Problem('validation_error', `/body/slug ${message}.`, { details: [{ path: '/body/slug', message }] })
+
 /** Errors: `validation_error` at `/body/slug`. */
 export function requireSlug(slug: string, environment: Environment): void {
   const message = faultOf(slug, environment)
-  if (message !== undefined)
-    throw new Problem('validation_error', `/body/slug ${message}.`, {
-      details: [{ path: '/body/slug', message }],
-    })
+  if (message !== undefined) throw refused(message)
+}
+
+/** Errors: `validation_error` for a slug of the workspace that verifications hold others against. */
+export function requireNoNeighbour(slug: string): void {
+  if (isNeighbourSlug(slug)) throw refused('is reserved: the hub keeps it for its own verifications')
 }

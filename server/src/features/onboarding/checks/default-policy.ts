@@ -1,5 +1,6 @@
 import type { Check } from '../check.ts'
-import { activeDocument, PREFIX } from '../stage-objects.ts'
+import { activeDocument } from '../plane-documents.ts'
+import { isProductPolicy } from '../stage-names.ts'
 import { mustBe, passed } from '../verdict.ts'
 
 interface DefaultPolicy {
@@ -13,6 +14,7 @@ export const defaultPolicy: Check = {
   name: 'default-policy',
   proves: 'The active config has a default policy, and limits are in force.',
   mend: 'PUT /policies/default with the time limits of the product, e.g. {"timeouts":{"attempt_ms":5000,"total_ms":10000}}.',
+  gives: 'policy',
   run: async ({ control }) => {
     const { document, version } = await activeDocument(control)
     mustBe(version !== undefined, 'The workspace has no active config yet.')
@@ -29,7 +31,7 @@ export const defaultPolicy: Check = {
       'Give `rate_limits.workspace` or `rate_limits.connector` of the policy `default` a rule, or leave both out.',
     )
     const others = Object.keys(document.policies).filter(
-      (name) => name !== 'default' && !name.startsWith(PREFIX),
+      (name) => name !== 'default' && isProductPolicy(name),
     )
     return passed(`config ${version}; limits of ${inForce.join(' and ')}; ${others.length} further policies`)
   },

@@ -2,7 +2,7 @@ import type { Check } from '../check.ts'
 import { eventually } from '../eventually.ts'
 import { told } from '../plane-client.ts'
 import { part, type Stage } from '../stage.ts'
-import { CONNECTORS } from '../stage-objects.ts'
+import { CONNECTORS } from '../stage-names.ts'
 import { mustBe, passed } from '../verdict.ts'
 
 interface Executed {

@@ -2,8 +2,9 @@ import { randomUUID } from 'node:crypto'
 import type { Check } from '../check.ts'
 import { eventually } from '../eventually.ts'
 import { type PlaneAnswer, type PlaneClient, told } from '../plane-client.ts'
+import { everything } from '../plane-documents.ts'
 import { part, type Stage } from '../stage.ts'
-import { CONNECTORS, everything, PREFIX } from '../stage-objects.ts'
+import { CONNECTORS, secretNamesOf, UNKNOWN } from '../stage-names.ts'
 import { mustBe, passed } from '../verdict.ts'
 
 const MEND = 'This is a fault of the hub itself: take it out of use and report it.'
@@ -66,21 +67,28 @@ export const secrets: Check = {
     )
     const seen = own.filter((name) => theirs.has(name))
     mustBe(seen.length === 0, `Another workspace lists the secret refs ${seen.join(', ')}.`)
-    const ours = own.find((name) => name.startsWith(PREFIX)) ?? ''
-    const read = await control.call(`/secret-refs/${ours}`)
-    mustBe(read.status === 404, `A secret ref of this workspace answered ${read.status} to another one.`)
-    const called = await exec.call<{ code?: string }>('/execute', {
-      body: { connector: CONNECTORS.plain, operation: 'look', input: {} },
-    })
+    const { signing } = secretNamesOf(stage.runId)
+    mustBe(own.includes(signing), 'This workspace does not list its own secret refs.', 'GET /secret-refs.')
+    const read = await control.call(`/secret-refs/${signing}`)
+    const none = await control.call(`/secret-refs/${UNKNOWN}`)
     mustBe(
-      called.status >= 400 && called.status < 500,
-      `Another workspace called a connector of this one: ${called.status}.`,
+      read.status === 404 && bare(read) === bare(none),
+      `A secret ref of this workspace answered ${read.status} to another one.`,
+    )
+    // Exactly what a name says that nobody has: no refusal for another reason, and no word that it exists.
+    const [called, unknown] = [await lookAt(exec, CONNECTORS.plain), await lookAt(exec, UNKNOWN)]
+    mustBe(
+      called.status === 404 && bare(called) === bare(unknown),
+      `Another workspace called a connector of this one: ${called.status} ${told(called.body)}`,
     )
     return passed(
       `${own.length} secret refs seen by nobody else; its connectors cannot be called from outside`,
     )
   },
 }
+
+const lookAt = (exec: PlaneClient, connector: string): Promise<PlaneAnswer> =>
+  exec.call('/execute', { body: { connector, operation: 'look', input: {} } })
 
 const call = (exec: PlaneClient, stage: Stage) =>
   exec.call('/execute', {

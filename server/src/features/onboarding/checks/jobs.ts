@@ -1,7 +1,7 @@
 import type { Check } from '../check.ts'
 import { eventually } from '../eventually.ts'
 import { part, type Stage } from '../stage.ts'
-import { CONNECTORS } from '../stage-objects.ts'
+import { CONNECTORS } from '../stage-names.ts'
 import { mustBe, passed } from '../verdict.ts'
 
 const ENDS_WITHIN_MS = 30_000

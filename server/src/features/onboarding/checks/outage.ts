@@ -1,7 +1,8 @@
 import type { Check } from '../check.ts'
 import type { PlaneAnswer } from '../plane-client.ts'
 import { part, type Stage } from '../stage.ts'
-import { CONNECTORS, HASTY_ATTEMPT_MS } from '../stage-objects.ts'
+import { CONNECTORS } from '../stage-names.ts'
+import { HASTY_ATTEMPT_MS } from '../stage-objects.ts'
 import { mustBe, notApplicable, passed } from '../verdict.ts'
 
 interface Effective {
@@ -24,15 +25,18 @@ const hang = (stage: Stage): Promise<PlaneAnswer<Failed>> =>
     body: { connector: CONNECTORS.hasty, operation: 'wait', input: {} },
   })
 
-async function untilRefused(stage: Stage): Promise<number> {
+/** How many calls it took, 0 = it never came; and how the last one ended. */
+async function untilRefused(stage: Stage): Promise<{ readonly calls: number; readonly last: string }> {
+  let last = 'no call'
   const until = stage.clock.monotonic() + MAX_MS
   for (let calls = 1; calls <= MAX_CALLS && stage.clock.monotonic() < until; calls += 1) {
     const { status, body, headers } = await hang(stage)
-    if (body.code === 'circuit_open') return calls
+    last = `${status} ${body.code}`
+    if (body.code === 'circuit_open') return { calls, last }
     // The policy's own limits may be tight: what they ask for is done.
     if (status === 429) await stage.clock.sleep(Number(headers.get('retry-after') ?? 1) * 1_000, stage.signal)
   }
-  return 0
+  return { calls: 0, last }
 }
 
 export const outage: Check = {
@@ -60,8 +64,12 @@ export const outage: Check = {
       !mayRepeat || attempts > 1,
       `It was tried once, though the policy allows ${retry.max_attempts} attempts.`,
     )
-    const calls = first.body.code === 'circuit_open' ? 1 : await untilRefused(stage)
-    mustBe(calls > 0, `The breaker did not open in ${MAX_MS / 1_000} s of an upstream that hangs.`)
+    const { calls, last } =
+      first.body.code === 'circuit_open' ? { calls: 1, last: '' } : await untilRefused(stage)
+    mustBe(
+      calls > 0,
+      `The breaker did not open in ${MAX_CALLS} calls or ${MAX_MS / 1_000} s of an upstream that hangs; the last call ended with ${last}.`,
+    )
     const before = (await target.seen('slow')).length
     const refused = await hang(stage)
     const after = (await target.seen('slow')).length

@@ -2,6 +2,18 @@ import type { Check } from '../check.ts'
 import { part } from '../stage.ts'
 import { notApplicable, passed } from '../verdict.ts'
 
+/** A line of its own: what an earlier run has left keeps nobody from hearing about the rest. */
+export const leftovers: Check = {
+  name: 'earlier-runs',
+  proves: 'Nothing of an earlier verification is left in the workspace.',
+  mend: 'See what the hub has refused, and mend what the refusal names.',
+  gives: 'clean',
+  run: async (stage) => {
+    await stage.sweep()
+    return passed('nothing is left of them')
+  },
+}
+
 /** Calls must fail on purpose, and never at the product's real upstreams. */
 export const target: Check = {
   name: 'fault-target',
@@ -20,11 +32,11 @@ export const stageObjects: Check = {
   proves: 'What the checks need can be added beside the product’s own objects.',
   mend: 'Mend what the hub has refused.',
   // A config whose secrets do not resolve is not activated, whoever adds to it.
-  needs: ['secrets', 'target', 'tokens'],
+  needs: ['clean', 'secrets', 'target', 'tokens'],
   gives: 'stage',
   run: async (stage) => {
     await stage.addObjects()
-    return passed('connectors, policies, secrets and a webhook route of the run, all named verify-…')
+    return passed('connectors, policies, secrets and a webhook route of the run, all named orch-verify-…')
   },
 }
 

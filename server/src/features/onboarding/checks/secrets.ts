@@ -1,7 +1,8 @@
 import type { Secret } from '../../../platform/secret.ts'
 import type { Check } from '../check.ts'
+import { everything } from '../plane-documents.ts'
 import type { Stage } from '../stage.ts'
-import { everything, PREFIX } from '../stage-objects.ts'
+import { isProductSecret } from '../stage-names.ts'
 import { type Needle, type SearchResult, SHORTEST_NEEDLE } from '../text-search.ts'
 import { mustBe, notApplicable, passed } from '../verdict.ts'
 
@@ -13,7 +14,7 @@ interface OwnSecret {
 
 async function ownSecrets(stage: Stage): Promise<OwnSecret[]> {
   const refs = await everything<{ name: string; ref: string }>(stage.control, '/secret-refs')
-  const own = refs.filter(({ name }) => !name.startsWith(PREFIX))
+  const own = refs.filter(({ name }) => isProductSecret(name))
   return Promise.all(
     own.map(async ({ name, ref }) => {
       const found = await stage.readSecret(ref)

@@ -2,7 +2,7 @@ import { createHmac, randomUUID } from 'node:crypto'
 import { verifyCallback } from '@orchestrator/sdk/callbacks'
 import type { Check } from '../check.ts'
 import { eventually } from '../eventually.ts'
-import { planeClient, told } from '../plane-client.ts'
+import { told } from '../plane-client.ts'
 import { part, type Stage } from '../stage.ts'
 import { EMITTED } from '../stage-objects.ts'
 import { mustBe, passed } from '../verdict.ts'
@@ -32,13 +32,7 @@ async function send(stage: Stage, payload: string) {
   const seconds = Math.floor(stage.clock.now() / 1_000)
   const { webhook: secret } = part(stage, 'secrets')
   const signature = createHmac('sha256', secret).update(`${seconds}.${payload}`).digest('hex')
-  const ingress = planeClient({
-    name: 'ingress',
-    url: stage.urls.ingress,
-    token: null,
-    signal: stage.signal,
-  })
-  const answer = await ingress.call<Taken>('/webhooks/stripe', {
+  const answer = await stage.ingress.call<Taken>('/webhooks/stripe', {
     method: 'POST',
     body: payload,
     headers: { 'stripe-signature': `t=${seconds},v1=${signature}` },
