@@ -3,9 +3,10 @@ import type { Db } from '../../platform/db/db.ts'
 import { decodeCursor, pageOf } from '../../platform/http/page.ts'
 import type { HttpServer } from '../../platform/http/server.ts'
 import { authorOf } from '../audit/audit.ts'
-import { invite, listInvitations, resendInvitation, revokeInvitation } from './invitations.ts'
+import { addInvitationRoutes, DEFAULT_HOURS } from './invitation-routes.ts'
+import { invite } from './invitations.ts'
 import * as schema from './members.schema.ts'
-import { isIdKey, viewInvitation, viewMember, viewWithToken } from './members.views.ts'
+import { isIdKey, viewMember, viewWithToken } from './members.views.ts'
 import { DoneView } from './own-account.schema.ts'
 import { getMember, listMembers, removeMember, setMemberRole } from './roles.ts'
 
@@ -14,8 +15,6 @@ export interface MembersDeps {
   readonly db: Db
   readonly clock: Clock
 }
-
-const DEFAULT_HOURS = 72
 
 /** `/members` and `/invitations`: who may work in the workspace of the token. */
 export function membersControl(app: HttpServer, deps: MembersDeps): void {
@@ -118,62 +117,17 @@ export function membersControl(app: HttpServer, deps: MembersDeps): void {
     },
   )
 
-  app.get(
-    '/invitations',
-    {
-      config: read,
-      schema: {
-        operationId: 'listInvitations',
-        tags,
-        summary: 'Open invitations into this workspace, newest first',
-        querystring: schema.PeopleQuery,
-        response: { 200: schema.InvitationPage },
-      },
+  addInvitationRoutes(app, deps, {
+    path: '/invitations',
+    tag: 'members',
+    read: 'members.read',
+    write: 'members.write',
+    byPlatform: false,
+    list: {
+      operationId: 'listInvitations',
+      summary: 'Open invitations into this workspace, newest first',
     },
-    async ({ principal, query: { cursor, limit = 50 } }) => {
-      const beforeId = cursor === undefined ? undefined : decodeCursor(cursor, isIdKey)[0]
-      const filter = { workspaceId: principal.tenantId, beforeId, limit: limit + 1 }
-      return pageOf(await listInvitations(deps, filter), limit, ({ id }) => [id], viewInvitation)
-    },
-  )
-
-  app.post(
-    '/invitations/:id/resend',
-    {
-      config: write,
-      schema: {
-        operationId: 'resendInvitation',
-        tags,
-        summary: 'Give an invitation another token; the one before is worth nothing',
-        params: schema.InvitationParams,
-        body: schema.ResendBody,
-        response: { 200: schema.InvitationWithTokenView },
-      },
-    },
-    async ({ principal, params: { id }, body: { hours = DEFAULT_HOURS, reason }, call }, reply) => {
-      const key = { id, workspaceId: principal.tenantId, hours, byPlatform: false }
-      const resent = await resendInvitation(deps, key, { ...authorOf(principal), reason, call })
-      return reply.header('cache-control', 'no-store').send(viewWithToken(resent))
-    },
-  )
-
-  app.delete(
-    '/invitations/:id',
-    {
-      config: write,
-      schema: {
-        operationId: 'revokeInvitation',
-        tags,
-        summary: 'Revoke an invitation',
-        params: schema.InvitationParams,
-        querystring: schema.ReasonQuery,
-        response: { 200: DoneView },
-      },
-    },
-    async ({ principal, params: { id }, query: { reason }, call }) => {
-      const key = { id, workspaceId: principal.tenantId }
-      await revokeInvitation(deps, key, { ...authorOf(principal), reason, call })
-      return { done: true }
-    },
-  )
+    resendId: 'resendInvitation',
+    revokeId: 'revokeInvitation',
+  })
 }

@@ -7,10 +7,10 @@ import { authorOf } from '../audit/audit.ts'
 import { PLATFORM_ROLES, type PlatformRole, type WorkspaceRole } from '../permissions/permissions.ts'
 import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
 import * as accounts from './administer.ts'
-import { invite, listInvitations, resendInvitation, revokeInvitation } from './invitations.ts'
+import { addInvitationRoutes, DEFAULT_HOURS } from './invitation-routes.ts'
+import { invite } from './invitations.ts'
 import * as schema from './members.schema.ts'
-import { isIdKey, viewInvitation, viewOperator, viewWithToken } from './members.views.ts'
-import { DoneView } from './own-account.schema.ts'
+import { isIdKey, viewOperator, viewWithToken } from './members.views.ts'
 import type { OperatorRole } from './role.ts'
 import { setPlatformRoles } from './roles.ts'
 import { viewOf } from './sign-on.views.ts'
@@ -20,8 +20,6 @@ export interface OperatorsDeps {
   readonly clock: Clock
   readonly directory: WorkspaceDirectory
 }
-
-const DEFAULT_HOURS = 72
 
 const withRoles = ({ operator, roles }: accounts.OperatorWithRoles) => ({
   ...viewOperator(operator),
@@ -146,12 +144,11 @@ export function operatorsControl(app: HttpServer, deps: OperatorsDeps): void {
     },
   )
 
-  addInvitationRoutes(app, deps)
+  addPlatformInvitations(app, deps)
 }
 
 /** Invitations of the platform: to platform roles, and into any workspace, which is how its first Admin comes. */
-function addInvitationRoutes(app: HttpServer, deps: OperatorsDeps): void {
-  const read = { access: { permission: 'operators.read' } }
+function addPlatformInvitations(app: HttpServer, deps: OperatorsDeps): void {
   const manage = { access: { permission: 'operators.manage' } }
   const tags = ['operators']
 
@@ -176,63 +173,16 @@ function addInvitationRoutes(app: HttpServer, deps: OperatorsDeps): void {
     },
   )
 
-  app.get(
-    '/operators/invitations',
-    {
-      config: read,
-      schema: {
-        operationId: 'listAllInvitations',
-        tags,
-        summary: 'All open invitations, newest first',
-        querystring: schema.PeopleQuery,
-        response: { 200: schema.InvitationPage },
-      },
-    },
-    async ({ query: { cursor, limit = 50 } }) => {
-      const beforeId = cursor === undefined ? undefined : decodeCursor(cursor, isIdKey)[0]
-      const filter = { workspaceId: null, beforeId, limit: limit + 1 }
-      return pageOf(await listInvitations(deps, filter), limit, ({ id }) => [id], viewInvitation)
-    },
-  )
-
-  app.post(
-    '/operators/invitations/:id/resend',
-    {
-      config: manage,
-      schema: {
-        operationId: 'resendAnyInvitation',
-        tags,
-        summary: 'Give an invitation another token; the one before is worth nothing',
-        params: schema.InvitationParams,
-        body: schema.ResendBody,
-        response: { 200: schema.InvitationWithTokenView },
-      },
-    },
-    async ({ principal, params: { id }, body: { hours = DEFAULT_HOURS, reason }, call }, reply) => {
-      const key = { id, workspaceId: null, hours, byPlatform: true }
-      const resent = await resendInvitation(deps, key, { ...authorOf(principal), reason, call })
-      return reply.header('cache-control', 'no-store').send(viewWithToken(resent))
-    },
-  )
-
-  app.delete(
-    '/operators/invitations/:id',
-    {
-      config: manage,
-      schema: {
-        operationId: 'revokeAnyInvitation',
-        tags,
-        summary: 'Revoke an invitation',
-        params: schema.InvitationParams,
-        querystring: schema.ReasonQuery,
-        response: { 200: DoneView },
-      },
-    },
-    async ({ principal, params: { id }, query: { reason }, call }) => {
-      await revokeInvitation(deps, { id, workspaceId: null }, { ...authorOf(principal), reason, call })
-      return { done: true }
-    },
-  )
+  addInvitationRoutes(app, deps, {
+    path: '/operators/invitations',
+    tag: 'operators',
+    read: 'operators.read',
+    write: 'operators.manage',
+    byPlatform: true,
+    list: { operationId: 'listAllInvitations', summary: 'All open invitations, newest first' },
+    resendId: 'resendAnyInvitation',
+    revokeId: 'revokeAnyInvitation',
+  })
 }
 
 const isPlatformRole = (role: string): role is PlatformRole => Object.hasOwn(PLATFORM_ROLES, role)
