@@ -7,7 +7,8 @@ const PAGE = { query: { limit: '10' } }
 
 /** Good requests about people. Those with a session have it as their own `authorization`. */
 export const peopleRequests = ({ people, slug, tenantId, workspaceAdmin, oidcReturn }: World) => {
-  const { of, invitations, otherSession, mfaTicket, oidc, impersonationId, emergencyId } = people
+  const { of, invitations, otherSession, mfaTicket, oidc, impersonationId, emergencyId, livingEmergencyId } =
+    people
   const as = (task: Task) => ({ authorization: of[task].bearer })
   const id = (task: Task) => ({ params: { id: of[task].operator.id } })
   const ofWorkspace = { authorization: workspaceAdmin }
@@ -59,6 +60,8 @@ export const peopleRequests = ({ people, slug, tenantId, workspaceAdmin, oidcRet
     listImpersonations: { ...ofWorkspace, ...PAGE },
     stopImpersonation: { ...ofWorkspace, params: { id: impersonationId }, body: reason },
     listEmergencySessions: { ...ofTheHub, query: { ...PAGE.query, reviewed: 'false' } },
+    getEmergencySession: { params: { id: emergencyId } },
+    endEmergencySession: { params: { id: livingEmergencyId }, body: reason },
     reviewEmergencySession: { params: { id: emergencyId }, body: { review: 'It was right.', ...reason } },
     listOperators: { ...ofTheHub, ...PAGE },
     getOperator: { ...ofTheHub, ...id('member') },

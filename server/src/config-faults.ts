@@ -43,6 +43,14 @@ export function furtherFaults(settings: Readonly<Record<string, unknown>>): stri
   faults.push(...kekFaults(settings, text), ...vaultFaults((name) => text(name) !== '', settings))
   if (text('ORCHESTRATOR_ENV') === 'prod' && settings.DEV_IMPERSONATION_HEADERS === true)
     faults.push('DEV_IMPERSONATION_HEADERS is for development and refused in prod')
+  if (
+    text('ORCHESTRATOR_ENV') === 'prod' &&
+    settings.BREAK_GLASS_PORT !== undefined &&
+    text('BREAK_GLASS_ALERT_URL') === ''
+  )
+    faults.push(
+      'BREAK_GLASS_PORT needs BREAK_GLASS_ALERT_URL in prod: nobody opens an emergency session that no alert tells of',
+    )
   const ports = Object.keys(ConfigSchema.properties)
     .filter((name) => name.endsWith('_PORT'))
     .map((name) => [name, settings[name]] as const)

@@ -103,7 +103,7 @@ export const ConfigSchema = Type.Object({
     Type.String({
       pattern: '^https?://',
       description:
-        'Where the alert of an emergency session is posted before it begins; when it is not taken with a 2xx, no session begins. Absent: Admins are told by events alone.',
+        'Where the alert of an emergency session is posted before it begins; when it is not taken with a 2xx, no session begins. Prod needs it with BREAK_GLASS_PORT; elsewhere its absence leaves events and audit entries to tell.',
     }),
   ),
   DEV_IMPERSONATION_HEADERS: Type.Boolean({

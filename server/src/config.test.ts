@@ -131,6 +131,14 @@ describe('loadConfig', () => {
     expect(config.demoWorkspaces).toBe(false)
   })
 
+  test('an emergency that no alert tells of is refused in prod', () => {
+    const prod = { ORCHESTRATOR_ENV: 'prod', DATABASE_URL: 'postgres://db/x', BREAK_GLASS_PORT: '4009' }
+    expect(() => loadConfig(prod)).toThrow(/BREAK_GLASS_PORT needs BREAK_GLASS_ALERT_URL in prod/)
+    const alert = { BREAK_GLASS_ALERT_URL: 'https://alerts.example.com' }
+    expect(loadConfig({ ...prod, ...alert }).breakGlass?.port).toBe(4009)
+    expect(loadConfig({ BREAK_GLASS_PORT: '4009' }).breakGlass?.alertUrl).toBeUndefined()
+  })
+
   test('places to die at are for tests and refused in prod', () => {
     expect(loadConfig({ FAIL_POINTS: 'a.b, c' }).failPoints).toEqual(['a.b', 'c'])
     const prod = { ORCHESTRATOR_ENV: 'prod', DATABASE_URL: 'postgres://db/x', FAIL_POINTS: 'a.b' }

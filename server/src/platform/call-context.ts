@@ -1,4 +1,5 @@
 import { type Context, context, propagation, trace } from '@opentelemetry/api'
+import { newId } from './ids.ts'
 
 /**
  * What ties everything that one call causes together: it goes into log lines, events, jobs, attempts,
@@ -13,6 +14,12 @@ export interface CallContext {
   readonly traceparent: string
   /** Where the call came from and with what, when it came over HTTP: for the audit log. */
   readonly client?: { readonly ip: string; readonly userAgent: string | null }
+}
+
+/** For what nobody called for: the work of a process's own timers. */
+export const ownCall = (): CallContext => {
+  const id = newId()
+  return { requestId: id, correlationId: id, traceId: id.replaceAll('-', ''), traceparent: '' }
 }
 
 /** The `traceparent` header (W3C Trace Context §3.2) of a context's span. */

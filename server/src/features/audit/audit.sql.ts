@@ -79,6 +79,29 @@ export const listEntries = many<
   (filter) => [...fitting(filter), filter.beforeSeq ?? null, filter.limit],
 )
 
+/** Of one person in one role over every chain of the hub, oldest first; `to` is exclusive. */
+export const listOfActor = many<
+  {
+    readonly actor: string
+    readonly role: string
+    readonly from: Date
+    readonly to: Date
+    readonly limit: number
+  },
+  EntryRow
+>(
+  'audit.of_actor',
+  // Chain by chain, so that the index by time serves.
+  `select entry.* from audit_head head
+   cross join lateral (
+     select * from audit_entry
+     where tenant_id = head.tenant_id and at >= $3 and at < $4 and actor = $1 and role = $2
+     order by at, seq limit $5
+   ) entry
+   order by entry.at, entry.tenant_id, entry.seq limit $5`,
+  ({ actor, role, from, to, limit }) => [actor, role, from, to, limit],
+)
+
 /** Oldest first, after `afterSeq`. */
 export const listForward = many<
   EntryFilter & { readonly afterSeq: number; readonly limit: number },

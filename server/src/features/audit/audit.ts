@@ -11,7 +11,7 @@ import { type TString, Type } from 'typebox'
 import type { Principal } from '../../platform/auth/principal.ts'
 import type { CallContext } from '../../platform/call-context.ts'
 import type { Queryable, Tx } from '../../platform/db/statement.ts'
-import { appendEntry, type EntryFilter, listEntries, lockHead } from './audit.sql.ts'
+import { appendEntry, type EntryFilter, listEntries, listOfActor, lockHead } from './audit.sql.ts'
 import { type AuditEntry, type DiffEntry, toEntry } from './audit-entry.ts'
 import { entryHash, HASH_VERSION } from './chain.ts'
 
@@ -105,3 +105,15 @@ export const listAudit = async (
   on: Queryable,
   filter: AuditFilter & { readonly beforeSeq?: number | undefined; readonly limit: number },
 ): Promise<AuditEntry[]> => (await listEntries(on, filter)).map(toEntry)
+
+/** An entry, and the chain that it is in: the id of a workspace, or that of no workspace. */
+export interface AuditEntryOfChain extends AuditEntry {
+  readonly tenantId: string
+}
+
+/** What one person did in one role between two times, over all workspaces and the platform, oldest first. */
+export const listAuditOfActor = async (
+  on: Queryable,
+  filter: Parameters<typeof listOfActor>[1],
+): Promise<AuditEntryOfChain[]> =>
+  (await listOfActor(on, filter)).map((row) => ({ ...toEntry(row), tenantId: row.tenant_id }))

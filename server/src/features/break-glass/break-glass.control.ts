@@ -2,11 +2,13 @@ import type { HttpServer } from '../../platform/http/http-server.ts'
 import { decodeCursor, pageOf } from '../../platform/http/page.ts'
 import { timeOfId } from '../../platform/ids.ts'
 import { Secret } from '../../platform/secret.ts'
-import { authorOf } from '../audit/audit.ts'
-import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
+import { type AuditEntryOfChain, authorOf } from '../audit/audit.ts'
+import { NO_WORKSPACE, type WorkspaceDirectory } from '../workspaces/workspaces.ts'
 import {
   CloseBody,
+  EndBody,
   EnterBody,
+  InspectedView,
   OpenBody,
   OpenedSession,
   ReviewBody,
@@ -16,15 +18,10 @@ import {
   SessionView,
   WorkspaceToken,
 } from './break-glass.schema.ts'
-import {
-  type BreakGlassDeps,
-  closeSession,
-  type EmergencySession,
-  enterWorkspace,
-  listSessions,
-  openSession,
-  reviewSession,
-} from './break-glass.ts'
+import { type BreakGlassDeps, enterWorkspace, openSession } from './break-glass.ts'
+import { endSession, sessionOf } from './endings.ts'
+import { inspectSession, listSessions, reviewSession } from './review.ts'
+import type { EmergencySession } from './session.ts'
 
 const isKey = (parts: readonly unknown[]): parts is readonly [string] =>
   parts.length === 1 && typeof parts[0] === 'string' && timeOfId(parts[0]) !== undefined
@@ -44,9 +41,22 @@ const view = (session: EmergencySession): SessionView => ({
   review: session.review,
 })
 
+const entryView = (entry: AuditEntryOfChain) => ({
+  workspace_id: entry.tenantId === NO_WORKSPACE ? null : entry.tenantId,
+  seq: entry.seq,
+  at: entry.at.toISOString(),
+  action: entry.action,
+  object: entry.object,
+  reason: entry.reason,
+  request_id: entry.requestId,
+})
+
 const tags = ['break-glass']
 
-/** `/break-glass` of the ordinary listener: what was done in emergencies, and its review. Nothing is opened here. */
+/**
+ * `/break-glass` of the ordinary listener: what was done in emergencies, its review, and its end by somebody else.
+ * Nothing is opened here.
+ */
 export function breakGlassControl(app: HttpServer, { db }: Pick<BreakGlassDeps, 'db'>): void {
   app.get(
     '/break-glass',
@@ -65,6 +75,41 @@ export function breakGlassControl(app: HttpServer, { db }: Pick<BreakGlassDeps, 
       const rows = await listSessions(db, { beforeId, reviewed, limit: limit + 1 })
       return pageOf(rows, limit, ({ id }) => [id], view)
     },
+  )
+
+  app.get(
+    '/break-glass/:id',
+    {
+      config: { access: { permission: 'break_glass.inspect' } },
+      schema: {
+        operationId: 'getEmergencySession',
+        tags,
+        summary: 'One emergency session, with what all audit logs tell of it',
+        params: SessionParams,
+        response: { 200: InspectedView },
+      },
+    },
+    async ({ params: { id } }) => {
+      const { session, entries, hasMore } = await inspectSession(db, { id })
+      return { ...view(session), entries: entries.map(entryView), has_more_entries: hasMore }
+    },
+  )
+
+  app.post(
+    '/break-glass/:id/end',
+    {
+      config: { access: { permission: 'break_glass.end' } },
+      schema: {
+        operationId: 'endEmergencySession',
+        tags,
+        summary: 'End an emergency session of somebody else at once, with its open streams',
+        params: SessionParams,
+        body: EndBody,
+        response: { 200: SessionView },
+      },
+    },
+    async ({ principal, params: { id }, body: { reason }, call }) =>
+      view(await endSession(db, { id }, { ...authorOf(principal), reason, call })),
   )
 
   app.post(
@@ -104,9 +149,9 @@ export function emergencyControl(
         response: { 201: OpenedSession },
       },
     },
-    async ({ body: { email, password, code, reason, ticket, minutes = 30 }, call }, reply) => {
+    async ({ body: { email, password, code, reason, ticket, minutes = 30 }, call, log }, reply) => {
       const proof = { email, password: new Secret(password), code: new Secret(code) }
-      const { session, token } = await openSession(deps, { ...proof, ticket, minutes }, { reason, call })
+      const { session, token } = await openSession(deps, { ...proof, ticket, minutes }, { reason, call, log })
       return reply
         .code(201)
         .header('cache-control', 'no-store')
@@ -145,7 +190,9 @@ export function emergencyControl(
         response: { 200: SessionView },
       },
     },
-    async ({ principal, body: { reason }, call }) =>
-      view(await closeSession(deps, principal, { ...authorOf(principal), reason, call })),
+    async ({ principal, body: { reason }, call }) => {
+      const session = { id: sessionOf(principal) }
+      return view(await endSession(deps.db, session, { ...authorOf(principal), reason, call }))
+    },
   )
 }

@@ -2,6 +2,7 @@ import { type Static, Type } from 'typebox'
 import { Page, PageQuery } from '../../platform/http/page.ts'
 import { Reason } from '../audit/audit.ts'
 import { MAX_MINUTES } from './break-glass.ts'
+import { MAX_ENTRIES } from './review.ts'
 
 export const OpenBody = Type.Object(
   {
@@ -37,6 +38,7 @@ export const EnterBody = Type.Object(
   { additionalProperties: false },
 )
 export const CloseBody = Type.Object({ reason: Reason }, { additionalProperties: false })
+export const EndBody = CloseBody
 export const ReviewBody = Type.Object(
   {
     review: Type.String({
@@ -74,8 +76,11 @@ const FIELDS = {
   ip: Type.String({ description: 'From where.' }),
   started_at: Utc('When it was opened.'),
   expires_at: Utc('When it ends by itself.'),
-  ended_at: Nullable(Utc('When it was closed.'), 'When it was closed before its time; null = it was not.'),
-  ended_by: Nullable(Type.String(), 'Who closed it.'),
+  ended_at: Nullable(
+    Utc('When it ended.'),
+    'When it was ended, or its time was over; null = that has not happened, or nobody has told of it yet (a minute).',
+  ),
+  ended_by: Nullable(Type.String(), 'Who ended it; `system:control` when its time was over.'),
   reviewed_at: Nullable(Utc('When it was reviewed.'), 'When it was reviewed; null = the review is due.'),
   reviewed_by: Nullable(Type.String(), 'Who reviewed it.'),
   review: Nullable(Type.String(), 'What they found.'),
@@ -88,3 +93,24 @@ export const SessionPage = Page(SessionView)
 const AccessToken = Type.String({ description: 'Bearer token for this listener. It is shown once.' })
 export const OpenedSession = Type.Object({ ...FIELDS, access_token: AccessToken })
 export const WorkspaceToken = Type.Object({ access_token: AccessToken })
+
+export const InspectedView = Type.Object({
+  ...FIELDS,
+  entries: Type.Array(
+    Type.Object({
+      workspace_id: Nullable(Type.String(), 'In whose audit log it is; null = in that of the platform.'),
+      seq: Type.Integer({ description: 'Its number there.' }),
+      at: Utc('When it was done.'),
+      action: Type.String({ description: 'What was done.' }),
+      object: Type.String({ description: 'What it was done to.' }),
+      reason: Type.String({ description: 'Why, in the words of who did it.' }),
+      request_id: Nullable(Type.String(), 'The request that did it.'),
+    }),
+    {
+      description: `What was done in it, in all workspaces and on the platform, oldest first; ${MAX_ENTRIES} at most.`,
+    },
+  ),
+  has_more_entries: Type.Boolean({
+    description: 'Whether there are more; the audit logs have them all.',
+  }),
+})

@@ -1,7 +1,9 @@
 import { many, maybeOne, one, run } from '../../platform/db/statement.ts'
+import type { Environment } from '../workspaces/workspaces.ts'
 
 export interface SessionRow {
   readonly id: string
+  readonly environment: Environment
   readonly subject: string
   readonly reason: string
   readonly ticket: string
@@ -15,17 +17,21 @@ export interface SessionRow {
   readonly review: string | null
 }
 
-const COLUMNS = `id, subject, reason, ticket, ip, started_at, expires_at, ended_at, ended_by, reviewed_at,
+const COLUMNS = `id, environment, subject, reason, ticket, ip, started_at, expires_at, ended_at, ended_by, reviewed_at,
   reviewed_by, review`
 
 export const insertSession = one<
-  Pick<SessionRow, 'id' | 'subject' | 'reason' | 'ticket' | 'ip'> & { readonly seconds: number },
+  Pick<SessionRow, 'id' | 'environment' | 'subject' | 'reason' | 'ticket' | 'ip'> & {
+    readonly seconds: number
+  },
   SessionRow
 >(
   'break_glass.insert',
-  `insert into break_glass_session (id, subject, reason, ticket, ip, expires_at)
-   values ($1, $2, $3, $4, $5, now() + make_interval(secs => $6)) returning ${COLUMNS}`,
-  ({ id, subject, reason, ticket, ip, seconds }) => [id, subject, reason, ticket, ip, seconds],
+  `insert into break_glass_session (id, environment, subject, reason, ticket, ip, expires_at)
+   values ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7)) returning ${COLUMNS}`,
+  ({ id, environment, subject, reason, ticket, ip, seconds }) => [
+    ...[id, environment, subject, reason, ticket, ip, seconds],
+  ],
 )
 
 export const insertToken = run<{
@@ -61,6 +67,31 @@ export const endSession = maybeOne<{ readonly id: string; readonly by: string },
   `update break_glass_session set ended_at = now(), ended_by = $2
    where id = $1 and ended_at is null and expires_at > now() returning ${COLUMNS}`,
   ({ id, by }) => [id, by],
+)
+
+/** All that live of one operator. */
+export const endSessionsOf = many<{ readonly subject: string; readonly by: string }, SessionRow>(
+  'break_glass.end_of',
+  `update break_glass_session set ended_at = now(), ended_by = $2
+   where subject = $1 and ended_at is null and expires_at > now() returning ${COLUMNS}`,
+  ({ subject, by }) => [subject, by],
+)
+
+/** One whose time is over and that nobody has told of; of two processes that ask, one gets it. */
+export const endOverdue = maybeOne<{ readonly environment: Environment; readonly by: string }, SessionRow>(
+  'break_glass.end_overdue',
+  `update break_glass_session set ended_at = expires_at, ended_by = $2
+   where id = (select id from break_glass_session
+               where environment = $1 and ended_at is null and expires_at <= now()
+               order by expires_at limit 1 for update skip locked)
+   returning ${COLUMNS}`,
+  ({ environment, by }) => [environment, by],
+)
+
+export const findSession = maybeOne<{ readonly id: string }, SessionRow>(
+  'break_glass.find',
+  `select ${COLUMNS} from break_glass_session where id = $1`,
+  ({ id }) => [id],
 )
 
 export const lockSession = maybeOne<{ readonly id: string }, SessionRow & { readonly living: boolean }>(

@@ -9,7 +9,7 @@ import { PLANE_SCOPES } from '../identities/identities.ts'
 import { authorizationOf } from '../permissions/permissions.ts'
 import { NO_WORKSPACE } from '../workspaces/workspaces.ts'
 import { breakGlassControl, emergencyControl } from './break-glass.control.ts'
-import { type Alert, authenticateEmergency } from './break-glass.ts'
+import { type Alert, authenticateEmergency, endOverdueSessions } from './break-glass.ts'
 
 const ADA = 'operator:ada@example.com'
 const GOOD = { email: 'ada@example.com', password: 'correct horse battery', code: '123456' }
@@ -24,7 +24,7 @@ let tenantId: string
 let otherId: string
 let alerts: Alert[]
 let alertFails: boolean
-let platformRoles: string[]
+let mayStill: boolean
 
 const allowedAt = (networks: readonly string[]): Promise<HttpServer> =>
   createHttpServer({
@@ -56,7 +56,10 @@ beforeAll(async () => {
     prove: async ({ email, password, code }) => {
       if (email !== GOOD.email || password.reveal() !== GOOD.password || code.reveal() !== GOOD.code)
         throw new Problem('login_refused', 'The sign-on was refused.')
-      return { subject: ADA, platformRoles }
+      return { id: newId(), subject: ADA }
+    },
+    hold: async () => {
+      if (!mayStill) throw new Problem('login_refused', 'The sign-on was refused.')
     },
     admins: async () => ['operator:admin@example.com'],
     alert: async (alert) => {
@@ -81,7 +84,7 @@ afterAll(async () => {
 beforeEach(() => {
   alerts = []
   alertFails = false
-  platformRoles = ['break_glass_admin']
+  mayStill = true
 })
 
 const post = async (url: string, payload: object, token?: string) => {
@@ -106,17 +109,15 @@ describe('an emergency session', () => {
   test('may do what an Admin may, in the workspaces it enters, and names its operator', async () => {
     const { access_token: token } = await opened()
     expect(await who(token)).toMatchObject({
-      status: 200,
-      subject: ADA,
-      tenantId: NO_WORKSPACE,
-      roles: ['emergency'],
+      status: 403,
+      detail: 'Enter a workspace first: POST /break-glass/enter.',
     })
     const { access_token: inside } = await post(
       '/break-glass/enter',
       { workspace_id: tenantId, reason: 'look' },
       token,
     )
-    expect(await who(inside)).toMatchObject({ tenantId, roles: ['emergency'] })
+    expect(await who(inside)).toMatchObject({ status: 200, subject: ADA, tenantId, roles: ['emergency'] })
     const [entry] = await listAudit(database.db, { tenantId, action: 'break_glass.entered', limit: 1 })
     expect(entry).toMatchObject({ actor: ADA, reason: 'look', object: 'workspace:buildos-dev' })
     const nowhere = await post('/break-glass/enter', { workspace_id: newId(), reason: 'look' }, token)
@@ -178,6 +179,35 @@ describe('an emergency session', () => {
     for (const one of [token, inside]) expect((await who(one)).status).toBe(401)
   })
 
+  test('that runs out of time is told as closed, once over several processes', async () => {
+    const { id } = await opened({ minutes: 1 })
+    const closed = async () => [
+      await rows(
+        `select reason, actor from audit_entry where tenant_id = $1 and action = 'break_glass.closed' and object = $2`,
+        [NO_WORKSPACE, `break_glass:${id}`],
+      ),
+      await rows(
+        `select message from event where tenant_id = $1 and type = 'break_glass.closed'
+         and data ->> 'session_id' = $2`,
+        [tenantId, id],
+      ),
+    ]
+    const overdue = () => Promise.all([1, 2, 3].map(() => endOverdueSessions(database.db, 'dev')))
+    await overdue()
+    expect(await closed()).toEqual([[], []])
+    await rows(
+      `update break_glass_session set started_at = started_at - interval '61 seconds',
+         expires_at = expires_at - interval '61 seconds' where id = $1`,
+      [id],
+    )
+    expect(await endOverdueSessions(database.db, 'prod')).toBe(0)
+    await overdue()
+    expect(await closed()).toEqual([
+      [{ actor: 'system:control', reason: 'its time was over' }],
+      [{ message: expect.stringContaining('its time was over') }],
+    ])
+  })
+
   test('lives half an hour unless told otherwise, and never more than one', async () => {
     const { started_at, expires_at } = await opened()
     expect(Date.parse(expires_at) - Date.parse(started_at)).toBe(30 * 60_000)
@@ -202,11 +232,12 @@ describe('nobody opens one', () => {
     expect(alerts).toEqual([])
   })
 
-  test('without the role, and is told no more than for a wrong password', async () => {
-    const wrong = await post('/break-glass/open', { ...EMERGENCY, password: 'something else' })
-    platformRoles = ['platform_admin']
-    const { detail, code, status } = await post('/break-glass/open', EMERGENCY)
-    expect({ detail, code, status }).toEqual({ detail: wrong.detail, code: wrong.code, status: wrong.status })
+  test('who loses the right to it while the alert is sent', async () => {
+    const before = await sessions()
+    mayStill = false
+    expect(await post('/break-glass/open', EMERGENCY)).toMatchObject({ status: 401, code: 'login_refused' })
+    expect(alerts).toHaveLength(1)
+    expect(await sessions()).toBe(before)
   })
 
   test.each([

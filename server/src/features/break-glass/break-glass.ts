@@ -5,30 +5,35 @@
  * password and second factor again, with a reason and a ticket, for an hour at most; the database's clock ends it in
  * the middle of whatever it does. Every workspace's Admins are told in the transaction that opens it, and by the alert
  * address before that: an alert that cannot be sent opens nothing. It needs neither the identity provider nor Redis.
- * Somebody else reviews it afterwards.
+ * A session ends with the right to have one, in the transaction that takes it away. Its end is told to whoever was told
+ * of its beginning. Somebody else reviews it afterwards.
  */
 import type { Principal } from '../../platform/auth/principal.ts'
 import type { Db } from '../../platform/db/db.ts'
-import type { Queryable, Tx } from '../../platform/db/statement.ts'
+import type { Tx } from '../../platform/db/statement.ts'
 import { newId } from '../../platform/ids.ts'
+import type { Log } from '../../platform/log.ts'
 import type { Secret } from '../../platform/secret.ts'
 import { Problem } from '../../problems.ts'
 import { type Change, recordAudit } from '../audit/audit.ts'
-import { endTokens } from '../ended-tokens/ended-tokens.ts'
 import { EMERGENCY } from '../permissions/permissions.ts'
-import { type Environment, NO_WORKSPACE } from '../workspaces/workspaces.ts'
+import type { Environment } from '../workspaces/workspaces.ts'
 import * as sql from './break-glass.sql.ts'
 import { newToken, sha256 } from './emergency-token.ts'
+import { sessionOf } from './endings.ts'
+import { type EmergencySession, toSession } from './session.ts'
+import { tell } from './tell.ts'
 
 export { authenticateEmergency } from './emergency-token.ts'
+export { endEmergenciesOf, endOverdueSessions } from './endings.ts'
 
 export const MAX_MINUTES = 60
 
 /** An operator who has just proved who they are. */
 export interface ProvenOperator {
+  readonly id: string
   /** The `sub` of their tokens. */
   readonly subject: string
-  readonly platformRoles: readonly string[]
 }
 
 export interface Proof {
@@ -52,45 +57,18 @@ export interface Alert {
 export interface BreakGlassDeps {
   readonly db: Db
   readonly environment: Environment
-  /** Proves password and second factor. Errors: `login_refused`, the same for every cause. */
-  readonly prove: (proof: Proof, client: Change['call']['client']) => Promise<ProvenOperator>
+  /** Proves password, second factor and role. Errors: `login_refused`, the same for every cause. */
+  readonly prove: (
+    proof: Proof,
+    at: Pick<Change, 'call'> & { readonly log: Pick<Log, 'warn'> },
+  ) => Promise<ProvenOperator>
+  /** That they may still, and that nobody changes it before the transaction ends. Errors: `login_refused`. */
+  readonly hold: (tx: Tx, operator: ProvenOperator) => Promise<void>
   /** Subjects of the Admins of all workspaces and of the platform. */
   readonly admins: () => Promise<readonly string[]>
   /** Tells the world outside; rejects when nobody heard. Absent = no address is set. */
   readonly alert: ((alert: Alert) => Promise<void>) | undefined
 }
-
-export interface EmergencySession {
-  readonly id: string
-  readonly subject: string
-  readonly reason: string
-  readonly ticket: string
-  readonly ip: string
-  readonly startedAt: Date
-  readonly expiresAt: Date
-  readonly endedAt: Date | null
-  readonly endedBy: string | null
-  readonly reviewedAt: Date | null
-  readonly reviewedBy: string | null
-  readonly review: string | null
-}
-
-const toSession = (row: sql.SessionRow): EmergencySession => ({
-  id: row.id,
-  subject: row.subject,
-  reason: row.reason,
-  ticket: row.ticket,
-  ip: row.ip,
-  startedAt: row.started_at,
-  expiresAt: row.expires_at,
-  endedAt: row.ended_at,
-  endedBy: row.ended_by,
-  reviewedAt: row.reviewed_at,
-  reviewedBy: row.reviewed_by,
-  review: row.review,
-})
-
-const refused = (): Problem => new Problem('login_refused', 'The sign-on was refused.')
 
 export interface NewSession extends Proof {
   readonly ticket: string
@@ -104,11 +82,9 @@ export interface NewSession extends Proof {
 export async function openSession(
   deps: BreakGlassDeps,
   { ticket, minutes, ...proof }: NewSession,
-  { reason, call }: Pick<Change, 'reason' | 'call'>,
+  { reason, call, log }: Pick<Change, 'reason' | 'call'> & { readonly log: Pick<Log, 'warn'> },
 ): Promise<{ readonly session: EmergencySession; readonly token: Secret }> {
-  const operator = await deps.prove(proof, call.client)
-  // The same answer as for a wrong password: whoever may not do this learns nothing of who may.
-  if (!operator.platformRoles.includes('break_glass_admin')) throw refused()
+  const operator = await deps.prove(proof, { call, log })
   const { subject } = operator
   const id = newId()
   const ip = call.client?.ip ?? 'unknown'
@@ -122,14 +98,12 @@ export async function openSession(
   }
   const token = newToken()
   const session = await deps.db.transaction(async (tx) => {
-    const row = await sql.insertSession(tx, { id, subject, reason, ticket, ip, seconds: minutes * 60 })
+    // The alert took its time. From here on, whoever takes the right away finds the session and ends it.
+    await deps.hold(tx, operator)
+    const of = { id, environment: deps.environment, subject, reason, ticket, ip }
+    const row = await sql.insertSession(tx, { ...of, seconds: minutes * 60 })
     await sql.insertToken(tx, { sha256: sha256(token.reveal()), sessionId: id, workspaceId: null })
-    await tell(tx, deps.environment, row, 'break_glass.opened', {
-      actor: subject,
-      role: EMERGENCY,
-      reason,
-      call,
-    })
+    await tell(tx, row, 'break_glass.opened', { actor: subject, role: EMERGENCY, reason, call })
     return row
   })
   return { session: toSession(session), token }
@@ -159,90 +133,4 @@ export async function enterWorkspace(
     })
   })
   return token
-}
-
-function sessionOf({ sessionId }: Principal): string {
-  if (sessionId === undefined) throw new Error('the caller has no emergency session')
-  return sessionId
-}
-
-/** Ends the caller's session. */
-export async function closeSession(
-  { db, environment }: Pick<BreakGlassDeps, 'db' | 'environment'>,
-  principal: Principal,
-  change: Change,
-): Promise<EmergencySession> {
-  return db.transaction(async (tx) => {
-    const row = await sql.endSession(tx, { id: sessionOf(principal), by: change.actor })
-    if (!row) throw new Problem('conflict', 'The session has ended already.')
-    // Ends open event streams, too.
-    await endTokens(tx, { tenantId: NO_WORKSPACE, sessionId: row.id })
-    await tell(tx, environment, row, 'break_glass.closed', change)
-    return toSession(row)
-  })
-}
-
-/** A second person's look at what was done. Errors: `not_found`; `conflict` while it lives, and when it is reviewed; `forbidden` for its own operator. */
-export async function reviewSession(
-  db: Db,
-  { id, review }: { readonly id: string; readonly review: string },
-  change: Change,
-): Promise<EmergencySession> {
-  return db.transaction(async (tx) => {
-    const session = await sql.lockSession(tx, { id })
-    if (!session) throw new Problem('not_found', 'There is no such emergency session.')
-    if (session.subject === change.actor)
-      throw new Problem('forbidden', 'An emergency session is reviewed by somebody else than who opened it.')
-    if (session.living) throw new Problem('conflict', 'The session has not ended yet.')
-    if (session.reviewed_at) throw new Problem('conflict', 'The session is reviewed already.')
-    const row = await sql.reviewSession(tx, { id, by: change.actor, review })
-    await recordAudit(tx, {
-      ...change,
-      tenantId: NO_WORKSPACE,
-      action: 'break_glass.reviewed',
-      object: `break_glass:${id}`,
-      diff: [{ path: '/review', after: review }],
-    })
-    return toSession(row)
-  })
-}
-
-/** Emergency sessions, newest first. */
-export async function listSessions(
-  on: Queryable,
-  filter: Parameters<typeof sql.listSessions>[1],
-): Promise<EmergencySession[]> {
-  return (await sql.listSessions(on, filter)).map(toSession)
-}
-
-async function tell(
-  tx: Tx,
-  environment: Environment,
-  row: sql.SessionRow,
-  action: 'break_glass.opened' | 'break_glass.closed',
-  change: Change,
-): Promise<void> {
-  const { requestId, correlationId, traceId } = change.call
-  const { id, subject, reason, ticket, ip, expires_at } = row
-  const message =
-    action === 'break_glass.opened'
-      ? `${subject} opened emergency access to every workspace until ${expires_at.toISOString()} (${ticket}): ${reason}`
-      : `${subject} closed emergency access (${ticket})`
-  const data = { session_id: id, subject, ticket, expires_at }
-  await sql.tellEveryWorkspace(tx, {
-    environment,
-    type: action,
-    message,
-    requestId,
-    correlationId,
-    traceId,
-    data,
-  })
-  await recordAudit(tx, {
-    ...change,
-    tenantId: NO_WORKSPACE,
-    action,
-    object: `break_glass:${id}`,
-    diff: [{ path: '', after: { ...data, ip } }],
-  })
 }

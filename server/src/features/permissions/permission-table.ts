@@ -80,7 +80,14 @@ export const PERMISSIONS = {
   },
   'secrets.write': guard('Create, rotate and delete secrets.'),
   'identities.read': see('See service identities and trusted issuers.'),
-  'identities.write': guard('Create, rotate and revoke service identities; trust and distrust issuers.'),
+  'identities.write': guard('Create, rotate and revoke service identities; distrust issuers.'),
+  'issuers.write': {
+    allows:
+      'Trust issuers, and change what is trusted of one; never in an emergency, which it would outlive.',
+    effect: 'guarded',
+    scopes: [WRITE],
+    roles: ['admin'],
+  },
   'audit.read': see('See, verify and export the audit log of the workspace.'),
   'workspaces.read': {
     allows: 'See the workspace of the token; with a platform role all of them.',
@@ -148,6 +155,18 @@ export const PERMISSIONS = {
     effect: 'guarded',
     scopes: [],
     roles: ['emergency'],
+  },
+  'break_glass.inspect': {
+    allows: 'See what was done in an emergency session, in all audit logs.',
+    effect: 'read',
+    scopes: [],
+    roles: ['platform_admin', 'platform_auditor'],
+  },
+  'break_glass.end': {
+    allows: 'End an emergency session of somebody else.',
+    effect: 'guarded',
+    scopes: [],
+    roles: ['platform_admin'],
   },
   'break_glass.review': {
     allows: 'Review an emergency session of somebody else.',

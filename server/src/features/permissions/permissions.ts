@@ -8,8 +8,12 @@
  */
 import type { Principal } from '../../platform/auth/principal.ts'
 import type { Authorization } from '../../platform/http/access.ts'
+import { NO_WORKSPACE } from './no-workspace.ts'
 import { PERMISSIONS, type Permission, type PermissionName } from './permission-table.ts'
+import { EMERGENCY, PLATFORM_ROLES, WORKSPACE_ROLES } from './roles.ts'
 
+export { endWithin, inEmergency } from './emergency.ts'
+export { NO_WORKSPACE } from './no-workspace.ts'
 export { type Effect, PERMISSIONS, type Permission, type PermissionName } from './permission-table.ts'
 export {
   EMERGENCY,
@@ -33,11 +37,23 @@ export function refusal(principal: Principal, name: PermissionName): string | un
   }
   const { scopes, roles } = permission
   if (scopes.some((scope) => principal.scopes.has(scope)) || roles.some((role) => principal.roles.has(role)))
-    return undefined
+    return principal.tenantId === NO_WORKSPACE && isOfWorkspace(permission)
+      ? needsWorkspace(principal)
+      : undefined
   // Whoever came with roles is told of roles, whoever came with scopes of scopes.
   const byRole = roles.length > 0 && (principal.roles.size > 0 || scopes.length === 0)
   return byRole ? `This needs ${oneOf('role', roles)}.` : `This needs ${oneOf('scope', scopes)}.`
 }
+
+/** What only somebody in a workspace can do: no role of the platform gives it. */
+const isOfWorkspace = ({ scopes, roles }: Permission): boolean =>
+  scopes.length + roles.filter((role) => Object.hasOwn(WORKSPACE_ROLES, role)).length > 0 &&
+  !roles.some((role) => Object.hasOwn(PLATFORM_ROLES, role))
+
+const needsWorkspace = ({ roles }: Principal): string =>
+  roles.has(EMERGENCY)
+    ? 'Enter a workspace first: POST /break-glass/enter.'
+    : 'This token is for no workspace. Use one of the workspace that it is about.'
 
 const oneOf = (what: string, names: readonly string[]): string =>
   names.length === 1 ? `the ${what} ${names[0]}` : `one of the ${what}s ${names.join(', ')}`

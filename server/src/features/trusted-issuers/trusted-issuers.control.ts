@@ -4,6 +4,7 @@ import type { HttpServer } from '../../platform/http/http-server.ts'
 import { decodeCursor, pageOf } from '../../platform/http/page.ts'
 import { timeOfId } from '../../platform/ids.ts'
 import { authorOf } from '../audit/audit.ts'
+import { machineOf, mayTrust } from '../identities/identities.ts'
 import {
   DeleteIssuerQuery,
   IssuerBody,
@@ -43,13 +44,14 @@ export function trustedIssuersControl(
   { db, rules }: { readonly db: Db; readonly rules: IssuerRules },
 ): void {
   const read = { access: { permission: 'identities.read' } }
-  const write = { access: { permission: 'identities.write' } }
+  const trust = { access: { permission: 'issuers.write' } }
+  const distrust = { access: { permission: 'identities.write' } }
   const tags = ['identities']
 
   app.post(
     '/trusted-issuers',
     {
-      config: write,
+      config: trust,
       schema: {
         operationId: 'trustIssuer',
         tags,
@@ -61,6 +63,7 @@ export function trustedIssuersControl(
       },
     },
     async ({ body: { name, issuer, jwks_url, scopes, subjects = null, reason }, principal, call }, reply) => {
+      mayTrust(machineOf(principal))
       const wanted = { tenantId: principal.tenantId, name, issuer, jwksUrl: jwks_url, scopes, subjects }
       const trusted = await trustIssuer(db, rules, wanted, { ...authorOf(principal), reason, call })
       return reply.code(201).header('location', `/trusted-issuers/${trusted.id}`).send(view(trusted))
@@ -104,7 +107,7 @@ export function trustedIssuersControl(
   app.put(
     '/trusted-issuers/:id',
     {
-      config: write,
+      config: trust,
       schema: {
         operationId: 'changeTrustedIssuer',
         tags,
@@ -120,6 +123,7 @@ export function trustedIssuersControl(
       params: { id },
       call,
     }) => {
+      mayTrust(machineOf(principal))
       const wanted = { tenantId: principal.tenantId, id, issuer, jwksUrl: jwks_url, scopes, subjects }
       return view(await changeIssuer(db, rules, wanted, { ...authorOf(principal), reason, call }))
     },
@@ -128,7 +132,7 @@ export function trustedIssuersControl(
   app.delete(
     '/trusted-issuers/:id',
     {
-      config: write,
+      config: distrust,
       schema: {
         operationId: 'distrustIssuer',
         tags,

@@ -5,8 +5,7 @@ import type { Authenticate } from '../../platform/http/access.ts'
 import { clientCertificateSha256 } from '../../platform/http/client-certificate.ts'
 import { equalInConstantTime } from '../../platform/secret.ts'
 import type { EndedTokens } from '../ended-tokens/ended-tokens.ts'
-import { EMERGENCY, PLATFORM_ROLES, SIGNED_ON } from '../permissions/permissions.ts'
-import { NO_WORKSPACE } from './no-workspace.ts'
+import { EMERGENCY, NO_WORKSPACE, PLATFORM_ROLES, SIGNED_ON } from '../permissions/permissions.ts'
 import { type WorkspaceDirectory, workspaceStopped } from './workspace-directory.ts'
 
 /** The role that may create workspaces and see all of them. */

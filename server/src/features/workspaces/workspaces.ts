@@ -18,7 +18,7 @@ export {
 export { type Backlog, createBacklog } from './backlog.ts'
 export { createWorkspace, type FirstConfig, type NewWorkspace } from './create-workspace.ts'
 export { SLUG_MAX_LENGTH, SLUG_PATTERN } from './naming.ts'
-export { NO_WORKSPACE } from './no-workspace.ts'
+export { NO_WORKSPACE } from '../permissions/permissions.ts'
 export { DEFAULT_QUOTAS, QUOTA_MAXIMA, QUOTAS, type Quota, type Quotas } from './quota-limits.ts'
 export { type QuotaUse, quotaFault, quotasOf, type Room, requireRoom, setQuotas } from './quotas.ts'
 export {
