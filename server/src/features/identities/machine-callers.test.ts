@@ -6,7 +6,6 @@ import { type TenantAccess, tenantAccess } from '../../../testing/tenant-access.
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { listAudit } from '../audit/audit.ts'
 import { createEndedTokens } from '../ended-tokens/ended-tokens.ts'
-import { trustedIssuersControl } from '../trusted-issuers/trusted-issuers.control.ts'
 import { identitiesControl } from './identities.control.ts'
 import { oauthControl } from './oauth.control.ts'
 
@@ -27,10 +26,6 @@ beforeAll(async () => {
   const { keys, rules, directory } = access
   identitiesControl(app, { db })
   oauthControl(app, { db, directory, keys, rules, lifetimeSeconds: 300, clock: platform.clock })
-  trustedIssuersControl(app, {
-    db,
-    rules: { ownIssuer: 'orchestrator', allowHttp: true, refusal: () => undefined },
-  })
   await app.ready()
   tenantId = (await access.workspace('machines-dev')).id
   host = await access.bearer(tenantId, { subject: 'operator:root' })
@@ -42,13 +37,8 @@ afterAll(async () => {
   await database.drop()
 })
 
-async function call(
-  method: 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE',
-  url: string,
-  token: string,
-  body = {},
-) {
-  const payload = method === 'GET' || method === 'DELETE' ? undefined : { reason: 'a test', ...body }
+async function call(method: 'GET' | 'POST' | 'PATCH', url: string, token: string, body = {}) {
+  const payload = method === 'GET' ? undefined : { reason: 'a test', ...body }
   const answer = await app.inject({
     ...{ method, url, headers: { authorization: token } },
     ...(payload && { payload }),
@@ -74,10 +64,6 @@ const machine = async () => {
   const identity = await create(CONTROL)
   return { ...identity, token: await login(identity) }
 }
-const trust = (name: string) => ({
-  ...{ name, issuer: `https://${name}.test/`, jwks_url: `https://${name}.test/jwks.json` },
-  scopes: ['orchestrator.control.write'],
-})
 const FORBIDDEN = { status: 403, body: { code: 'forbidden' } }
 
 describe('a service identity with all of the control plane', () => {
@@ -153,16 +139,6 @@ describe('a service identity with all of the control plane', () => {
     expect(await stored()).toContainEqual({ secret_sha256: createHash('sha256').update(fresh).digest() })
   })
 
-  it('trusts no issuer and changes none, but may distrust one', async () => {
-    const { token } = await machine()
-    expect(await call('POST', '/trusted-issuers', token, trust('mine'))).toMatchObject(FORBIDDEN)
-    const issuer = await call('POST', '/trusted-issuers', admin, trust(`theirs-${made}`))
-    const { name: _, ...changed } = trust('mine')
-    expect(await call('PUT', `/trusted-issuers/${issuer.body.id}`, token, changed)).toMatchObject(FORBIDDEN)
-    const gone = await call('DELETE', `/trusted-issuers/${issuer.body.id}?reason=x`, token)
-    expect(gone.status).toBe(204)
-  })
-
   it('is no more than that when its token comes from an issuer that the workspace trusts', async () => {
     // As features/trusted-issuers makes the caller: no role, bound to the issuer and its epoch.
     const token = await access.bearer(tenantId, {
@@ -170,18 +146,16 @@ describe('a service identity with all of the control plane', () => {
     })
     const wanted = { name: 'svc:heir', scopes: CONTROL }
     expect(await call('POST', '/identities', token, wanted)).toMatchObject(FORBIDDEN)
-    expect(await call('POST', '/trusted-issuers', token, trust('mine'))).toMatchObject(FORBIDDEN)
   })
 })
 
 it.each([
   ['a person', () => admin],
   ['a token of the host', () => host],
-])('%s gives what scopes are needed, and trusts issuers', async (_who, token) => {
+])('%s gives what scopes are needed', async (_who, token) => {
   const identity = await create(CONTROL, token())
   const changed = await call('PATCH', `/identities/${identity.id}`, token(), { scopes: [CONTROL[0]] })
   expect(changed.status).toBe(200)
-  expect((await call('POST', '/trusted-issuers', token(), trust(`idp-${++made}`))).status).toBe(201)
 })
 
 describe('ending all tokens of a workspace', () => {

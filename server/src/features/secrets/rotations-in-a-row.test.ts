@@ -1,14 +1,11 @@
 /** Several rotations one after the other: an overlap is of the value that it replaces, and of no other. */
-import { createHmac } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
 import { type TestDatabase, testDatabase } from '../../../testing/database.ts'
 import { testEnvelope, testStores, usesUnseen } from '../../../testing/secret-stores.ts'
+import { signaturesWith } from '../../../testing/signatures-with.ts'
 import { CHANGE, type TenantAccess, tenantAccess } from '../../../testing/tenant-access.ts'
-import { WEBHOOK_SAMPLES } from '../../../testing/webhook-samples.ts'
 import { systemClock } from '../../platform/clock.ts'
 import { Secret } from '../../platform/secret.ts'
-import { signatureHeaders } from '../connectors/kinds/callback/sign.ts'
-import { PROVIDERS } from '../webhooks/providers/registry.ts'
 import {
   createSecretResolver,
   putSecretRef,
@@ -60,25 +57,7 @@ const inForce = async () => (await resolve(tenantId, 'hook')).inForce().map((one
 const key = (fill: number) => `whsec_${Buffer.alloc(24, fill).toString('base64')}`
 const [V1, V2, V3] = [key(1), key(2), key(3)]
 
-/** Which of the three values the hub accepts from a webhook provider, and which it signs callbacks with. */
-async function usedForSignatures() {
-  const [sample, provider] = [WEBHOOK_SAMPLES.stripe, PROVIDERS.get('stripe')]
-  if (!sample || !provider) throw new Error('stripe is gone')
-  const secret = await resolve(tenantId, 'hook')
-  const now = Date.now()
-  const accepted = [V1, V2, V3].filter((value) => {
-    const headers = { [sample.header]: [sample.sign(sample.body(), [value], now)] }
-    return provider.verify(sample.body(), headers, secret.inForce(), now).verified
-  })
-  const message = { id: 'm', body: '{}', now, secrets: { signing: secret } }
-  const signed = signatureHeaders(message)['webhook-signature']?.split(' ')
-  const signing = [V1, V2, V3].filter((value) => {
-    const text = `m.${Math.floor(now / 1_000)}.{}`
-    const hmac = createHmac('sha256', Buffer.from(value.slice(6), 'base64')).update(text)
-    return signed?.includes(`v1,${hmac.digest('base64')}`)
-  })
-  return { accepted, signing }
-}
+const usedForSignatures = async () => signaturesWith(await resolve(tenantId, 'hook'), [V1, V2, V3])
 
 it('one without an overlap ends all values before it, for webhooks and for callbacks', async () => {
   await put(V1)

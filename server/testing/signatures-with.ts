@@ -1,0 +1,24 @@
+import { createHmac } from 'node:crypto'
+import { signatureHeaders } from '../src/features/connectors/kinds/callback/sign.ts'
+import { PROVIDERS } from '../src/features/webhooks/providers/registry.ts'
+import type { Secret } from '../src/platform/secret.ts'
+import { WEBHOOK_SAMPLES } from './webhook-samples.ts'
+
+/** Which of these values the hub accepts of a webhook provider while it holds a secret, and signs callbacks with. */
+export function signaturesWith(secret: Secret, values: readonly string[]) {
+  const [sample, provider] = [WEBHOOK_SAMPLES.stripe, PROVIDERS.get('stripe')]
+  if (!sample || !provider) throw new Error('stripe is gone')
+  const now = Date.now()
+  const accepted = values.filter((value) => {
+    const headers = { [sample.header]: [sample.sign(sample.body(), [value], now)] }
+    return provider.verify(sample.body(), headers, secret.inForce(), now).verified
+  })
+  const message = { id: 'm', body: '{}', now, secrets: { signing: secret } }
+  const signed = signatureHeaders(message)['webhook-signature']?.split(' ')
+  const signing = values.filter((value) => {
+    const text = `m.${Math.floor(now / 1_000)}.{}`
+    const hmac = createHmac('sha256', Buffer.from(value.slice('whsec_'.length), 'base64')).update(text)
+    return signed?.includes(`v1,${hmac.digest('base64')}`)
+  })
+  return { accepted, signing }
+}
