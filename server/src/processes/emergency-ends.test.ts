@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type EmergencyHub, emergencyHub } from '../../testing/emergency-hub.ts'
-import { inspectSession } from '../features/break-glass/review.ts'
 import { NO_WORKSPACE } from '../features/workspaces/workspaces.ts'
 import { newId } from '../platform/ids.ts'
 
@@ -110,6 +109,4 @@ test('its reviewer sees what was done in it, in all audit logs and nothing else'
     [false, 'workspace.created'],
   ])
   expect(JSON.stringify(body)).not.toContain('svc:other')
-  const first = await inspectSession(hub.db, { id, limit: 1 })
-  expect([first.entries.length, first.hasMore]).toEqual([1, true])
 })

@@ -10,6 +10,7 @@ import { authorizationOf } from '../permissions/permissions.ts'
 import { NO_WORKSPACE } from '../workspaces/workspaces.ts'
 import { breakGlassControl, emergencyControl } from './break-glass.control.ts'
 import { type Alert, authenticateEmergency, endOverdueSessions } from './break-glass.ts'
+import { inspectSession } from './review.ts'
 
 const ADA = 'operator:ada@example.com'
 const GOOD = { email: 'ada@example.com', password: 'correct horse battery', code: '123456' }
@@ -303,5 +304,13 @@ describe('the review', () => {
     expect((await review(id, 'operator:bob@example.com')).status).toBe(409)
     expect((await review(newId(), 'operator:bob@example.com')).status).toBe(404)
     expect((await review(id, 'operator:eve@example.com', ['admin'])).status).toBe(403)
+  })
+
+  test('is shown so many of its entries at most, the oldest, and told of more', async () => {
+    const { id, access_token: token } = await opened()
+    await post('/break-glass/enter', { workspace_id: tenantId, reason: 'look' }, token)
+    const { entries, hasMore } = await inspectSession(database.db, { id, limit: 1 })
+    expect([entries.map(({ action }) => action), hasMore]).toEqual([['break_glass.opened'], true])
+    expect(await inspectSession(database.db, { id, limit: 2 })).toMatchObject({ hasMore: false })
   })
 })
