@@ -220,12 +220,19 @@ describe('a change of the file', () => {
     expect(code).toBe(1)
   })
 
-  test('a missing file and a wrong command are told without a stack', async () => {
-    for (const args of [
-      ['plan', '--workspace', INTO, '--file', '/nowhere/b.json'],
-      ['plan', '--workspace', INTO],
-      ['apply'],
-    ]) {
+  test('a file that cannot be read or written is named, and no setting is blamed', async () => {
+    for (const [action, done] of [
+      ['plan', 'read'],
+      ['export', 'written'],
+    ] as const)
+      expect(await bundle(action, '--workspace', INTO, '--file', '/nowhere/b.json')).toMatchObject({
+        code: 1,
+        stderr: `The file /nowhere/b.json cannot be ${done}: there is no such file or folder.\n`,
+      })
+  })
+
+  test('a missing argument and a wrong command are told without a stack', async () => {
+    for (const args of [['plan', '--workspace', INTO], ['apply']]) {
       const { code, stderr } = await bundle(...args)
       expect(code).toBe(1)
       expect(stderr).not.toMatch(/^\s+at /m)

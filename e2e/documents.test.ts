@@ -102,6 +102,17 @@ describe('the commands', () => {
     expect(traceId).toMatch(/^[0-9a-f]{32}$/)
   })
 
+  test('of the README bring a product in, to the last line of the checklist', async () => {
+    const [block = '', ...more] = (await commandsOf('README.md', 'What it does today')).filter((each) =>
+      each.includes('onboard verify'),
+    )
+    expect(more).toEqual([])
+    const said = await inShell(block.replaceAll('shop.json', join(home.dataDir, 'shop.json')))
+    expect(said).toMatch(/^shop-dev +active +Shop$/m)
+    expect(said).toContain('2 to create, 0 to change, 0 to remove')
+    expect(said).toMatch(/^shop-dev: \d+ passed, 0 failed,/m)
+  }, 60_000)
+
   test('that save a connector lead to a call, and the same call again to the same job', async () => {
     const [secret = '', ...rest] = await commandsOf('docs/connectors.md', 'From nothing to the first call')
     expect(await inShell(secret)).toBe('')
