@@ -41,7 +41,7 @@ export interface One {
 export interface People {
   readonly of: Readonly<Record<Task, One>>
   readonly otherSession: string
-  /** Somebody acts as `setMemberRole`. */
+  /** Somebody acts as `member`. */
   readonly impersonationId: string
   /** One that is over and waits for its review. */
   readonly emergencyId: string
@@ -108,7 +108,7 @@ export async function makePeople(deps: OperatorDeps, workspaceId: string, name: 
   await write(
     `insert into impersonation (tenant_id, id, token_id, impersonator, subject, read_only, reason, expires_at)
      values ($1, $2, $3, 'operator:someone', $4, true, 'a test', now() + interval '30 minutes')`,
-    [workspaceId, impersonationId, newId(), of.setMemberRole.operator.subject],
+    [workspaceId, impersonationId, newId(), of.member.operator.subject],
   )
   await write(
     `insert into break_glass_session (id, environment, subject, reason, ticket, ip, started_at, expires_at, ended_at, ended_by)
