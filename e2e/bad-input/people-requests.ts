@@ -40,6 +40,8 @@ export const peopleRequests = ({ people, slug, tenantId, workspaceAdmin, oidcRet
     renewRecoveryCodes: { ...as('renewRecoveryCodes'), body: { code: of.renewRecoveryCodes.code() } },
     listMembers: { ...ofWorkspace, ...PAGE },
     getMember: { ...ofWorkspace, ...id('member') },
+    // Before the role that it needs is another one.
+    stopImpersonation: { ...ofWorkspace, params: { id: impersonationId }, body: reason },
     setMemberRole: { ...ofWorkspace, ...id('setMemberRole'), body: { role: 'read_only', ...reason } },
     removeMember: { ...ofWorkspace, ...id('removeMember'), query: reason },
     inviteMember: {
@@ -58,7 +60,6 @@ export const peopleRequests = ({ people, slug, tenantId, workspaceAdmin, oidcRet
       body: { operator_id: of.member.operator.id, minutes: 5, write: false, ...reason },
     },
     listImpersonations: { ...ofWorkspace, ...PAGE },
-    stopImpersonation: { ...ofWorkspace, params: { id: impersonationId }, body: reason },
     listEmergencySessions: { ...ofTheHub, query: { ...PAGE.query, reviewed: 'false' } },
     getEmergencySession: { params: { id: emergencyId } },
     endEmergencySession: { params: { id: livingEmergencyId }, body: reason },
