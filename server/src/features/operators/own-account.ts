@@ -4,6 +4,7 @@ import type { Tx } from '../../platform/db/statement.ts'
 import type { Secret } from '../../platform/secret.ts'
 import { Problem } from '../../problems.ts'
 import { type Change, recordAudit } from '../audit/audit.ts'
+import { endEmergenciesOf } from '../break-glass/break-glass.ts'
 import { NO_WORKSPACE } from '../workspaces/workspaces.ts'
 import { subjectOf } from './account.ts'
 import { findForSignOn, findOperatorRow, holdUnlocked, setPassword } from './accounts.sql.ts'
@@ -51,6 +52,8 @@ export async function replaceSession(
   const held = await lockSession(tx, clock, session.id)
   if (!account || !held) throw sessionEnded()
   await endSessions(tx, clock, { operatorId: session.operatorId }, ownChange(own))
+  // Whoever opened one with the password or the app of before does not go on with it.
+  await endEmergenciesOf(tx, subjectOf(session.email), ownChange(own))
   const operator = { id: session.operatorId, email: session.email }
   const { method, groupRoles, expiresAt } = held
   return beginSession(tx, clock, { operator, method, mfa, groupRoles, client }, expiresAt)

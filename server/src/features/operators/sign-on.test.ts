@@ -4,6 +4,7 @@ import { bytesOfBase32, PASSWORD, type PeopleHub, type Person, people } from '..
 import { CHANGE } from '../../../testing/tenant-access.ts'
 import { envKeys } from '../../platform/envelope/env-keys.ts'
 import { EnvelopeFailure, openEnvelope } from '../../platform/envelope.ts'
+import { newId } from '../../platform/ids.ts'
 import { Secret } from '../../platform/secret.ts'
 import { NO_WORKSPACE } from '../workspaces/workspaces.ts'
 import { membersControl } from './members.control.ts'
@@ -343,6 +344,22 @@ describe('proof for an emergency', () => {
       ])
       await expect(taken).rejects.toThrow()
     })
+  })
+
+  test('is asked for again once the person has another password', async () => {
+    const who = await hub.person({ workspaceId: null, role: 'break_glass_admin' })
+    const { token } = await hub.enrolled(who)
+    await hub.query(
+      `insert into break_glass_session (id, environment, subject, reason, ticket, ip, expires_at)
+       values ($1, 'dev', $2, 'the hub is on fire', 'T-1', '127.0.0.1', now() + interval '9 minutes')`,
+      [newId(), who.operator.subject],
+    )
+    const body = { current_password: PASSWORD, new_password: 'nine staples of a horse' }
+    expect((await hub.call('POST', '/auth/password', { body, token })).status).toBe(200)
+    const ended = await hub.query('select ended_by from break_glass_session where subject = $1', [
+      who.operator.subject,
+    ])
+    expect(ended).toEqual([{ ended_by: who.operator.subject }])
   })
 
   test('says that the key-encryption key is missing, as signing on does', async () => {
