@@ -4,8 +4,10 @@ import type { Db } from '../../platform/db/db.ts'
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { decodeCursor, pageOf } from '../../platform/http/page.ts'
 import { timeOfId } from '../../platform/ids.ts'
+import { Problem } from '../../problems.ts'
 import { authorOf } from '../audit/audit.ts'
 import { endWithin } from '../permissions/permissions.ts'
+import { VERIFIER } from '../reserved-names/reserved-names.ts'
 import {
   EndTokensBody,
   IdentitiesQuery,
@@ -72,6 +74,13 @@ const viewWithSecret = ({ identity, clientSecret }: IdentityWithSecret) => ({
   client_secret: clientSecret.reveal(),
 })
 
+const reserved = (): Problem => {
+  const message = 'is reserved: verifications of the hub work under this name'
+  return new Problem('validation_error', `/body/name ${message}.`, {
+    details: [{ path: '/body/name', message }],
+  })
+}
+
 /** `/identities` of the control plane. */
 export function identitiesControl(app: HttpServer, { db }: { readonly db: Db }): void {
   const read = { access: { permission: 'identities.read' } }
@@ -91,6 +100,7 @@ export function identitiesControl(app: HttpServer, { db }: { readonly db: Db }):
       },
     },
     async ({ body: { name, scopes, reason, expires_at = null, ...rest }, principal, call }, reply) => {
+      if (name === VERIFIER) throw reserved()
       const machine = machineOf(principal)
       const limits = limitsOf({ ...rest, expires_at }, principal)
       const target = { tenantId: principal.tenantId, machine, name, scopes, ...limits }

@@ -65,6 +65,11 @@ async function storedText(): Promise<string> {
 }
 
 describe('creating a service identity', () => {
+  it('refuses the name that verifications of the hub work under', async () => {
+    const answer = await call('POST', '/identities', { ...body(), name: 'svc:onboarding-verification' })
+    expect(answer).toMatchObject({ status: 400, body: { code: 'validation_error' } })
+  })
+
   it('shows a secret of 256 random bits once and stores only its hash', async () => {
     const { status, body: created, headers } = await call('POST', '/identities', body())
     expect(status).toBe(201)

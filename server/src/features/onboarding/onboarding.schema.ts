@@ -40,7 +40,7 @@ export const RunView = Type.Object({
   id: Type.String({ format: 'uuid', description: 'Id of the verification.' }),
   state: Type.Enum(['running', 'passed', 'failed', 'broken_off'], {
     description:
-      '`passed`: no line failed. `broken_off`: its process died; the next verification takes away what it has left.',
+      '`passed`: no line failed. `broken_off`: its process died; control takes away what it has left within some minutes, or the next verification does.',
   }),
   started_by: Type.String({ description: 'Subject of the token that started it.' }),
   reason: Type.String({ description: 'Why, as it was given.' }),

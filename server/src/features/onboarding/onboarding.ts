@@ -172,8 +172,9 @@ async function verify(deps: VerificationDeps, run: NewRun): Promise<void> {
     cleared = done.cleared
   } catch (error) {
     if (!lost.signal.aborted) throw error
-    deps.log.warn({ run: run.id }, 'a verification was taken for dead, and has broken itself off')
   } finally {
+    if (lost.signal.aborted)
+      deps.log.warn({ run: run.id }, 'a verification was taken for dead, and has broken itself off')
     heart.abort()
     await beating
     const state = lines.length > 0 && lines.every(({ status }) => status !== 'failed') ? 'passed' : 'failed'
