@@ -76,7 +76,7 @@ test('a run whose control does not answer fails with one line that says what to 
   expect(text()).not.toContain('"level":"error"')
 })
 
-test('while one runs, another one of the workspace is refused; a silent one is broken off by the next', async () => {
+test('while one runs, another one of the workspace is refused; a silent one is told as broken off, and keeps no other one from beginning', async () => {
   const id = newId()
   await hub.query(
     `insert into onboarding_run (tenant_id, id, started_by, reason) values ($1, $2, 'svc:other', 'first')`,
@@ -84,9 +84,10 @@ test('while one runs, another one of the workspace is refused; a silent one is b
   )
   expect(await start()).toMatchObject({ status: 409, body: { code: 'conflict' } })
   await hub.query(`update onboarding_run set alive_at = now() - interval '61 s' where id = $1`, [id])
+  // Also when nobody begins another one: whoever asks is told.
+  expect((await call<RunView>('GET', `${path()}/${id}`, token)).body.state).toBe('broken_off')
   const { body } = await start()
   await ended(body.id)
-  expect((await call<RunView>('GET', `${path()}/${id}`, token)).body.state).toBe('broken_off')
 })
 
 test('another workspace and a run of it are not there, whoever asks', async () => {
