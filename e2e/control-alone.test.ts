@@ -5,7 +5,9 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { totpAt } from '../server/src/features/operators/totp.ts'
 import { emptyDatabase } from '../server/testing/database.ts'
+import { bytesOfBase32 } from '../server/testing/people.ts'
 import { type Answer, call } from './hub-client.ts'
 import { type HubHome, hubHome, type RunningCommand, runCli, startRole, tokenFor } from './hub-process.ts'
 
@@ -72,6 +74,26 @@ test('control is ready, and the status page names who is away', async () => {
     })
 })
 
+const PASSWORD = 'a staple of nine horses'
+/** `steps` periods from now: a code counts once. */
+const codeOf = (secret: string, steps = 0): string =>
+  totpAt(bytesOfBase32(secret), Date.now() + steps * 30_000)
+
+/** Accepts an invitation and enrols an app; gives its secret. */
+async function comeIn(invitation: string): Promise<{ secret: string }> {
+  const accept = { token: invitation, name: 'Somebody', password: PASSWORD }
+  const accepted = await control<{ session_token: string }>('/auth/invitations/accept', {
+    token: '',
+    body: accept,
+  })
+  expect(accepted.status, JSON.stringify(accepted.body)).toBe(200)
+  const session = accepted.body.session_token
+  const { secret } = (await control<{ secret: string }>('/auth/totp', { token: session, body: {} })).body
+  const body = { code: codeOf(secret) }
+  expect((await control('/auth/totp/confirm', { token: session, body })).status).toBe(200)
+  return { secret }
+}
+
 const CONNECTOR = {
   kind: 'http',
   settings: {
@@ -133,6 +155,78 @@ describe('an operator changes things', () => {
     await change('POST', '/breakers/shop/force', { state: 'open', for_ms: 600_000 })
     expect((await control('/breakers/shop')).body).toMatchObject({ forced: { state: 'open', reason } })
   })
+
+  test('a stored secret, a bundle and a plan for dead letters', async () => {
+    await change('PUT', '/secret-refs/kept/value', { value: 'a value that the hub keeps' })
+    const bundle = (await control<{ config: { policies: object } }>('/bundle/export')).body
+    bundle.config.policies = { ...bundle.config.policies, 'from-git': {} }
+    const planned = await control<{ valid: boolean; digest: string }>('/bundle/plan', { body: { bundle } })
+    expect(planned.body, JSON.stringify(planned.body)).toMatchObject({ valid: true, faults: [] })
+    const imported = await change('POST', '/bundle/import', { bundle, plan: planned.body.digest })
+    expect(imported).toMatchObject({ imported: true })
+    const plan = await control('/dlq/default/plans', { body: { action: 'replay', filter: {} } })
+    expect(plan.status, JSON.stringify(plan.body)).toBe(201)
+  })
+
+  test('people come in: an invitation, a sign-on with a second factor, a look as somebody else', async () => {
+    const workspace = (await control<{ data: { id: string; slug: string }[] }>('/workspaces')).body.data
+    const workspace_id = workspace.find(({ slug }) => slug === SLUG)?.id
+    const invite = (email: string, role: string) =>
+      change<{ token: string }>('POST', '/operators/invitations', { email, role, workspace_id })
+    await comeIn((await invite('reader@example.com', 'read_only')).token)
+    const { secret } = await comeIn((await invite('boss@example.com', 'admin')).token)
+    const login = await control<{ ticket: string }>('/auth/login', {
+      body: { email: 'boss@example.com', password: PASSWORD },
+      token: '',
+    })
+    expect(login.status, JSON.stringify(login.body)).toBe(200)
+    const signedOn = await control<{ session_token: string }>('/auth/mfa', {
+      body: { ticket: login.body.ticket, code: codeOf(secret, 1) },
+      token: '',
+    })
+    expect(signedOn.status, JSON.stringify(signedOn.body)).toBe(200)
+    const { session_token } = signedOn.body
+    const issued = await control<{ access_token: string }>('/auth/token', {
+      token: session_token,
+      body: { workspace_id },
+    })
+    const boss = issued.body.access_token
+    const members = await control<{ data: { id: string; email: string }[] }>('/members', { token: boss })
+    const operator_id = members.body.data.find(({ email }) => email === 'reader@example.com')?.id
+    const acting = await control<{ access_token: string }>('/impersonation', {
+      token: boss,
+      body: { operator_id, reason },
+    })
+    expect(acting.status, JSON.stringify(acting.body)).toBe(201)
+    expect((await control('/configs', { token: acting.body.access_token })).status).toBe(200)
+  })
+
+  test('a workspace is exported, deleted and called back', async () => {
+    const { data } = (await control<{ data: { id: string; slug: string }[] }>('/workspaces')).body
+    const id = data.find(({ slug }) => slug === 'other-dev')?.id
+    const file = await fetch(`${home.urls.control}/workspaces/${id}/export?reason=copy`, {
+      headers: { authorization: `Bearer ${token}` },
+    })
+    expect((await file.text()).trimEnd().split('\n').at(-1)).toContain('"part":"end"')
+    await change('POST', `/workspaces/${id}/delete`, { confirm: 'other-dev' })
+    expect(await change('POST', `/workspaces/${id}/restore`)).toMatchObject({ status: 'active' })
+  })
+
+  test('a verification tells which processes are away, and ends', async () => {
+    const { data } = (await control<{ data: { id: string; slug: string }[] }>('/workspaces')).body
+    const id = data.find(({ slug }) => slug === SLUG)?.id
+    const started = await control<{ id: string }>(`/workspaces/${id}/verify`, { body: { reason } })
+    expect(started.status, JSON.stringify(started.body)).toBe(202)
+    const run = () =>
+      control<{ state: string; lines: { name: string; status: string }[] }>(
+        `/workspaces/${id}/verify/${started.body.id}`,
+      )
+    await expect.poll(async () => (await run()).body.state, { timeout: 60_000 }).toBe('failed')
+    const lines = (await run()).body.lines.map(({ name, status }) => [name, status])
+    for (const name of ['process-exec', 'process-ingress', 'process-worker'])
+      expect(lines).toContainEqual([name, 'failed'])
+    expect(lines).toContainEqual(['control', 'passed'])
+  }, 90_000)
 
   test('and every change is in the audit log', async () => {
     const { body } = await control<{ data: { reason: string }[] }>('/audit?limit=200')
@@ -199,7 +293,8 @@ async function firstObjects(reads: readonly Read[]): Promise<Map<string, string>
     const { status, body } = await ask(pathOf(read, found))
     if (status !== 200 || !body.startsWith('{"data":[{')) continue
     const [first] = (JSON.parse(body) as { data: Record<string, unknown>[] }).data
-    const name = first?.id ?? first?.name ?? first?.version ?? first?.connector ?? first?.queue
+    const name =
+      first?.id ?? first?.plan_id ?? first?.name ?? first?.version ?? first?.connector ?? first?.queue
     if (name !== undefined) found.set(read[0], String(name))
   }
   return found
