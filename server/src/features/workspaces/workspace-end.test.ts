@@ -120,7 +120,10 @@ describe('a deletion', () => {
     expect(Object.keys(await rowsOf(workspace.id)).length).toBeGreaterThan(5)
     await begin(workspace)
     await elapse(workspace)
-    expect(await purgeDueWorkspaces(deps(), { rowsPerStep: 2 })).toEqual([workspace.slug])
+    expect(await purgeDueWorkspaces(deps(), { rowsPerStep: 2 })).toEqual({
+      buried: [workspace.slug],
+      failed: [],
+    })
     expect(await rowsOf(workspace.id)).toEqual({})
     expect(await rowsOf(neighbour.id)).toEqual(before)
     expect(await statusOf(workspace)).toEqual({ status: 'deleted', name: workspace.slug })
@@ -148,10 +151,32 @@ describe('a deletion', () => {
         }) as typeof database.db.transaction,
       },
     }
-    await expect(purgeDueWorkspaces(crashing, { rowsPerStep: 3 })).rejects.toThrow('crashed')
+    expect(await purgeDueWorkspaces(crashing, { rowsPerStep: 3 })).toMatchObject({
+      buried: [],
+      failed: [{ slug: workspace.slug, error: new Error('crashed') }],
+    })
     expect(await rowsOf(workspace.id)).not.toEqual({})
-    expect(await purgeDueWorkspaces(deps(), { rowsPerStep: 3 })).toEqual([workspace.slug])
+    expect((await purgeDueWorkspaces(deps(), { rowsPerStep: 3 })).buried).toEqual([workspace.slug])
     expect(await rowsOf(workspace.id)).toEqual({})
+  })
+
+  it('of one that cannot be removed does not hold up the others', async () => {
+    const made = [await livedIn(), await livedIn(), await livedIn()]
+    for (const each of made) {
+      await begin(each)
+      await elapse(each)
+    }
+    const [stuck] = made
+    await query(`create function no_removal() returns trigger language plpgsql as
+      $$ begin if old.tenant_id = '${stuck?.id}' then raise 'not this one'; end if; return old; end $$`)
+    await query(
+      'create trigger no_removal before delete on secret_ref for each row execute function no_removal()',
+    )
+    const first = await purgeDueWorkspaces(deps())
+    await query('drop function no_removal cascade')
+    expect([...first.buried].sort()).toEqual(made.slice(1).map(({ slug }) => slug))
+    expect(first.failed.map(({ slug }) => slug)).toEqual([stuck?.slug])
+    expect((await purgeDueWorkspaces(deps())).buried).toEqual([stuck?.slug])
   })
 
   it('is done once by two workers at once', async () => {
@@ -159,7 +184,7 @@ describe('a deletion', () => {
     await begin(workspace)
     await elapse(workspace)
     const both = await Promise.all([1, 2].map(() => purgeDueWorkspaces(deps(), { rowsPerStep: 2 })))
-    expect(both.flat()).toEqual([workspace.slug])
+    expect(both.flatMap(({ buried }) => buried)).toEqual([workspace.slug])
     const entries = await listAudit(database.db, { tenantId: workspace.id, limit: 50 })
     expect(entries.filter(({ action }) => action === 'workspace.deleted')).toHaveLength(1)
   })

@@ -3,6 +3,7 @@ import { purgeDueWorkspaces } from './purge.ts'
 import type { Environment } from './workspaces.ts'
 
 const EVERY_MS = 30_000
+const NOT_REMOVED = 'a deleted workspace could not be removed; tried again in half a minute'
 
 export interface WorkspaceCare {
   start(): void
@@ -12,19 +13,25 @@ export interface WorkspaceCare {
 
 /** Removes the workspaces whose grace is over. Any number of workers may do it at once. */
 export function createWorkspaceCare(
-  { db, log, clock }: Pick<Platform, 'db' | 'log' | 'clock'>,
+  { db, log, clock, metrics }: Pick<Platform, 'db' | 'log' | 'clock' | 'metrics'>,
   environment: Environment,
 ): WorkspaceCare {
   const stopping = new AbortController()
+  const stuck = metrics.gauge(
+    'workspace_purges_failed',
+    'Deleted workspaces whose data could not be removed in the last round',
+  )
   let running: Promise<void> = Promise.resolve()
 
   const loop = async (): Promise<void> => {
     while (!stopping.signal.aborted) {
       try {
-        for (const slug of await purgeDueWorkspaces({ db, environment }, { stop: stopping.signal }))
-          log.info({ workspace: slug }, 'a deleted workspace was removed')
+        const { buried, failed } = await purgeDueWorkspaces({ db, environment }, { stop: stopping.signal })
+        for (const workspace of buried) log.info({ workspace }, 'a deleted workspace was removed')
+        stuck.set(failed.length)
+        for (const { slug: workspace, error: err } of failed) log.error({ workspace, err }, NOT_REMOVED)
       } catch (error) {
-        log.warn({ err: error }, 'a deleted workspace could not be removed; tried again in half a minute')
+        log.warn({ err: error }, 'deleted workspaces could not be looked for; tried again in half a minute')
       }
       await clock.sleep(EVERY_MS, stopping.signal).catch(() => undefined)
     }
