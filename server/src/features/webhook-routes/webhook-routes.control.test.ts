@@ -198,6 +198,14 @@ describe('a new route', () => {
     expect(await rows('select count(*) from webhook_route')).toEqual(before)
   })
 
+  it('delivers to no connector that the hub keeps for its verifications', async () => {
+    const { json } = await create({ connector: 'orch-verify-callback' })
+    expect(json.details[0]).toMatchObject({
+      path: '/body/connector',
+      message: expect.stringContaining('reserved'),
+    })
+  })
+
   it('names every fault at once', async () => {
     const { json } = await create({ provider: 'acme', connector: 'nobody', livemode: true })
     expect(json.details).toHaveLength(3)

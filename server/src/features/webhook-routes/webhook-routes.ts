@@ -15,6 +15,7 @@ import { newId } from '../../platform/ids.ts'
 import type { Log } from '../../platform/log.ts'
 import { Problem, type ProblemDetail } from '../../problems.ts'
 import { type Change, nameOf, recordAudit } from '../audit/audit.ts'
+import { reservedNameFault } from '../reserved-names/reserved-names.ts'
 import { lockWorkspace, requireRoom, type WorkspaceDirectory } from '../workspaces/workspaces.ts'
 import type { RouteSettings, WebhookRoute } from './route.ts'
 import { type RouteDirectory, startRouteDirectory } from './route-directory.ts'
@@ -117,7 +118,11 @@ export async function createRoute(
     return await deps.db.transaction(async (tx) => {
       // Connectors and secret refs change under the same lock: what is checked here stays true until the commit.
       await lockWorkspace(tx, { id: tenantId })
-      const details = await faultsOf(tx, deps.checks, { tenantId, environment }, settings)
+      const reserved = reservedNameFault(settings.connector, change.actor)
+      const details = [
+        ...(reserved === undefined ? [] : [{ path: '/body/connector', message: reserved }]),
+        ...(await faultsOf(tx, deps.checks, { tenantId, environment }, settings)),
+      ]
       if (details.length > 0)
         throw new Problem('validation_error', 'The webhook route is not valid.', { details })
       await requireRoom(tx, { tenantId, quota: 'webhook_routes' })
