@@ -7,6 +7,8 @@
  * Nothing is removed before its time by the clock of the database, and of a deleted workspace the slug and the audit
  * log stay.
  */
+
+export { NO_WORKSPACE } from '../permissions/permissions.ts'
 export {
   type AccessState,
   createAuthenticate,
@@ -18,7 +20,6 @@ export {
 export { type Backlog, createBacklog } from './backlog.ts'
 export { createWorkspace, type FirstConfig, type NewWorkspace } from './create-workspace.ts'
 export { SLUG_MAX_LENGTH, SLUG_PATTERN } from './naming.ts'
-export { NO_WORKSPACE } from '../permissions/permissions.ts'
 export { DEFAULT_QUOTAS, QUOTA_MAXIMA, QUOTAS, type Quota, type Quotas } from './quota-limits.ts'
 export { type QuotaUse, quotaFault, quotasOf, type Room, requireRoom, setQuotas } from './quotas.ts'
 export {
