@@ -32,8 +32,8 @@ export interface StageDeps {
 }
 
 const NEIGHBOUR_WITHIN_MS = 60_000
-/** The breaker that a run opens must be closed for the next one: forced closed, it begins anew. */
-const FORCED_MS = 1_000
+/** The breaker that an earlier run has opened is forced closed until the check that needs it has seen so. */
+const FORCED_MS = 15_000
 
 export interface StagedRun {
   readonly id: string
@@ -115,10 +115,8 @@ export async function buildStage(
         })
         step = added.step
         parts.secrets = added.secrets
-        const breaker = `/breakers/${CONNECTORS.hasty}`
         const forced = { body: { state: 'closed', for_ms: FORCED_MS, reason } }
-        await control.want(`${breaker}/force`, forced)
-        await control.call(`${breaker}/release`, { body: { reason } })
+        await control.want(`/breakers/${CONNECTORS.hasty}/force`, forced)
       },
       enterNeighbour: async () => {
         await waitForNeighbour(db, { run, clock })

@@ -8,7 +8,12 @@ const EVERY_MS = 100
  * `reason` and what was seen last.
  */
 export async function eventually<Value>(
-  wait: { readonly clock: Clock; readonly signal: AbortSignal; readonly withinMs: number },
+  wait: {
+    readonly clock: Clock
+    readonly signal: AbortSignal
+    readonly withinMs: number
+    readonly everyMs?: number
+  },
   reason: string,
   look: () => Promise<{ readonly found: Value } | { readonly seen: string }>,
 ): Promise<Value> {
@@ -18,6 +23,6 @@ export async function eventually<Value>(
     if ('found' in result) return result.found
     if (wait.clock.monotonic() >= until)
       throw new NotShown(`${reason} within ${wait.withinMs / 1_000} s; seen: ${result.seen}.`)
-    await wait.clock.sleep(EVERY_MS, wait.signal)
+    await wait.clock.sleep(wait.everyMs ?? EVERY_MS, wait.signal)
   }
 }

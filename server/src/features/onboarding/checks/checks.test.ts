@@ -114,7 +114,7 @@ const LIES: [Check, string, Lie, RegExp][] = [
     outage,
     'it is tried once',
     { seen: (name, count) => (name === 'slow' ? Math.min(count, 1) : count) },
-    /tried once/,
+    /not tried again.* seen: \d attempts/,
   ],
   [
     webhook,
