@@ -6,6 +6,7 @@ import type { CallContext } from '../../platform/call-context.ts'
 import type { Db } from '../../platform/db/db.ts'
 import { appendEvents } from '../../platform/event-log.ts'
 import type { HttpServer } from '../../platform/http/http-server.ts'
+import { momentAt } from '../../platform/http/moment.ts'
 import { decodeCursor, pageOf } from '../../platform/http/page.ts'
 import { AuditExportQuery, AuditPage, AuditQuery, auditView, ChainView } from './audit.schema.ts'
 import { authorOf, exportAudit, listAudit, nameOf, verifyChain } from './audit.ts'
@@ -38,8 +39,8 @@ const ENDINGS = { json: 'ndjson', csv: 'csv' } as const
 
 const times = <Query extends { from?: string; to?: string }>({ from, to, ...query }: Query) => ({
   ...query,
-  ...(from !== undefined && { from: new Date(from) }),
-  ...(to !== undefined && { to: new Date(to) }),
+  ...(from !== undefined && { from: momentAt('/query/from', from) }),
+  ...(to !== undefined && { to: momentAt('/query/to', to) }),
 })
 
 /** Reading, verifying and exporting one chain. Entries are written by the changes themselves. */

@@ -204,9 +204,11 @@ describe('GET /audit', () => {
     '/audit?limit=0',
     '/audit?foo=1',
     '/audit?from=yesterday',
+    '/audit?from=2016-12-31T23:59:60Z',
     '/audit?to=2026-13-01T00:00:00Z',
     '/audit/export?format=xml',
     '/audit/export?from=1',
+    '/audit/export?to=2016-12-31T23:59:60Z',
   ])('refuses %s with a named field', async (url) => {
     const { status, body } = await get(url, await access.bearer(workspaceId))
     expect([status, body.code, body.details?.length]).toEqual([400, 'validation_error', 1])

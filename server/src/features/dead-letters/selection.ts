@@ -1,4 +1,5 @@
 import type { Queryable } from '../../platform/db/statement.ts'
+import { momentAt } from '../../platform/http/moment.ts'
 import { Problem, type ProblemDetail } from '../../problems.ts'
 import { type LetterFilter, type Whereabouts, whereaboutsOf } from '../../queue/dead-letters.ts'
 import type { QueueName } from '../../queue/job.ts'
@@ -14,9 +15,7 @@ export const takesFromBin = (action: PlanAction): boolean => action === 'restore
 export function checkedFilter(filter: StoredFilter, where: string): StoredFilter {
   for (const name of ['dead_after', 'dead_before'] as const) {
     const time = filter[name]
-    if (time === undefined || !Number.isNaN(Date.parse(time))) continue
-    const detail = { path: `${where}/${name}`, message: 'is not a moment that exists' }
-    throw new Problem('validation_error', `${detail.path} ${detail.message}.`, { details: [detail] })
+    if (time !== undefined) momentAt(`${where}/${name}`, time)
   }
   return filter
 }

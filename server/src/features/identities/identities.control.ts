@@ -2,6 +2,7 @@ import { type Static, Type } from 'typebox'
 import type { Principal } from '../../platform/auth/principal.ts'
 import type { Db } from '../../platform/db/db.ts'
 import type { HttpServer } from '../../platform/http/http-server.ts'
+import { momentAt } from '../../platform/http/moment.ts'
 import { decodeCursor, pageOf } from '../../platform/http/page.ts'
 import { timeOfId } from '../../platform/ids.ts'
 import { Problem } from '../../problems.ts'
@@ -47,7 +48,10 @@ const limitsOf = (
   principal: Principal,
 ) => ({
   ...(body.expires_at !== undefined && {
-    expiresAt: endWithin(principal, body.expires_at === null ? null : new Date(body.expires_at)),
+    expiresAt: endWithin(
+      principal,
+      body.expires_at === null ? null : momentAt('/body/expires_at', body.expires_at),
+    ),
   }),
   ...(body.certificate_bound !== undefined && { certificateBound: body.certificate_bound }),
   ...(body.certificate_sha256 !== undefined && { certificateSha256: body.certificate_sha256 }),
