@@ -49,7 +49,8 @@ const DEV: Readonly<Record<string, PolicyDocument>> = {
     concurrency: { max_running: 10, workspace_max_running: 25 },
   },
   callbacks: {
-    timeouts: { attempt_ms: 10_000 },
+    // With a total of its own: whoever shortens the default must not find this one at fault.
+    timeouts: { attempt_ms: 10_000, total_ms: 15_000 },
     job_retry: { max_attempts: 6, base_ms: 5_000, factor: 3, cap_ms: 10 * MINUTE },
   },
   patient: PATIENT,
@@ -87,7 +88,7 @@ const PROD: Readonly<Record<string, PolicyDocument>> = {
   },
   // About three days, as Standard Webhooks advises: a product may be down over a weekend.
   callbacks: {
-    timeouts: { attempt_ms: 15_000 },
+    timeouts: { attempt_ms: 15_000, total_ms: 20_000 },
     job_retry: { max_attempts: 12, base_ms: MINUTE, factor: 3, cap_ms: 12 * HOUR },
   },
   patient: PATIENT,
