@@ -5,6 +5,7 @@ import type { Clock } from '../platform/clock.ts'
 import type { Db } from '../platform/db/db.ts'
 import type { Envelope } from '../platform/envelope.ts'
 import type { Log } from '../platform/log.ts'
+import { type RepeatedWork, repeatedWork } from '../platform/repeated-work.ts'
 
 /** A new key-encryption key is in use at once; what the older ones wrap follows within this time. */
 const EVERY_MS = 60_000
@@ -27,19 +28,12 @@ export async function rewrapAll(db: Db, envelope: Envelope): Promise<RewrapResul
   }
 }
 
-export interface RewrapCare {
-  start(): void
-  stop(): Promise<void>
-}
-
 export function createRewrapCare(on: {
   readonly db: Db
   readonly clock: Clock
   readonly log: Log
   readonly envelope: Envelope
-}): RewrapCare {
-  const stopping = new AbortController()
-  let running: Promise<void> | undefined
+}): RepeatedWork {
   let told: string | undefined
 
   /** The same trouble is told once, not every minute. */
@@ -48,28 +42,14 @@ export function createRewrapCare(on: {
       on.log.error({ reason: trouble }, 'not everything sealed could be rewrapped')
     told = trouble
   }
-  const once = async (): Promise<void> => {
-    try {
+  return repeatedWork({
+    clock: on.clock,
+    everyMs: EVERY_MS,
+    work: async () => {
       const { rewrapped, broken } = await rewrapAll(on.db, on.envelope)
       if (rewrapped > 0) on.log.info({ rewrapped }, 'wrapped under the current key-encryption key')
       tell(broken.length > 0 ? broken.join('; ') : undefined)
-    } catch (error) {
-      tell(error instanceof Error ? error.message : String(error))
-    }
-  }
-  const work = async (): Promise<void> => {
-    while (!stopping.signal.aborted) {
-      await once()
-      await on.clock.sleep(EVERY_MS, stopping.signal).catch(() => undefined)
-    }
-  }
-  return {
-    start: () => {
-      running ??= work()
     },
-    stop: async () => {
-      stopping.abort()
-      await running
-    },
-  }
+    failed: (error) => tell(error instanceof Error ? error.message : String(error)),
+  })
 }

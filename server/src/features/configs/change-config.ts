@@ -120,6 +120,7 @@ async function secretFaultsOfEdit(
   try {
     after = edit(before)
   } catch {
+    // Told under the lock, where the same edit is made of what is active then.
     return []
   }
   return secretFaultsOf(deps, tenantId, after, before)

@@ -53,7 +53,7 @@ export const connectors: Check = {
       )
     }
     const secrets = own.flatMap(([, connector]) => Object.values(connector.secrets ?? {}))
-    return passed(`${own.length} connectors, ${new Set(secrets).size} secret refs`)
+    return passed(`connectors: ${own.length}, secret refs: ${new Set(secrets).size}`)
   },
 }
 
