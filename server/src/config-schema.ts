@@ -134,7 +134,14 @@ export const ConfigSchema = Type.Object({
     }),
   ),
   API_BODY_LIMIT_BYTES: whole(1_024, 26_214_400, 5_242_880, 'Largest body of a call to control or exec.'),
-  WEBHOOK_BODY_LIMIT_BYTES: whole(1_024, 26_214_400, 1_048_576, 'Largest body of a webhook.'),
+  WEBHOOK_BODY_LIMIT_BYTES: whole(1_024, 26_214_400, 5_242_880, 'Largest body of a webhook.'),
+  INGRESS_PUBLIC_URL: Type.Optional(
+    Type.String({
+      pattern: '^https?://[^/?#@\\s]+$',
+      description:
+        'Where providers reach the ingress, without a path, e.g. `https://hooks.example.com`. Providers that sign the address (Twilio) need it; the Host header is never believed.',
+    }),
+  ),
   TOKEN_ISSUER: Type.String({
     minLength: 1,
     default: 'orchestrator',

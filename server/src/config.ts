@@ -51,6 +51,8 @@ export interface Config {
     | undefined
   readonly apiBodyLimitBytes: number
   readonly webhookBodyLimitBytes: number
+  /** Without a path. */
+  readonly ingressPublicUrl: string | undefined
   readonly tokenIssuer: string
   readonly tokenTtlSeconds: number
   /** The key-encryption keys of what the hub keeps sealed. */
@@ -180,6 +182,7 @@ function assemble(settings: Settings, env: Readonly<Record<string, string | unde
     tls,
     apiBodyLimitBytes: settings.API_BODY_LIMIT_BYTES,
     webhookBodyLimitBytes: settings.WEBHOOK_BODY_LIMIT_BYTES,
+    ingressPublicUrl: settings.INGRESS_PUBLIC_URL,
     tokenIssuer: settings.TOKEN_ISSUER,
     tokenTtlSeconds: settings.TOKEN_TTL_SECONDS,
     kek: {

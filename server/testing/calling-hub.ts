@@ -23,6 +23,7 @@ import type { WorkspaceDirectory } from '../src/features/workspaces/workspaces.t
 import { createDial, type Dial } from '../src/platform/dial/dial.ts'
 import type { HttpServer } from '../src/platform/http/server.ts'
 import { createMetrics } from '../src/platform/metrics.ts'
+import type { ClaimedJob } from '../src/queue/job.ts'
 import type { BreakerTransition } from '../src/resilience/breakers.ts'
 import { createLoadShed } from '../src/resilience/load-shed.ts'
 import { createMemoryStore } from '../src/resilience/stores/memory.ts'
@@ -55,6 +56,8 @@ export interface CallingHub {
   /** What the breakers did. */
   readonly transitions: BreakerTransition[]
   readonly guardMetrics: GuardMetrics
+  /** Of jobs whose input is elsewhere: none here. */
+  readonly readInput: (job: ClaimedJob) => Promise<unknown>
   readonly configDeps: ConfigDeps
   /** The workspace of the tests. It has the secret refs `key`, `signing`, and `nowhere`, which has no value. */
   readonly tenantId: string
@@ -110,6 +113,9 @@ export async function callingHub(audience: string): Promise<CallingHub> {
     guards,
     wouldHave,
     transitions,
+    readInput: async () => {
+      throw new Error('no input of this hub is elsewhere')
+    },
     guardMetrics: {
       ...createGuardMetrics(createMetrics('test', false)),
       wouldHave: (rule) => wouldHave.push(rule),

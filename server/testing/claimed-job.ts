@@ -10,6 +10,7 @@ export const sampleClaimed = (job: Partial<ClaimedJob> & { readonly leaseId: num
   connector: 'crm',
   operation: 'contact.create',
   input: null,
+  inputRef: null,
   metadata: {},
   completion: null,
   attempt: 1,

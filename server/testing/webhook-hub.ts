@@ -2,6 +2,7 @@ import type { Change } from '../src/features/audit/audit.ts'
 import {
   createRoute,
   createRouteDirectory,
+  ROUTE_DEFAULTS,
   type RouteSettings,
   type WebhookRoute,
 } from '../src/features/webhook-routes/webhook-routes.ts'
@@ -9,6 +10,7 @@ import {
   type AcceptWebhook,
   createWebhookAcceptor,
   isWebhookProvider,
+  type RefusedWebhook,
 } from '../src/features/webhooks/webhooks.ts'
 import { createWorkspaceDirectory } from '../src/features/workspaces/workspaces.ts'
 import { newId } from '../src/platform/ids.ts'
@@ -21,6 +23,8 @@ export interface WebhookHub {
   readonly accept: AcceptWebhook
   /** Lanes that the acceptor gave a wake-up for. */
   readonly hints: LaneKey[]
+  /** What the acceptor gave to the quarantine. */
+  readonly quarantined: RefusedWebhook[]
   /** Values of secret refs by `<tenant id>/<name>`. */
   readonly secrets: Map<string, string | Secret>
   /** Connectors of the active config by `<tenant id>/<name>`. */
@@ -56,6 +60,7 @@ export function webhookHub(
   const secrets: WebhookHub['secrets'] = new Map()
   const connectors: WebhookHub['connectors'] = new Map()
   const hints: LaneKey[] = []
+  const quarantined: RefusedWebhook[] = []
   const workspaces = createWorkspaceDirectory({ ...platform, environment })
   const routes = createRouteDirectory(platform)
   const query: WebhookHub['query'] = async <Row extends object>(
@@ -71,6 +76,7 @@ export function webhookHub(
     secrets,
     connectors,
     hints,
+    quarantined,
     query,
     accept: createWebhookAcceptor({
       platform,
@@ -79,6 +85,16 @@ export function webhookHub(
       wakeUp: { hint: (lanes) => void hints.push(...lanes) },
       activeConnector: async (tenantId, name) => connectors.get(`${tenantId}/${name}`),
       resolveSecret: resolveSecret ?? resolveHeld,
+      livemode: environment === 'prod',
+      tools: {
+        fetch: async () => {
+          throw new Error('nothing is fetched')
+        },
+      },
+      quarantine: async (refused) => {
+        quarantined.push(refused)
+        return true
+      },
     }),
     workspace: async (slug) => {
       const id = newId()
@@ -106,13 +122,10 @@ export function webhookHub(
         },
         tenantId,
         {
+          ...ROUTE_DEFAULTS,
           provider: 'stripe',
-          account: null,
           livemode: environment === 'prod',
           connector: 'product',
-          queue: 'webhook',
-          eventTypes: ['*'],
-          emitOnDelivery: [],
           ...settings,
           secretRefs: [ref, ...(settings.secretRefs ?? [])],
         },

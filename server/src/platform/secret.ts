@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
+import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 import { inspect } from 'node:util'
 
 /**
@@ -42,3 +42,7 @@ export function equalInConstantTime(left: string | Buffer, right: string | Buffe
   const digest = (value: string | Buffer) => createHash('sha256').update(value).digest()
   return timingSafeEqual(digest(left), digest(right))
 }
+
+/** Tells values of a secret apart without telling them: 12 hex digits of an HMAC whose key is the value. */
+export const secretFingerprint = (secret: Secret): string =>
+  createHmac('sha256', secret.reveal()).update('orchestrator: which secret').digest('hex').slice(0, 12)

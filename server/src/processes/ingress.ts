@@ -7,7 +7,7 @@ import { createWebhookAcceptor } from '../features/webhooks/webhooks.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
 import type { Work } from '../resilience/load-shed.ts'
 import { openLoadShed } from './guards.ts'
-import { openSecrets } from './outbound.ts'
+import { fetchOver, openDial, openSecrets } from './outbound.ts'
 import { createDirectory } from './plane.ts'
 import {
   type BuiltProcess,
@@ -25,6 +25,7 @@ export async function buildIngress(environment: Environment): Promise<BuiltProce
   const activeConfigs = createActiveConfigs(platform)
   const routes = createRouteDirectory(platform)
   const secrets = openSecrets(config, platform, workspaces)
+  const dial = openDial(config, platform)
   const wakeUp = environment.wakeUp ?? createWakeUp(platform)
   const own = environment.guards ? undefined : openLoadShed(platform)
   own?.exposeOn(platform.metrics)
@@ -50,8 +51,15 @@ export async function buildIngress(environment: Environment): Promise<BuiltProce
       return active && { lane: active.connector.lane, configVersion: active.configVersion }
     },
     wakeUp,
+    livemode: config.environment === 'prod',
+    tools: { fetch: fetchOver(dial) },
+    quarantine: async () => true,
   })
-  webhooksIngress(app, { accept, bodyLimitBytes: config.webhookBodyLimitBytes })
+  webhooksIngress(app, {
+    accept,
+    bodyLimitBytes: config.webhookBodyLimitBytes,
+    publicUrl: config.ingressPublicUrl,
+  })
 
   return {
     name: 'ingress',
@@ -60,6 +68,7 @@ export async function buildIngress(environment: Environment): Promise<BuiltProce
       ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
       ['load shedding', () => own?.close()],
       ['secrets', () => secrets.close()],
+      ['connections', () => dial.close()],
       ['memory', () => [activeConfigs.close(), routes.close(), workspaces.close()]],
       ['platform', () => platform.close()],
     ],

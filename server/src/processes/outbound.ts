@@ -19,6 +19,24 @@ import { openProcessVault } from './vault.ts'
 export const openDial = (config: Config, { metrics, log }: Pick<Platform, 'metrics' | 'log'>): Dial =>
   createDial({ allowCidrs: config.outboundAllowCidrs, metrics, log })
 
+const FETCH = { timeoutMs: 5_000, connectMs: 3_000, maxBytes: 65_536 }
+
+/** GET of a small public file that a provider names, e.g. the certificate of its signature. */
+export const fetchOver =
+  (dial: Dial) =>
+  async (url: string): Promise<Buffer> => {
+    const { status, body } = await dial.request({
+      method: 'GET',
+      url,
+      headers: {},
+      signal: AbortSignal.timeout(FETCH.timeoutMs),
+      connectTimeoutMs: FETCH.connectMs,
+      maxResponseBytes: FETCH.maxBytes,
+    })
+    if (status !== 200) throw new Error(`a provider's file was answered with HTTP ${status}`)
+    return body
+  }
+
 /** The secrets of one process. */
 export interface ProcessSecrets {
   readonly resolve: ResolveSecret

@@ -13,6 +13,7 @@ import { createRunner, QUEUE_CONNECTIONS, QUEUE_SESSION } from '../queue/queue.t
 import { createWakeUp } from '../queue/wake-up.ts'
 import { openExecutor } from './executor.ts'
 import { openGuards } from './guards.ts'
+import { readJobInput } from './job-input.ts'
 import { openDial, openSecrets } from './outbound.ts'
 import { createDirectory } from './plane.ts'
 import {
@@ -53,7 +54,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
     claimDb,
     wakeUp,
     concurrency: config.workerConcurrency,
-    handler: createJobHandler({ ...calls, platform, directory }),
+    handler: createJobHandler({ ...calls, platform, directory, readInput: readJobInput() }),
     followUps: createFollowUps({ activeConfigs, clock: platform.clock }),
   })
 

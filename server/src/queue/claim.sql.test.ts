@@ -67,6 +67,7 @@ describe('claimJobs', () => {
       idempotencyKey: 'up-1',
       inboxId: newId(),
       input: { text: 'nul \0' },
+      inputRef: { kind: 'elsewhere', at: 7 },
     })
     const later = await enqueue(1, { tenantId, queue: 'critical' })
     if (!job) throw new Error('no job')
@@ -82,6 +83,7 @@ describe('claimJobs', () => {
         connector: 'crm',
         operation: 'contact.create',
         input: { text: 'nul \0' },
+        inputRef: { kind: 'elsewhere', at: 7 },
         metadata: { order: 7 },
         completion: { callback: { connector: 'shop' } },
         attempt: 1,

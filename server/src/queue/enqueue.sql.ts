@@ -41,6 +41,7 @@ const toRecord = (job: NewJob, ord: number) => ({
   traceparent: job.call.traceparent,
   // Text inside the JSON: the function casts it to `json` unread, so that \u0000 and key order survive.
   input: JSON.stringify(job.input ?? null),
+  input_ref: job.inputRef,
   metadata: JSON.stringify(job.metadata ?? {}),
   completion: job.completion && JSON.stringify(job.completion),
   dedupe_key: job.dedupe?.key,

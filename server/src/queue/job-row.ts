@@ -1,4 +1,4 @@
-import { type ClaimedJob, type Completion, queueName, upstreamKeyOf } from './job.ts'
+import { type ClaimedJob, type Completion, type InputRef, queueName, upstreamKeyOf } from './job.ts'
 
 /** What `job` and `job_payload` say of a job for good, as several statements return it. */
 export interface JobRow {
@@ -10,6 +10,7 @@ export interface JobRow {
   readonly operation: string
   readonly metadata: Readonly<Record<string, unknown>>
   readonly completion: unknown
+  readonly input_ref: unknown
   readonly idempotency_key: string | null
   readonly inbox_id: string | null
   readonly created_by: string
@@ -22,7 +23,7 @@ export interface JobRow {
 }
 
 /** The columns of a `JobRow`, from `job j` and `job_payload p`. */
-export const JOB_COLUMNS = `j.tenant_id, j.id, j.queue, j.lane, j.connector, j.operation, p.metadata, p.completion,
+export const JOB_COLUMNS = `j.tenant_id, j.id, j.queue, j.lane, j.connector, j.operation, p.metadata, p.completion, p.input_ref,
   j.idempotency_key, j.inbox_id, j.created_by, j.created_at, j.request_id, j.correlation_id, j.trace_id,
   j.traceparent`
 
@@ -43,6 +44,8 @@ export const factsOf = (row: JobRow): Omit<ClaimedJob, 'input' | 'leaseId' | 'at
   metadata: row.metadata,
   // Written by our own enqueue, from a `Completion`.
   completion: row.completion as Completion | null,
+  // Written by our own enqueue, too.
+  inputRef: row.input_ref as InputRef | null,
   idempotencyKey: row.idempotency_key ?? upstreamKeyOf(row.id),
   inboxId: row.inbox_id,
   createdBy: row.created_by,

@@ -29,6 +29,12 @@ export interface Completion {
   readonly event?: { readonly type: string; readonly data: Readonly<Record<string, unknown>> }
 }
 
+/**
+ * Where the input of a job is, or the rest of it, when it is not in `input`. The queue carries it and does not read
+ * it; whoever runs the job does (`kind` says who).
+ */
+export type InputRef = { readonly kind: string } & Readonly<Record<string, unknown>>
+
 /** A piece of work to run later: one operation of one connector of one workspace. */
 export interface NewJob {
   /** UUIDv7 (`newId()`): it names the job's daily partition. */
@@ -40,6 +46,8 @@ export interface NewJob {
   readonly connector: string
   readonly operation: string
   readonly input: unknown
+  /** Where the rest of the input is; see `InputRef`. */
+  readonly inputRef?: InputRef
   readonly priority?: Priority
   /** Not before this moment; absent or past = now. */
   readonly runAt?: Date
@@ -74,6 +82,7 @@ export interface ClaimedJob {
   readonly connector: string
   readonly operation: string
   readonly input: unknown
+  readonly inputRef: InputRef | null
   readonly metadata: Readonly<Record<string, unknown>>
   readonly completion: Completion | null
   /** 1 for the first attempt. */

@@ -251,6 +251,7 @@ describe('what follows', () => {
     return {
       job: {
         ...sample,
+        inputRef: null,
         metadata: {},
         completion: null,
         attempt: 1,

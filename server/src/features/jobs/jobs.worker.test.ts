@@ -56,6 +56,7 @@ const document = (url: string): ConfigDocument => ({
 
 const claimed = (change: Partial<ClaimedJob> = {}): ClaimedJob => ({
   id: newId(),
+  inputRef: null,
   tenantId: hub.tenantId,
   queue: 'default',
   lane: 1,

@@ -28,6 +28,8 @@ export interface JobHandlerDeps {
   readonly resolveSecret: (tenantId: string, refName: string) => Promise<Secret>
   readonly guards: Guards
   readonly guardMetrics: GuardMetrics
+  /** The whole input of a job that has an `inputRef`. Errors: a `Problem`, as for what is wrong with a config. */
+  readonly readInput: (job: ClaimedJob) => Promise<unknown>
 }
 
 /** How long a job waits for the hub's own troubles; they spend no attempt. */
@@ -75,15 +77,18 @@ async function attempt(deps: JobHandlerDeps, job: ClaimedJob, signal: AbortSigna
     return { kind: 'snooze', delayMs: SUSPENDED_PAUSE_MS, why }
   }
   let active: ActiveConnector
+  let run: ClaimedJob
   try {
     active = await deps.activeConfigs.connector(job.tenantId, job.connector, '/connector')
     const operation = findOperation(active.connector, job.operation, '/operation')
-    operation.validateInput(job.input, '/input')
+    const input = job.inputRef === null ? job.input : await deps.readInput(job)
+    operation.validateInput(input, '/input')
+    run = { ...job, input }
     if (!operation.repeatable && job.attempt > 1 && (await wasLost(deps.platform.db, job))) return lost()
   } catch (error) {
     return refused(deps, job, error)
   }
-  return { ...(await attemptOn(deps, job, active, signal)), configVersion: active.configVersion }
+  return { ...(await attemptOn(deps, run, active, signal)), configVersion: active.configVersion }
 }
 
 async function attemptOn(

@@ -1,10 +1,13 @@
 import { setImmediate as tick } from 'node:timers/promises'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import type { Clock } from '../../platform/clock.ts'
-import type { WebhookRoute } from './route.ts'
+import { ROUTE_DEFAULTS, type WebhookRoute } from './route.ts'
 import { indexRoutes, type RouteDirectory, startRouteDirectory } from './route-directory.ts'
 
 const route = (id: string, account: string | null, livemode = false): WebhookRoute => ({
+  ...ROUTE_DEFAULTS,
+  paused: null,
+  version: 1,
   id,
   tenantId: `tenant-of-${id}`,
   provider: 'stripe',

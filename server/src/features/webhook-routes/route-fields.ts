@@ -1,7 +1,7 @@
 /** A route as answers, requests and bundles write it, and back: the one place that knows both spellings. */
 import type { Static, TObject } from 'typebox'
 import type { QueueName } from '../../queue/job.ts'
-import type { RouteSettings } from './route.ts'
+import { ROUTE_DEFAULTS, type RouteSettings } from './route.ts'
 import type { RouteFields } from './webhook-routes.schema.ts'
 
 type Fields = Static<TObject<typeof RouteFields>> & {
@@ -25,6 +25,7 @@ export const fieldsOf = (route: RouteSettings): Fields => ({
 })
 
 export const settingsOf = (fields: Fields): RouteSettings => ({
+  ...ROUTE_DEFAULTS,
   provider: fields.provider,
   account: fields.account,
   livemode: fields.livemode,

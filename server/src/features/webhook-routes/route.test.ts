@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { eventOnDelivery, matchesGlob, type RouteSettings, routeDelivers } from './route.ts'
+import { eventOnDelivery, matchesGlob, ROUTE_DEFAULTS, type RouteSettings, routeDelivers } from './route.ts'
 
 it.each([
   ['*', 'invoice.paid', true],
@@ -39,6 +39,7 @@ it('agrees with the regular expression that the glob means', () => {
 
 it('takes the first rule that fits', () => {
   const route: RouteSettings = {
+    ...ROUTE_DEFAULTS,
     provider: 'stripe',
     account: null,
     livemode: false,

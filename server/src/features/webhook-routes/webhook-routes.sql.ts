@@ -1,6 +1,13 @@
 import { many, maybeOne, one } from '../../platform/db/statement.ts'
 import type { QueueName } from '../../queue/job.ts'
 
+/** A secret's window as stored; times are ISO 8601. */
+export interface WindowRow {
+  readonly secret_ref: string
+  readonly valid_from: string | null
+  readonly valid_until: string | null
+}
+
 export interface RouteRow {
   readonly tenant_id: string
   readonly id: string
@@ -12,15 +19,31 @@ export interface RouteRow {
   readonly queue: QueueName
   readonly event_types: readonly string[]
   readonly emit_on_delivery: readonly { readonly event_types: readonly string[]; readonly event: string }[]
+  readonly secret_windows: readonly WindowRow[]
+  readonly settings: Readonly<Record<string, unknown>>
+  readonly ordering: { readonly key: string; readonly limit_ms: number } | null
+  readonly gap_check: {
+    readonly connector: string
+    readonly pull: 'automatic' | 'manual'
+    readonly every_seconds: number
+    readonly settings: Readonly<Record<string, unknown>>
+  } | null
+  readonly paused_at: Date | null
+  readonly paused_by: string | null
+  readonly paused_why: string | null
+  readonly version: number
   readonly created_at: Date
   readonly created_by: string
 }
 
-export const insertRoute = one<Omit<RouteRow, 'created_at'>, RouteRow>(
+export const insertRoute = one<
+  Omit<RouteRow, 'created_at' | 'version' | 'paused_at' | 'paused_by' | 'paused_why'>,
+  RouteRow
+>(
   'webhook_routes.insert',
   `insert into webhook_route (tenant_id, id, provider, account, livemode, connector, secret_refs, queue,
-                              event_types, emit_on_delivery, created_by)
-   values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                              event_types, emit_on_delivery, created_by, secret_windows, settings, ordering, gap_check)
+   values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
    returning *`,
   (row) => [
     row.tenant_id,
@@ -34,6 +57,10 @@ export const insertRoute = one<Omit<RouteRow, 'created_at'>, RouteRow>(
     row.event_types,
     JSON.stringify(row.emit_on_delivery),
     row.created_by,
+    JSON.stringify(row.secret_windows),
+    JSON.stringify(row.settings),
+    row.ordering && JSON.stringify(row.ordering),
+    row.gap_check && JSON.stringify(row.gap_check),
   ],
 )
 

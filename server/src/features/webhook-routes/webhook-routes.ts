@@ -21,7 +21,16 @@ import type { RouteSettings, WebhookRoute } from './route.ts'
 import { type RouteDirectory, startRouteDirectory } from './route-directory.ts'
 import * as sql from './webhook-routes.sql.ts'
 
-export { eventOnDelivery, type RouteSettings, routeDelivers, type WebhookRoute } from './route.ts'
+export {
+  eventOnDelivery,
+  type GapCheck,
+  type Ordering,
+  ROUTE_DEFAULTS,
+  type RouteSettings,
+  routeDelivers,
+  type SecretWindow,
+  type WebhookRoute,
+} from './route.ts'
 export type { RouteDirectory, RouteIndex } from './route-directory.ts'
 export { fieldsOf, settingsOf } from './route-fields.ts'
 export { takenAccounts } from './taken-accounts.ts'
@@ -48,6 +57,22 @@ const toRoute = (row: sql.RouteRow): WebhookRoute => ({
   queue: row.queue,
   eventTypes: row.event_types,
   emitOnDelivery: row.emit_on_delivery.map(({ event_types, event }) => ({ eventTypes: event_types, event })),
+  secretWindows: row.secret_windows.map(({ secret_ref, valid_from, valid_until }) => ({
+    secretRef: secret_ref,
+    validFrom: valid_from === null ? null : new Date(valid_from),
+    validUntil: valid_until === null ? null : new Date(valid_until),
+  })),
+  settings: row.settings,
+  ordering: row.ordering && { key: row.ordering.key, limitMs: row.ordering.limit_ms },
+  gapCheck: row.gap_check && {
+    connector: row.gap_check.connector,
+    pull: row.gap_check.pull,
+    everySeconds: row.gap_check.every_seconds,
+    settings: row.gap_check.settings,
+  },
+  // The three go together, by a check of the table.
+  paused: row.paused_at && { at: row.paused_at, by: row.paused_by ?? '', why: row.paused_why ?? '' },
+  version: row.version,
   createdAt: row.created_at,
   createdBy: row.created_by,
 })
@@ -113,6 +138,19 @@ export async function createRoute(
       event,
     })),
     created_by: nameOf(change),
+    secret_windows: settings.secretWindows.map(({ secretRef, validFrom, validUntil }) => ({
+      secret_ref: secretRef,
+      valid_from: validFrom?.toISOString() ?? null,
+      valid_until: validUntil?.toISOString() ?? null,
+    })),
+    settings: settings.settings,
+    ordering: settings.ordering && { key: settings.ordering.key, limit_ms: settings.ordering.limitMs },
+    gap_check: settings.gapCheck && {
+      connector: settings.gapCheck.connector,
+      pull: settings.gapCheck.pull,
+      every_seconds: settings.gapCheck.everySeconds,
+      settings: settings.gapCheck.settings,
+    },
   }
   try {
     return await deps.db.transaction(async (tx) => {

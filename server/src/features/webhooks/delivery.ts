@@ -18,8 +18,8 @@ export function deliveryJob(of: {
   const identity = {
     provider: route.provider,
     event_id: event.eventId,
-    account: event.account,
-    livemode: event.livemode,
+    account: route.account ?? event.accounts[0] ?? null,
+    livemode: event.livemode ?? route.livemode,
     inbox_id: inboxId,
   }
   const emitted = eventOnDelivery(route, event.type)

@@ -69,7 +69,7 @@ async function send(account: string, secret: string, headers?: Record<string, st
   const raw = stripe.body({ id: `evt_away_${++sent}`, account })
   return hub
     .accept({
-      ...{ provider, raw, routeId: undefined, call: CHANGE.call },
+      ...{ provider, raw, routeId: undefined, url: undefined, call: CHANGE.call },
       headers: headers ?? { [stripe.header]: [stripe.sign(raw, [secret], Date.now())] },
     })
     .then(

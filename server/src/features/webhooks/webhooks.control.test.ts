@@ -65,9 +65,10 @@ const send = async (
   const raw = stripe.body(event)
   const provider = PROVIDERS.get('stripe')
   if (!provider) throw new Error('there is no Stripe')
-  const { inboxId } = await hub.accept({
+  const answer = await hub.accept({
     provider,
     routeId: undefined,
+    url: undefined,
     raw,
     headers: {
       'stripe-signature': [stripe.sign(raw, [`whsec_${tenant}`], Date.now())],
@@ -76,7 +77,8 @@ const send = async (
     },
     call: { requestId: 'r1', correlationId: 'c1', traceId, traceparent: '' },
   })
-  return { inboxId, raw }
+  const [taken] = answer.kind === 'taken' ? answer.events : []
+  return { inboxId: taken?.inboxId ?? expect.unreachable('it was not taken'), raw }
 }
 
 interface Entry {

@@ -37,7 +37,7 @@ beforeAll(async () => {
     handlerTimeoutMs: 20_000,
     checks: [],
   })
-  webhooksIngress(app, { accept: hub.accept, bodyLimitBytes: BODY_LIMIT })
+  webhooksIngress(app, { accept: hub.accept, bodyLimitBytes: BODY_LIMIT, publicUrl: undefined })
   await app.listen({ host: '127.0.0.1', port: 0 })
   port = (app.server.address() as AddressInfo).port
   stop = () => app.close()

@@ -1,3 +1,4 @@
+import type { FastifyReply } from 'fastify'
 import type { CallContext } from '../../platform/call-context.ts'
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { Problem } from '../../problems.ts'
@@ -17,7 +18,12 @@ function providerOf(name: string) {
  */
 export function webhooksIngress(
   app: HttpServer,
-  deps: { readonly accept: AcceptWebhook; readonly bodyLimitBytes: number },
+  deps: {
+    readonly accept: AcceptWebhook
+    readonly bodyLimitBytes: number
+    /** Where providers reach this ingress, without a path; undefined = not known. */
+    readonly publicUrl: string | undefined
+  },
 ): void {
   app.register(async (scope: HttpServer) => {
     scope.removeAllContentTypeParsers()
@@ -36,18 +42,34 @@ export function webhooksIngress(
         raw,
         body,
         call,
-      }: { raw: { headersDistinct: NodeJS.Dict<string[]> }; body: unknown; call: CallContext },
+      }: {
+        raw: { url?: string | undefined; headersDistinct: NodeJS.Dict<string[]> }
+        body: unknown
+        call: CallContext
+      },
+      reply: FastifyReply,
       provider: string,
       routeId: string | undefined,
     ) => {
-      const { inboxId, duplicate } = await deps.accept({
-        provider: providerOf(provider),
+      const sender = providerOf(provider)
+      const answer = await deps.accept({
+        provider: sender,
         routeId,
         raw: Buffer.isBuffer(body) ? body : Buffer.alloc(0),
         headers: raw.headersDistinct,
+        url: deps.publicUrl === undefined ? undefined : `${deps.publicUrl}${raw.url ?? ''}`,
         call,
       })
-      return { received: true as const, inbox_id: inboxId, duplicate }
+      if (answer.kind === 'quarantined') return reply.code(202).send({ received: true, quarantined: true })
+      const own = answer.kind === 'handshake' ? answer.reply : sender.reply
+      if (own) return reply.code(own.status).header('content-type', own.contentType).send(own.body)
+      const [first, ...more] = answer.kind === 'taken' ? answer.events : []
+      if (!first) throw new Error('nothing was taken')
+      return reply.send({
+        received: true,
+        inbox_id: first.inboxId,
+        duplicate: [first, ...more].every(({ duplicate }) => duplicate),
+      })
     }
 
     scope.post(
@@ -62,7 +84,7 @@ export function webhooksIngress(
           response,
         },
       },
-      async (request) => accept(request, request.params.provider, undefined),
+      async (request, reply) => accept(request, reply, request.params.provider, undefined),
     )
 
     scope.post(
@@ -77,7 +99,7 @@ export function webhooksIngress(
           response,
         },
       },
-      async (request) => accept(request, request.params.provider, request.params.route_id),
+      async (request, reply) => accept(request, reply, request.params.provider, request.params.route_id),
     )
   })
 }

@@ -90,10 +90,17 @@ const send = (raw: Buffer, secret = SECRET) =>
   hub.accept({
     provider,
     routeId: undefined,
+    url: undefined,
     raw,
     headers: { 'stripe-signature': [stripe.sign(raw, [secret], Date.now())] },
     call,
   })
+
+const taken = async (raw: Buffer) => {
+  const answer = await send(raw)
+  const [first] = answer.kind === 'taken' ? answer.events : []
+  return first ?? expect.unreachable('it was not taken')
+}
 
 const newEvent = (account?: string) =>
   stripe.body({ id: `evt_${newId()}`, ...(account !== undefined && { account }) })
@@ -116,8 +123,8 @@ describe('with the database away', () => {
     } finally {
       await wire.mend()
     }
-    expect(await send(event)).toMatchObject({ duplicate: false })
-    expect(await send(event)).toMatchObject({ duplicate: true })
+    expect(await taken(event)).toMatchObject({ duplicate: false })
+    expect(await send(event)).toMatchObject({ events: [{ duplicate: true }] })
   })
 })
 
@@ -136,7 +143,7 @@ describe('when something in the middle fails', () => {
     expect(captured.text()).toContain('the disk said no')
     expect(await hub.stored()).toEqual(before)
     await hub.query('drop trigger fail on event')
-    expect(await send(event)).toMatchObject({ duplicate: false })
+    expect(await taken(event)).toMatchObject({ duplicate: false })
   })
 
   it('asks for another try when the connector is not active or the workspace is suspended', async () => {
@@ -180,7 +187,7 @@ describe('routes that change', () => {
     for (let round = 1; round <= 20; round += 1) {
       await hub.route(a, { secret: `whsec_${round}`, account: `acct_${round}` })
       await expect(send(newEvent(`acct_${round}`), `whsec_${round}`)).resolves.toMatchObject({
-        duplicate: false,
+        events: [{ duplicate: false }],
       })
     }
   })
@@ -225,7 +232,7 @@ it('never writes a secret, a signature or a payload to the log', async () => {
 it('forgets dedupe keys after their time, a limited number at once, and then takes the event anew', async () => {
   const events = [newEvent(), newEvent(), newEvent()]
   const first = []
-  for (const event of events) first.push(await send(event))
+  for (const event of events) first.push(await taken(event))
   await hub.query(
     `update webhook_dedupe set expires_at = now() - interval '1 second' where inbox_id = any($1)`,
     [first.slice(0, 2).map(({ inboxId }) => inboxId)],
@@ -234,7 +241,7 @@ it('forgets dedupe keys after their time, a limited number at once, and then tak
   expect(await forgetExpiredEvents(platform.db, 100)).toBe(1)
   expect(await forgetExpiredEvents(platform.db, 100)).toBe(0)
   const again = []
-  for (const event of events) again.push((await send(event)).duplicate)
+  for (const event of events) again.push((await taken(event)).duplicate)
   expect(again).toEqual([false, false, true])
 })
 
@@ -249,12 +256,13 @@ it('keeps live and test apart: a prod hub takes live events only', async () => {
       prod.accept({
         provider,
         routeId: undefined,
+        url: undefined,
         raw,
         headers: { 'stripe-signature': [stripe.sign(raw, ['whsec_live'], Date.now())] },
         call,
       })
     await expect(through(test)).rejects.toMatchObject({ code: 'signature_invalid' })
-    await expect(through(live)).resolves.toMatchObject({ duplicate: false })
+    await expect(through(live)).resolves.toMatchObject({ events: [{ duplicate: false }] })
     // The dev hub on the same database knows the route and still refuses the live event.
     await expect(send(live, 'whsec_live')).rejects.toMatchObject({ code: 'signature_invalid' })
   } finally {

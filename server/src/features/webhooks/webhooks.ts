@@ -10,27 +10,28 @@
  * An inbox row is `accepted` or `ignored` (its type fits no filter of the route) and never changes; how the delivery
  * goes is the state of its job.
  */
+
+import type { CallContext } from '../../platform/call-context.ts'
 import type { RetentionRule } from '../../platform/db/retention.ts'
 import type { Queryable } from '../../platform/db/statement.ts'
-import { parseJson } from '../../platform/http/json-body.ts'
 import { newId } from '../../platform/ids.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { Problem } from '../../problems.ts'
 import type { NewJob } from '../../queue/job.ts'
 import { idsOfDay } from '../../queue/job-history.ts'
 import type { WakeUp } from '../../queue/wake-up.ts'
-import { type RouteDirectory, routeDelivers, type WebhookRoute } from '../webhook-routes/webhook-routes.ts'
+import { type RouteDirectory, routeDelivers } from '../webhook-routes/webhook-routes.ts'
 import { deliveryJob } from './delivery.ts'
 import {
+  type IncomingRequest,
   type Match,
   type MatchDeps,
-  matchRoute,
+  matchEvents,
   type RefusalCause,
-  type SignedRequest,
 } from './match-route.ts'
-import type { ProviderEvent } from './provider.ts'
+import type { AnyProvider, HeaderValues, WebhookReply } from './provider.ts'
 import { PROVIDERS } from './providers/registry.ts'
-import { type AcceptedWebhook, sha256, takeWebhook, type WebhookRequest } from './take-webhook.ts'
+import { type AcceptedWebhook, sha256, takeWebhooks, type VerifiedWebhook } from './take-webhook.ts'
 import { avoidLoops, deleteExpired, findUndelivered } from './webhooks.sql.ts'
 
 export const isWebhookProvider = (name: string): boolean => PROVIDERS.has(name)
@@ -44,13 +45,45 @@ export interface WebhookDeps extends Omit<MatchDeps, 'log'> {
     connector: string,
   ) => Promise<{ readonly lane: number; readonly configVersion: number } | undefined>
   readonly wakeUp: Pick<WakeUp, 'hint'>
+  readonly quarantine: KeepInQuarantine
 }
+
+/** A request as the ingress gives it. */
+export interface WebhookRequest {
+  readonly provider: AnyProvider
+  /** From the path `/webhooks/:provider/:route_id`. */
+  readonly routeId: string | undefined
+  /** The body exactly as it arrived. */
+  readonly raw: Buffer
+  readonly headers: HeaderValues
+  /** See `SignedRequest`. */
+  readonly url: string | undefined
+  readonly call: CallContext
+}
+
+/** A request of which an event belongs to no route beyond doubt. */
+export interface RefusedWebhook {
+  readonly request: WebhookRequest
+  /** The ones that were not found, at least one. */
+  readonly refused: readonly Extract<Match, { readonly found: false }>[]
+}
+
+/** Keeps it for people to look at; false when it could not (full): then the request must not be answered with 2xx. */
+export type KeepInQuarantine = (refused: RefusedWebhook) => Promise<boolean>
+
+export type WebhookAnswer =
+  /** A handshake was answered, nothing was taken. */
+  | { readonly kind: 'handshake'; readonly reply: WebhookReply }
+  /** From the provider, but nobody's: kept in quarantine. */
+  | { readonly kind: 'quarantined' }
+  /** One per event of the request. */
+  | { readonly kind: 'taken'; readonly events: readonly AcceptedWebhook[] }
 
 /**
  * Errors: `signature_invalid` for every refusal, `malformed_body` and `validation_error` for a body that is no
  * event of the provider, `webhook_unavailable` and `database_unavailable` when the provider should send again.
  */
-export type AcceptWebhook = (request: WebhookRequest) => Promise<AcceptedWebhook>
+export type AcceptWebhook = (request: WebhookRequest) => Promise<WebhookAnswer>
 
 /** The one answer to everything that is not verified beyond doubt: it tells nobody which accounts exist. */
 const refusal = (): Problem =>
@@ -74,21 +107,16 @@ export function createWebhookAcceptor(deps: WebhookDeps): AcceptWebhook {
   ])
   const matching: MatchDeps = { ...deps, log }
 
-  const refuse = (
-    request: WebhookRequest,
-    event: ProviderEvent,
-    cause: RefusalCause,
-    route?: WebhookRoute,
-  ) => {
+  const tell = (request: WebhookRequest, { event, cause, route }: Extract<Match, { found: false }>): void => {
     refused.inc({ provider: request.provider.name, cause })
     log.warn(
       {
         cause,
         provider: request.provider.name,
-        account: event.account,
-        livemode: event.livemode,
-        event_id: event.eventId,
-        event_type: event.type,
+        accounts: event?.accounts,
+        livemode: event?.livemode,
+        event_id: event?.eventId,
+        event_type: event?.type,
         body_sha256: sha256(request.raw).toString('hex'),
         ...(route && { tenant_id: route.tenantId, route_id: route.id }),
         request_id: request.call.requestId,
@@ -96,56 +124,100 @@ export function createWebhookAcceptor(deps: WebhookDeps): AcceptWebhook {
       },
       'a webhook was refused',
     )
-    return refusal()
   }
 
   /** A refusal counts only after a look at the database: the route may be newer than the memory. */
-  const match = async (request: SignedRequest, event: ProviderEvent): Promise<Match> => {
+  const match = async (request: IncomingRequest): Promise<readonly Match[]> => {
     const known = await deps.routes.current()
-    const found = await matchRoute(matching, known, request, event)
-    if (found.found) return found
+    const found = await matchEvents(matching, known, request)
+    if (found.every((each) => each.found)) return found
     const newest = await deps.routes.refresh()
-    return newest === known ? found : matchRoute(matching, newest, request, event)
+    return newest === known ? found : matchEvents(matching, newest, request)
   }
 
-  return async (request) => {
-    const payload = parseJson(request.raw)
-    const event = request.provider.event(payload)
-    try {
-      const found = await match({ ...request, nowMs: clock.now() }, event)
-      if (!found.found) {
-        if (found.cause === 'secret_away') throw tryLater(new Error('the store of a signing secret is away'))
-        throw refuse(request, event, found.cause, found.route)
-      }
-      const { route } = found
-      const connector = await deps.activeConnector(route.tenantId, route.connector)
-      const workspace = await deps.workspaces.find(route.tenantId)
-      // It does not come back for its webhooks, as far as anybody outside can tell.
-      if (workspace?.status === 'deleting') throw refuse(request, event, 'unknown_account')
-      if (!connector || workspace?.status !== 'active')
-        throw tryLater(new Error(connector ? 'the workspace is not active' : 'the connector is not active'))
+  const refuse = async (
+    request: WebhookRequest,
+    refusals: RefusedWebhook['refused'],
+  ): Promise<WebhookAnswer> => {
+    for (const each of refusals) tell(request, each)
+    if (refusals.some(({ cause }) => cause === 'secret_away'))
+      throw tryLater(new Error('the store of a signing secret is away'))
+    const kept = await deps.quarantine({ request, refused: refusals })
+    if (!refusals.every(({ authentic, cause }) => authentic && WAITS_FOR_A_ROUTE.has(cause))) throw refusal()
+    if (!kept) throw tryLater(new Error('the quarantine is full'))
+    return { kind: 'quarantined' }
+  }
 
-      const inboxId = newId()
-      const delivery: NewJob | undefined = routeDelivers(route, event.type)
-        ? deliveryJob({ route, event, payload, inboxId, call: request.call, ...connector })
-        : undefined
-      const result = await takeWebhook(db, { request, event, ...found, inboxId, delivery })
-      if (!result) throw refuse(request, event, 'unknown_route', route)
+  const webhookOf = async (
+    request: IncomingRequest,
+    call: CallContext,
+    { event, route, evidence }: Extract<Match, { found: true }>,
+  ): Promise<VerifiedWebhook> => {
+    const connector = await deps.activeConnector(route.tenantId, route.connector)
+    const workspace = await deps.workspaces.find(route.tenantId)
+    if (!connector || workspace?.status !== 'active')
+      throw tryLater(new Error(connector ? 'the workspace is not active' : 'the connector is not active'))
+    const inboxId = newId()
+    const payload = event.part?.payload ?? request.parsed
+    const delivery: NewJob | undefined = routeDelivers(route, event.type)
+      ? deliveryJob({ route, event, payload, inboxId, call, ...connector })
+      : undefined
+    return { request, call, event, route, evidence, inboxId, delivery }
+  }
+
+  const take = async (request: WebhookRequest, incoming: IncomingRequest): Promise<WebhookAnswer> => {
+    const matches = await match(incoming)
+    const found = matches.filter((each) => each.found)
+    const workspaces = await Promise.all(found.map(({ route }) => deps.workspaces.find(route.tenantId)))
+    const refusals = matches.flatMap((each) => (each.found ? [] : [each]))
+    // It does not come back for its webhooks, as far as anybody outside can tell.
+    for (const [at, { event }] of found.entries())
+      if (workspaces[at]?.status === 'deleting')
+        refusals.push({ found: false, event, cause: 'unknown_account', authentic: false })
+    if (refusals.length > 0) return refuse(request, refusals)
+
+    const webhooks = await Promise.all(found.map((each) => webhookOf(incoming, request.call, each)))
+    const taken = await takeWebhooks(db, webhooks)
+    const events: AcceptedWebhook[] = []
+    for (const [at, result] of taken.entries()) {
+      const webhook = webhooks[at]
+      if (!webhook) throw new Error('an answer to nothing')
+      const { event, route, delivery } = webhook
+      if (!result)
+        return refuse(request, [{ found: false, event, route, cause: 'unknown_route', authentic: false }])
       if (delivery && !result.duplicate) deps.wakeUp.hint([delivery])
       accepted.inc({
         provider: request.provider.name,
         result: result.duplicate ? 'duplicate' : delivery ? 'accepted' : 'ignored',
       })
-      return result
+      events.push(result)
+    }
+    return { kind: 'taken', events }
+  }
+
+  return async (request) => {
+    const signed = { ...request, nowMs: clock.now() }
+    const incoming = { ...request, signed, parsed: request.provider.parse(signed) }
+    try {
+      return await take(request, incoming)
     } catch (error) {
+      if (error instanceof Problem && AS_THEY_ARE.has(error.code)) throw error
       // Any other problem is about our side (a connector, a secret) and says nothing to the provider.
-      if (error instanceof Problem && (error.status === 503 || error.code === 'signature_invalid'))
-        throw error
+      if (error instanceof Problem && error.status === 503) throw error
       log.error({ err: error, request_id: request.call.requestId }, 'a webhook could not be stored')
       throw tryLater(error)
     }
   }
 }
+
+/** Nothing is wrong with the request: somebody has to say whose it is, so that sending it again cannot help. */
+const WAITS_FOR_A_ROUTE: ReadonlySet<RefusalCause> = new Set([
+  'unknown_account',
+  'ambiguous',
+  'account_mismatch',
+])
+/** Problems that are about the request and say nothing about us. */
+const AS_THEY_ARE: ReadonlySet<string> = new Set(['signature_invalid', 'malformed_body', 'validation_error'])
 
 /** Forgets events whose dedupe time is over, at most `limit`; how many it were. For the worker's maintenance. */
 export const forgetExpiredEvents = (on: Queryable, limit: number): Promise<number> =>

@@ -75,7 +75,7 @@ function readEvent(parsed: unknown): ProviderEvent {
   if (typeof livemode !== 'boolean') throw notAnEvent(fault('livemode', 'must be true or false'))
   if (account === undefined) throw notAnEvent(fault('account', 'must be a text when it is there'))
   if (!occurredAt) throw notAnEvent(fault('created', 'must be a time between 1970 and 2100'))
-  return { eventId: id, type, account, livemode, occurredAt }
+  return { eventId: id, type, accounts: account === null ? [] : [account], livemode, occurredAt }
 }
 
 /** Stripe: snapshot and thin events. Source: docs.stripe.com/webhooks/signature and /connect/webhooks. */
@@ -83,7 +83,8 @@ export const stripe = defineProvider({
   name: 'stripe',
   title: 'Stripe',
   keptHeaders: [SIGNATURE_HEADER],
-  verify: (raw, headers, secrets, nowMs): Verdict => {
+  accounts: 'claimed',
+  verify: ({ raw, headers, nowMs }, secrets): Verdict => {
     const values = headers[SIGNATURE_HEADER] ?? []
     const [value] = values
     if (value === undefined || value === '') return { verified: false, cause: 'signature_missing' }
@@ -96,5 +97,5 @@ export const stripe = defineProvider({
       ? { verified: false, cause: 'timestamp_outside_tolerance' }
       : { verified: true, secret }
   },
-  event: readEvent,
+  events: (parsed) => [readEvent(parsed)],
 })

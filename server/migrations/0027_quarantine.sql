@@ -1,0 +1,1 @@
+-- 0027_quarantine

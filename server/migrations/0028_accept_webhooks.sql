@@ -1,0 +1,1 @@
+-- 0028_accept_webhooks

@@ -1,0 +1,1 @@
+-- 0029_inbox_plans

@@ -1,0 +1,1 @@
+-- 0030_workspace_retention
