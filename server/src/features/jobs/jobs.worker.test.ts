@@ -85,6 +85,7 @@ const attempt = (change: Partial<ClaimedJob> = {}, deps: Partial<JobHandlerDeps>
     resolveSecret: hub.resolveSecret,
     guards: hub.guards,
     guardMetrics: hub.guardMetrics,
+    readInput: hub.readInput,
     ...deps,
   })(claimed(change), new AbortController().signal)
 
