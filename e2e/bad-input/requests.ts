@@ -3,6 +3,7 @@
  * needs a line here, with a value in every field of its query and body.
  */
 
+import { stripe } from '../../server/testing/webhook-samples/stripe.ts'
 import { AUDIT_REQUESTS } from './audit-requests.ts'
 import { bundleRequests } from './bundle-requests.ts'
 import { configRequests, openParts } from './config-requests.ts'
@@ -11,7 +12,7 @@ import { peopleRequests } from './people-requests.ts'
 import { secretRequests } from './secret-requests.ts'
 import type { Schema } from './wire.ts'
 import { workspaceRequests } from './workspace-requests.ts'
-import { REASON, signedEvent, stripe, type World } from './world.ts'
+import { REASON, signedEvent, type World } from './world.ts'
 import { httpConnector, INPUT, tabledPolicy, workspacePolicy } from './world-documents.ts'
 
 export interface GoodRequest {

@@ -1,8 +1,9 @@
 /** Requests that name something of another workspace, each beside the same request for something that is nowhere. */
 import { newId } from '../../server/src/platform/ids.ts'
+import { stripe } from '../../server/testing/webhook-samples/stripe.ts'
 import { type Parts, wireOf } from './parameters.ts'
 import type { Wire } from './wire.ts'
-import { REASON, signedEvent, stripe, type World } from './world.ts'
+import { REASON, signedEvent, type World } from './world.ts'
 import { configDocument, fullPolicy, INPUT } from './world-documents.ts'
 
 /** The same request with two names in one place; both names have the same length. */

@@ -1,11 +1,12 @@
 /** Everything that can be wrong with a webhook: its signature, its time, its route, its bytes. */
 import { gzipSync } from 'node:zlib'
 import { newId } from '../../server/src/platform/ids.ts'
+import { stripe, stripeSignature } from '../../server/testing/webhook-samples/stripe.ts'
 import type { BadRequest } from './parameters.ts'
-import { signedEvent, stripe, type World } from './world.ts'
+import { signedEvent, type World } from './world.ts'
 
 const REFUSED = ['signature_invalid']
-const HEADER = stripe.header
+const HEADER = 'stripe-signature'
 
 /** Members of an event as JSON text; `undefined` leaves one out. */
 function eventWith(changes: Readonly<Record<string, string | undefined>>): Buffer {
@@ -34,10 +35,10 @@ export function badlySigned(world: World, stranger: World): BadRequest[] {
     missing: undefined,
     empty: '',
     garbage: 'garbage',
-    'an old one': stripe.sign(body, [secret], now - 600_000),
-    'one of the future': stripe.sign(body, [secret], now + 600_000),
-    "another secret's": stripe.sign(body, ['whsec_of_nobody'], now),
-    "another body's": stripe.sign(stripe.body({ id: 'evt_other' }), [secret], now),
+    'an old one': stripeSignature(body, [secret], now - 600_000),
+    'one of the future': stripeSignature(body, [secret], now + 600_000),
+    "another secret's": stripeSignature(body, ['whsec_of_nobody'], now),
+    "another body's": stripeSignature(stripe.body({ id: 'evt_other' }), [secret], now),
     'too short': `t=${time},v1=${hex.slice(0, -2)}`,
     'too long': `t=${time},v1=${hex}00`,
     'one bit off': `t=${time},v1=${hex.slice(0, -1)}${hex.endsWith('0') ? '1' : '0'}`,

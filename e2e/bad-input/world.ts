@@ -2,7 +2,7 @@
 import { newId } from '../../server/src/platform/ids.ts'
 import type { Plane } from '../../server/src/processes/operator-token.ts'
 import type { People } from '../../server/testing/people-of-a-workspace.ts'
-import { WEBHOOK_SAMPLES, type WebhookSample } from '../../server/testing/webhook-samples.ts'
+import { stripe, stripeSignature } from '../../server/testing/webhook-samples/stripe.ts'
 import type { BadInputHub, ServerName } from './hub.ts'
 import type { Answer, Wire } from './wire.ts'
 import { configDocument, INPUT, type WorldNames } from './world-documents.ts'
@@ -42,8 +42,6 @@ export interface World {
   readonly suspendedId: string
 }
 
-export const stripe = WEBHOOK_SAMPLES.stripe as WebhookSample
-
 export const json = (method: string, path: string, authorization: string, body?: unknown): Wire => ({
   method,
   path,
@@ -58,7 +56,7 @@ export const json = (method: string, path: string, authorization: string, body?:
 
 /** The bytes of a Stripe event and the header that signs them. */
 export function signedEvent(bytes: Buffer, secret: string, atMs = Date.now()) {
-  return { bytes, headers: { [stripe.header]: stripe.sign(bytes, [secret], atMs) } }
+  return { bytes, headers: { 'stripe-signature': stripeSignature(bytes, [secret], atMs) } }
 }
 
 function parsed<T>(what: string, { status, text }: Answer): T {

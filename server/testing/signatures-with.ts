@@ -2,18 +2,18 @@ import { createHmac } from 'node:crypto'
 import { signatureHeaders } from '../src/features/connectors/kinds/callback/sign.ts'
 import { PROVIDERS } from '../src/features/webhooks/providers/registry.ts'
 import type { Secret } from '../src/platform/secret.ts'
-import { WEBHOOK_SAMPLES } from './webhook-samples.ts'
+import { stripe, stripeSignature } from './webhook-samples/stripe.ts'
 
 /** Which of these values the hub accepts of a webhook provider while it holds a secret, and signs callbacks with. */
 export async function signaturesWith(secret: Secret, values: readonly string[]) {
-  const [sample, provider] = [WEBHOOK_SAMPLES.stripe, PROVIDERS.get('stripe')]
-  if (!sample || !provider) throw new Error('stripe is gone')
+  const provider = PROVIDERS.get('stripe')
+  if (!provider) throw new Error('stripe is gone')
   const now = Date.now()
   const tools = { fetch: () => Promise.reject(new Error('nothing is fetched')) }
   const verdicts = await Promise.all(
     values.map((value) => {
-      const headers = { [sample.header]: [sample.sign(sample.body(), [value], now)] }
-      const signed = { raw: sample.body(), headers, url: undefined, nowMs: now }
+      const headers = { 'stripe-signature': [stripeSignature(stripe.body(), [value], now)] }
+      const signed = { raw: stripe.body(), headers, url: undefined, nowMs: now }
       return provider.verify(signed, secret.inForce(), {}, tools)
     }),
   )

@@ -6,7 +6,7 @@ import { testStores, usesUnseen } from '../../../testing/secret-stores.ts'
 import { CHANGE } from '../../../testing/tenant-access.ts'
 import { startVaultServer, type VaultServer } from '../../../testing/vault-server.ts'
 import { type WebhookHub, webhookHub } from '../../../testing/webhook-hub.ts'
-import { WEBHOOK_SAMPLES, type WebhookSample } from '../../../testing/webhook-samples.ts'
+import { stripe, stripeSignature } from '../../../testing/webhook-samples/stripe.ts'
 import { systemClock } from '../../platform/clock.ts'
 import { createDial, type Dial } from '../../platform/dial/dial.ts'
 import { envKeys } from '../../platform/envelope/env-keys.ts'
@@ -17,7 +17,6 @@ import { createSecretResolver, putSecretRef, putSecretValue } from '../secrets/s
 import { createWorkspaceDirectory } from '../workspaces/workspaces.ts'
 import { PROVIDERS } from './providers/registry.ts'
 
-const { stripe } = WEBHOOK_SAMPLES as { stripe: WebhookSample }
 const keysOf = (current: Secret | undefined) =>
   openEnvelope({ keys: envKeys({ current, previous: [], where: 'the test' }) })
 const kek = new Secret(randomBytes(32).toString('base64'))
@@ -70,7 +69,7 @@ async function send(account: string, secret: string, headers?: Record<string, st
   return hub
     .accept({
       ...{ provider, raw, routeId: undefined, url: undefined, call: CHANGE.call },
-      headers: headers ?? { [stripe.header]: [stripe.sign(raw, [secret], Date.now())] },
+      headers: headers ?? { 'stripe-signature': [stripeSignature(raw, [secret], Date.now())] },
     })
     .then(
       () => 'accepted',

@@ -2,15 +2,14 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { accessAs } from '../../../testing/access-as.ts'
 import { type TestDatabase, testDatabase } from '../../../testing/database.ts'
 import { type WebhookHub, webhookHub } from '../../../testing/webhook-hub.ts'
-import { WEBHOOK_SAMPLES, type WebhookSample } from '../../../testing/webhook-samples.ts'
+import type { SampleEvent } from '../../../testing/webhook-sample.ts'
+import { stripe, stripeSignature } from '../../../testing/webhook-samples/stripe.ts'
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { createHttpServer } from '../../platform/http/server.ts'
 import { newId } from '../../platform/ids.ts'
 import type { InboxStatus } from './inbox.ts'
 import { PROVIDERS } from './providers/registry.ts'
 import { webhooksControl } from './webhooks.control.ts'
-
-const { stripe } = WEBHOOK_SAMPLES as { stripe: WebhookSample }
 
 let database: TestDatabase
 let hub: WebhookHub
@@ -57,11 +56,7 @@ afterAll(async () => {
   await database.drop()
 })
 
-const send = async (
-  tenant: 'a' | 'b',
-  event: Parameters<WebhookSample['body']>[0],
-  traceId = '0'.repeat(32),
-) => {
+const send = async (tenant: 'a' | 'b', event: SampleEvent, traceId = '0'.repeat(32)) => {
   const raw = stripe.body(event)
   const provider = PROVIDERS.get('stripe')
   if (!provider) throw new Error('there is no Stripe')
@@ -71,7 +66,7 @@ const send = async (
     url: undefined,
     raw,
     headers: {
-      'stripe-signature': [stripe.sign(raw, [`whsec_${tenant}`], Date.now())],
+      'stripe-signature': [stripeSignature(raw, [`whsec_${tenant}`], Date.now())],
       'user-agent': ['Stripe/1.0'],
       authorization: ['Bearer not-for-keeping'],
     },

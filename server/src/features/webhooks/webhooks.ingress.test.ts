@@ -6,14 +6,14 @@ import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type TestDatabase, testDatabase } from '../../../testing/database.ts'
 import { type WebhookHub, webhookHub } from '../../../testing/webhook-hub.ts'
-import { WEBHOOK_SAMPLES, type WebhookSample } from '../../../testing/webhook-samples.ts'
+import type { SampleEvent } from '../../../testing/webhook-sample.ts'
+import { stripe, stripeSignature } from '../../../testing/webhook-samples/stripe.ts'
 import { createHttpServer } from '../../platform/http/server.ts'
 import { newId } from '../../platform/ids.ts'
 import { Secret } from '../../platform/secret.ts'
 import { webhooksIngress } from './webhooks.ingress.ts'
 
 const BODY_LIMIT = 100_000
-const { stripe } = WEBHOOK_SAMPLES as { stripe: WebhookSample }
 const A_SECRET = 'whsec_of_workspace_a'
 const B_SECRET = 'whsec_of_workspace_b'
 const CONNECT_SECRET = 'whsec_of_connect_of_a'
@@ -95,11 +95,11 @@ const JSON_TYPE = { 'content-type': 'application/json; charset=utf-8' }
 
 const signed = (body: Buffer, secrets: readonly string[], atMs = Date.now()): OutgoingHttpHeaders => ({
   ...JSON_TYPE,
-  'stripe-signature': stripe.sign(body, secrets, atMs),
+  'stripe-signature': stripeSignature(body, secrets, atMs),
 })
 
 let number = 0
-const newEvent = (change: Parameters<WebhookSample['body']>[0] = {}): { id: string; body: Buffer } => {
+const newEvent = (change: SampleEvent = {}): { id: string; body: Buffer } => {
   number += 1
   const id = `evt_${number}`
   return { id, body: stripe.body({ id, ...change }) }
@@ -357,7 +357,7 @@ describe('a refused request', () => {
       post('/webhooks/stripe', newEvent().body, { ...JSON_TYPE, ...IDS, 'stripe-signature': '' }),
     'two signature headers': () => {
       const { body } = newEvent()
-      const header = stripe.sign(body, [A_SECRET], Date.now())
+      const header = stripeSignature(body, [A_SECRET], Date.now())
       return post('/webhooks/stripe', body, { ...IDS, 'stripe-signature': [header, header] as never })
     },
     'an old timestamp': () => {

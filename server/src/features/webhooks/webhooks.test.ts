@@ -8,12 +8,11 @@ import {
   testPlatform,
 } from '../../../testing/database.ts'
 import { type WebhookHub, webhookHub } from '../../../testing/webhook-hub.ts'
-import { WEBHOOK_SAMPLES, type WebhookSample } from '../../../testing/webhook-samples.ts'
+import { stripe, stripeSignature } from '../../../testing/webhook-samples/stripe.ts'
 import { newId } from '../../platform/ids.ts'
 import { PROVIDERS } from './providers/registry.ts'
 import { forgetExpiredEvents } from './webhooks.ts'
 
-const { stripe } = WEBHOOK_SAMPLES as { stripe: WebhookSample }
 const SECRET = 'whsec_of_a'
 
 /** A way to the database that can be cut: what a lost server looks like from here. */
@@ -92,7 +91,7 @@ const send = (raw: Buffer, secret = SECRET) =>
     routeId: undefined,
     url: undefined,
     raw,
-    headers: { 'stripe-signature': [stripe.sign(raw, [secret], Date.now())] },
+    headers: { 'stripe-signature': [stripeSignature(raw, [secret], Date.now())] },
     call,
   })
 
@@ -258,7 +257,7 @@ it('keeps live and test apart: a prod hub takes live events only', async () => {
         routeId: undefined,
         url: undefined,
         raw,
-        headers: { 'stripe-signature': [stripe.sign(raw, ['whsec_live'], Date.now())] },
+        headers: { 'stripe-signature': [stripeSignature(raw, ['whsec_live'], Date.now())] },
         call,
       })
     await expect(through(test)).rejects.toMatchObject({ code: 'signature_invalid' })
