@@ -132,7 +132,12 @@ type Ended =
       readonly why: string
     }
   | { readonly kind: 'dead'; readonly reason: string; readonly error: AttemptError; readonly why: string }
-  | { readonly kind: 'cancelled'; readonly why: string }
+  | {
+      readonly kind: 'cancelled'
+      readonly why: string
+      /** The work is not given up but waits elsewhere, for this cause: `FollowUps` keep it, whatever the completion. */
+      readonly held?: string
+    }
 
 export const ATTEMPT_OUTCOMES = ['done', 'retry', 'snoozed', 'dead', 'cancelled', 'returned', 'lost'] as const
 
@@ -163,10 +168,12 @@ export interface EndedJob {
   /** Of a dead job: the reason of the dead letter, e.g. `poison`. */
   readonly reason: string | null
   readonly error: AttemptError | null
+  /** As in the outcome; absent when somebody has cancelled it in the meantime. */
+  readonly held?: string
 }
 
 /**
- * Runs in the transaction that ends jobs, for those that really ended in it and have a `completion`: what it
+ * Runs in the transaction that ends jobs, for those that really ended in it and have a `completion` or are held: what it
  * writes commits with the end of the job or not at all. Gives the lanes it enqueued into (jobs will do), so that
  * they can be woken after the commit. When it throws by a fault of its own (not of a database in trouble, see
  * `isTransient`), a job that a worker ends is a dead letter with reason `settle_failed` instead.

@@ -37,8 +37,16 @@ export function endedBy({ job, outcome, row }: Settled): EndedJob | undefined {
     why: row.why,
     reason: outcome.kind === 'dead' ? outcome.reason : null,
     error: outcome.kind === 'dead' ? outcome.error : null,
+    // Another sentence is that of somebody who asked for the cancel: what he cancelled does not wait elsewhere.
+    ...(outcome.kind === 'cancelled' &&
+      outcome.held !== undefined &&
+      row.why === storable(outcome.why) && { held: outcome.held }),
   }
 }
+
+/** Whether something has to follow the end of a job, if this ends it. */
+export const mayBeFollowed = ({ job, outcome }: Settlement): boolean =>
+  job.completion !== null || (outcome.kind === 'cancelled' && 'held' in outcome)
 
 const MAX_DELAY_MS = 30 * 24 * 3_600_000
 const MAX_TEXT = 2_000

@@ -166,6 +166,32 @@ describe('createSettler', () => {
     expect(outcomesOf(stored).at(-1)).toEqual([1, outcome])
   })
 
+  test.each([
+    ['is told why, without a completion', 'The route is paused.', 'route_paused'],
+    ['is given up when somebody has cancelled it meanwhile', 'Cancelled by svc:shop.', undefined],
+  ])('work that is held %s', async (_what, storedWhy, held) => {
+    const { db } = database(() => undefined)
+    const answering = {
+      execute: (async () => ({
+        rows: [{ job_id: job.id, lease_id: 1, outcome: 'cancelled', why: storedWhy }],
+      })) as never,
+    }
+    const told: unknown[] = []
+    const job = claimed(1)
+    const { settler } = settlerOn(
+      { ...db, transaction: (work) => work({ ...answering, isTransaction: true }) },
+      async (_tx, ended) => {
+        told.push(...ended.map((each) => [each.job.id, each.state, each.held]))
+        return []
+      },
+    )
+    await settler.settle({
+      job,
+      outcome: { kind: 'cancelled', why: 'The route is paused.', held: 'route_paused' },
+    })
+    expect(told).toEqual([[job.id, 'cancelled', held]])
+  })
+
   test('abandon lets waiting callers go', async () => {
     const { db, stored } = database(() => new Problem('database_unavailable', 'away'))
     const { clock, settler } = settlerOn(db)

@@ -4,9 +4,9 @@ import { isDataFault, isTransient } from '../platform/db/failures.ts'
 import type { Log } from '../platform/log.ts'
 import { createBatcher } from './batcher.ts'
 import { FollowUpsFailed, runFollowUps } from './follow-ups-failed.ts'
-import type { EndedJob, FollowUps, LaneKey } from './job.ts'
+import type { FollowUps, LaneKey } from './job.ts'
 import { backoffMs } from './loop.ts'
-import { endedBy, type Settled, type Settlement, settleJobs } from './settle.ts'
+import { endedBy, mayBeFollowed, type Settled, type Settlement, settleJobs } from './settle.ts'
 
 /** Stores how leases ended, in batches. */
 export interface Settler {
@@ -46,10 +46,10 @@ export function createSettler(options: SettlerOptions): Settler {
   const store = async (batch: readonly Settlement[]): Promise<void> => {
     let lanes: readonly LaneKey[] = []
     let settled: Settled[]
-    if (followUps && batch.some(({ job }) => job.completion !== null)) {
+    if (followUps && batch.some(mayBeFollowed)) {
       settled = await db.transaction(async (tx) => {
         const done = await settleJobs(tx, batch)
-        const ended = done.map(endedBy).filter((job): job is EndedJob => job?.job.completion != null)
+        const ended = done.filter(mayBeFollowed).flatMap((each) => endedBy(each) ?? [])
         if (ended.length > 0) lanes = await runFollowUps(followUps, tx, ended)
         return done
       })
