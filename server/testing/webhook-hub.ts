@@ -8,6 +8,7 @@ import {
 } from '../src/features/webhook-routes/webhook-routes.ts'
 import {
   type AcceptWebhook,
+  createIntake,
   createWebhookAcceptor,
   isWebhookProvider,
   type RefusedWebhook,
@@ -63,6 +64,7 @@ export function webhookHub(
   const quarantined: RefusedWebhook[] = []
   const workspaces = createWorkspaceDirectory({ ...platform, environment })
   const routes = createRouteDirectory(platform)
+  const intake = createIntake({ db, wakeUp: { hint: (lanes) => void hints.push(...lanes) } })
   const query: WebhookHub['query'] = async <Row extends object>(
     text: string,
     values: readonly unknown[] = [],
@@ -82,7 +84,7 @@ export function webhookHub(
       platform,
       routes,
       workspaces,
-      wakeUp: { hint: (lanes) => void hints.push(...lanes) },
+      intake,
       activeConnector: async (tenantId, name) => connectors.get(`${tenantId}/${name}`),
       resolveSecret: resolveSecret ?? resolveHeld,
       livemode: environment === 'prod',
@@ -138,6 +140,7 @@ export function webhookHub(
       return row ?? {}
     },
     close: async () => {
+      await intake.close()
       workspaces.close()
       await routes.close()
     },

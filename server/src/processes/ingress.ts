@@ -3,7 +3,7 @@ import { createActiveConfigs } from '../features/configs/configs.ts'
 import { admit } from '../features/guards/guards.ts'
 import { createRouteDirectory } from '../features/webhook-routes/webhook-routes.ts'
 import { webhooksIngress } from '../features/webhooks/webhooks.ingress.ts'
-import { createWebhookAcceptor } from '../features/webhooks/webhooks.ts'
+import { createIntake, createWebhookAcceptor } from '../features/webhooks/webhooks.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
 import type { Work } from '../resilience/load-shed.ts'
 import { openLoadShed } from './guards.ts'
@@ -41,6 +41,7 @@ export async function buildIngress(environment: Environment): Promise<BuiltProce
       tags: ['webhooks'],
     },
   })
+  const intake = createIntake({ db: platform.db, wakeUp })
   const accept = createWebhookAcceptor({
     platform,
     routes,
@@ -50,7 +51,7 @@ export async function buildIngress(environment: Environment): Promise<BuiltProce
       const active = (await activeConfigs.get(tenantId, [name])).connectors.get(name)
       return active && { lane: active.connector.lane, configVersion: active.configVersion }
     },
-    wakeUp,
+    intake,
     livemode: config.environment === 'prod',
     tools: { fetch: fetchOver(dial) },
     quarantine: async () => true,
@@ -65,6 +66,7 @@ export async function buildIngress(environment: Environment): Promise<BuiltProce
     name: 'ingress',
     app,
     stopSteps: [
+      ['accepted webhooks', () => intake.close()],
       ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
       ['load shedding', () => own?.close()],
       ['secrets', () => secrets.close()],

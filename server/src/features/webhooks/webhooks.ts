@@ -11,16 +11,14 @@
  * goes is the state of its job.
  */
 
+import { createHash } from 'node:crypto'
 import type { CallContext } from '../../platform/call-context.ts'
 import type { RetentionRule } from '../../platform/db/retention.ts'
 import type { Queryable } from '../../platform/db/statement.ts'
-import { newId } from '../../platform/ids.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { Problem } from '../../problems.ts'
-import type { NewJob } from '../../queue/job.ts'
 import { idsOfDay } from '../../queue/job-history.ts'
-import type { WakeUp } from '../../queue/wake-up.ts'
-import { type RouteDirectory, routeDelivers } from '../webhook-routes/webhook-routes.ts'
+import type { RouteDirectory } from '../webhook-routes/webhook-routes.ts'
 import { deliveryJob } from './delivery.ts'
 import {
   type IncomingRequest,
@@ -31,20 +29,23 @@ import {
 } from './match-route.ts'
 import type { AnyProvider, HeaderValues, WebhookReply } from './provider.ts'
 import { PROVIDERS } from './providers/registry.ts'
-import { type AcceptedWebhook, sha256, takeWebhooks, type VerifiedWebhook } from './take-webhook.ts'
+import { receptionOf } from './reception.ts'
+import { type AcceptedWebhook, type Intake, keptHeaders, type VerifiedWebhook } from './take-webhook.ts'
 import { avoidLoops, deleteExpired, findUndelivered } from './webhooks.sql.ts'
+
+export { createIntake, type Intake } from './take-webhook.ts'
 
 export const isWebhookProvider = (name: string): boolean => PROVIDERS.has(name)
 
 export interface WebhookDeps extends Omit<MatchDeps, 'log'> {
-  readonly platform: Pick<Platform, 'db' | 'clock' | 'log' | 'metrics'>
+  readonly platform: Pick<Platform, 'clock' | 'log' | 'metrics'>
   readonly routes: RouteDirectory
   /** The connector's lane and the version of the active config; undefined = the active config has no such connector. */
   readonly activeConnector: (
     tenantId: string,
     connector: string,
   ) => Promise<{ readonly lane: number; readonly configVersion: number } | undefined>
-  readonly wakeUp: Pick<WakeUp, 'hint'>
+  readonly intake: Pick<Intake, 'take'>
   readonly quarantine: KeepInQuarantine
 }
 
@@ -96,7 +97,7 @@ const tryLater = (cause?: unknown): Problem =>
   })
 
 export function createWebhookAcceptor(deps: WebhookDeps): AcceptWebhook {
-  const { db, clock, log, metrics } = deps.platform
+  const { clock, log, metrics } = deps.platform
   const accepted = metrics.counter('webhooks_accepted_total', 'Webhooks answered with 2xx', [
     'provider',
     'result',
@@ -117,7 +118,7 @@ export function createWebhookAcceptor(deps: WebhookDeps): AcceptWebhook {
         livemode: event?.livemode,
         event_id: event?.eventId,
         event_type: event?.type,
-        body_sha256: sha256(request.raw).toString('hex'),
+        body_sha256: createHash('sha256').update(request.raw).digest('hex'),
         ...(route && { tenant_id: route.tenantId, route_id: route.id }),
         request_id: request.call.requestId,
         trace_id: request.call.traceId,
@@ -157,12 +158,23 @@ export function createWebhookAcceptor(deps: WebhookDeps): AcceptWebhook {
     const workspace = await deps.workspaces.find(route.tenantId)
     if (!connector || workspace?.status !== 'active')
       throw tryLater(new Error(connector ? 'the workspace is not active' : 'the connector is not active'))
-    const inboxId = newId()
     const payload = event.part?.payload ?? request.parsed
-    const delivery: NewJob | undefined = routeDelivers(route, event.type)
-      ? deliveryJob({ route, event, payload, inboxId, call, ...connector })
-      : undefined
-    return { request, call, event, route, evidence, inboxId, delivery }
+    const reception = receptionOf({ route, event, connector, workspace })
+    return {
+      call,
+      event,
+      route,
+      evidence,
+      source: 'received',
+      bytes: event.part?.bytes ?? request.signed.raw,
+      headers: keptHeaders(request),
+      payload,
+      reception,
+      delivery:
+        reception.state === 'accepted'
+          ? (inboxId) => deliveryJob({ route, event, payload, inboxId, call, ...connector })
+          : undefined,
+    }
   }
 
   const take = async (request: WebhookRequest, incoming: IncomingRequest): Promise<WebhookAnswer> => {
@@ -177,18 +189,17 @@ export function createWebhookAcceptor(deps: WebhookDeps): AcceptWebhook {
     if (refusals.length > 0) return refuse(request, refusals)
 
     const webhooks = await Promise.all(found.map((each) => webhookOf(incoming, request.call, each)))
-    const taken = await takeWebhooks(db, webhooks)
+    const taken = await deps.intake.take(webhooks)
     const events: AcceptedWebhook[] = []
     for (const [at, result] of taken.entries()) {
       const webhook = webhooks[at]
       if (!webhook) throw new Error('an answer to nothing')
-      const { event, route, delivery } = webhook
+      const { event, route, reception } = webhook
       if (!result)
         return refuse(request, [{ found: false, event, route, cause: 'unknown_route', authentic: false }])
-      if (delivery && !result.duplicate) deps.wakeUp.hint([delivery])
       accepted.inc({
         provider: request.provider.name,
-        result: result.duplicate ? 'duplicate' : delivery ? 'accepted' : 'ignored',
+        result: result.duplicate ? 'duplicate' : reception.state,
       })
       events.push(result)
     }
