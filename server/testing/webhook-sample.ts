@@ -53,6 +53,8 @@ export interface WebhookSample {
   readonly severalSignatures: Applies
   /** Any change of the body's bytes is noticed, also one that leaves its meaning as it was. */
   readonly allBytesSigned: Applies
+  /** The event names an account. */
+  readonly account: Applies
   /** The event says whether it is live or a test. */
   readonly livemode: Applies
   /** An event, formatted so that parsing it and writing it again changes the bytes. */

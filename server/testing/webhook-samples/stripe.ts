@@ -18,6 +18,7 @@ export const stripe: WebhookSample = {
   toleranceMs: 300_000,
   severalSignatures: true,
   allBytesSigned: true,
+  account: true,
   livemode: true,
   body: ({ id = 'evt_sample_1', type = 'invoice.paid', account, livemode = false } = {}) =>
     Buffer.from(

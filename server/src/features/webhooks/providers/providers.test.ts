@@ -16,20 +16,18 @@ import type { AnyProvider, HeaderValues, ProviderEvent, SignedRequest } from '..
 import { PROVIDERS } from './registry.ts'
 
 const NOW = Date.parse('2026-11-21T12:00:00Z')
-/** What several providers share. */
-const NOT_A_PROVIDER = new Set(['registry', 'signed-request', 'payload-fields', 'hmac-template'])
 
 it('every provider file is registered under the name of its file', async () => {
   const files = readdirSync(import.meta.dirname).map((file) => basename(file, '.ts'))
-  const providers = files.filter((file) => !NOT_A_PROVIDER.has(file) && !file.includes('.test'))
-  expect([...providers].sort()).toEqual([...PROVIDERS.keys()].sort())
+  const providers = files.filter((file) => file !== 'registry' && !file.includes('.test'))
+  expect(providers.sort()).toEqual([...PROVIDERS.keys()].sort())
 })
 
 it('every provider has a sample, and every sample says why a case is not for it', async () => {
   expect(Object.keys(WEBHOOK_SAMPLES).sort()).toEqual([...PROVIDERS.keys()].sort())
-  for (const { toleranceMs, severalSignatures, allBytesSigned, livemode } of Object.values(WEBHOOK_SAMPLES))
-    for (const applies of [toleranceMs, severalSignatures, allBytesSigned, livemode])
-      if (typeof applies === 'object') expect(applies.no).toMatch(/^.{20,}$/)
+  for (const sample of Object.values(WEBHOOK_SAMPLES))
+    for (const says of Object.values(sample))
+      if (typeof says === 'object' && 'no' in says) expect(says.no).toMatch(/^.{20,}$/)
 })
 
 const cases = [...PROVIDERS.values()].flatMap((provider): [string, AnyProvider, WebhookSample][] => {
@@ -255,12 +253,11 @@ describe.each(cases)('provider %s', (_name, provider, sample) => {
     expect(event?.occurredAt.getTime()).not.toBeNaN()
   })
 
-  it('reads the type and the account', async () => {
+  it.runIf(applies(sample.account))('reads the account', async () => {
     const [event] = eventsOf(received({ event: { account: 'acct_1' } }))
     expect(event?.accounts).toContain('acct_1')
     const [other] = eventsOf(received({ event: { account: 'acct_2' } }))
     expect(other?.accounts).not.toContain('acct_1')
-    expect(event?.type).toMatch(/^[\x21-\x7e]+$/)
   })
 
   it.runIf(applies(sample.livemode))('reads whether it is live', async () => {
