@@ -53,51 +53,53 @@ export async function completionOf(
  * Why it cannot race: the lock keeps claims of the workspace out, so a job can only move on in the direction
  * running → deferred → ready while we look, and we look in that order.
  */
-export async function cancelJob(
-  db: Db,
+export const cancelJob = (db: Db, request: CancelRequest, together?: CancelTogether): Promise<Cancelled> =>
+  db.transaction((tx) => cancelJobIn(tx, request, together))
+
+/** The same as part of a transaction, which keeps claims of the workspace out until it ends: it must be short. */
+export async function cancelJobIn(
+  tx: Tx,
   { tenantId, id, actor, reason }: CancelRequest,
   { followUps, record }: CancelTogether = {},
 ): Promise<Cancelled> {
   const why = storable(`Cancelled by ${actor}${reason ? `: ${reason}` : '.'}`)
-  return db.transaction(async (tx) => {
-    await lockTenant(tx, { tenantId })
-    const known = await stateOf(tx, { tenantId, id })
-    if (known === undefined) throw jobNotFound()
-    const event = {
-      tenant_id: tenantId,
-      job_id: id,
-      connector: known.connector,
-      correlation_id: known.correlation_id,
-      trace_id: known.trace_id,
-      message: why,
-      data: { actor },
-    }
+  await lockTenant(tx, { tenantId })
+  const known = await stateOf(tx, { tenantId, id })
+  if (known === undefined) throw jobNotFound()
+  const event = {
+    tenant_id: tenantId,
+    job_id: id,
+    connector: known.connector,
+    correlation_id: known.correlation_id,
+    trace_id: known.trace_id,
+    message: why,
+    data: { actor },
+  }
 
-    const running = await requestCancel(tx, { tenantId, id, why })
-    if (running) {
-      // Also when it was asked before: the hint may have been lost.
-      await notify(tx, { channel: CANCEL_CHANNEL, payload: String(running.lease_id) })
-      if (running.first) {
-        await appendEvents(tx, { events: [{ ...event, type: 'job.cancel_requested' }] })
-        await record?.(tx, 'cancelling')
-      }
-      return { state: 'cancelling', lanes: [] }
+  const running = await requestCancel(tx, { tenantId, id, why })
+  if (running) {
+    // Also when it was asked before: the hint may have been lost.
+    await notify(tx, { channel: CANCEL_CHANNEL, payload: String(running.lease_id) })
+    if (running.first) {
+      await appendEvents(tx, { events: [{ ...event, type: 'job.cancel_requested' }] })
+      await record?.(tx, 'cancelling')
     }
+    return { state: 'cancelling', lanes: [] }
+  }
 
-    await removeDeferred(tx, { tenantId, id })
-    const row = await finishCancelled(tx, { tenantId, id })
-    if (row === undefined) {
-      const state = (await stateOf(tx, { tenantId, id }))?.state ?? known.state
-      if (state !== 'cancelled') throw hasEnded(state)
-      return { state: 'cancelled', lanes: [] }
-    }
-    await appendEvents(tx, { events: [{ ...event, type: 'job.cancelled' }] })
-    const job = { ...factsOf(row), attempt: row.attempts }
-    const ended = { job, state: 'cancelled', result: null, why, reason: null, error: null } as const
-    const lanes = followUps && job.completion !== null ? await followUps(tx, [ended]) : []
-    await record?.(tx, 'cancelled')
-    return { state: 'cancelled', lanes }
-  })
+  await removeDeferred(tx, { tenantId, id })
+  const row = await finishCancelled(tx, { tenantId, id })
+  if (row === undefined) {
+    const state = (await stateOf(tx, { tenantId, id }))?.state ?? known.state
+    if (state !== 'cancelled') throw hasEnded(state)
+    return { state: 'cancelled', lanes: [] }
+  }
+  await appendEvents(tx, { events: [{ ...event, type: 'job.cancelled' }] })
+  const job = { ...factsOf(row), attempt: row.attempts }
+  const ended = { job, state: 'cancelled', result: null, why, reason: null, error: null } as const
+  const lanes = followUps && job.completion !== null ? await followUps(tx, [ended]) : []
+  await record?.(tx, 'cancelled')
+  return { state: 'cancelled', lanes }
 }
 
 const hasEnded = (state: string): Problem =>
