@@ -140,6 +140,24 @@ export const PROBLEMS = {
     retryable: false,
     next: 'The call was carried out once and is not carried out again: read the result from the upstream.',
   },
+  payload_damaged: {
+    status: 410,
+    title: 'The kept bytes are not the ones that were given',
+    retryable: false,
+    next: 'The object is missing from the payload store, or was changed there: restore it, or send the work again.',
+  },
+  payload_erased: {
+    status: 410,
+    title: 'The kept bytes were erased',
+    retryable: false,
+    next: 'Somebody asked for it; they cannot be brought back. The sender may have them still.',
+  },
+  payload_gone: {
+    status: 410,
+    title: 'The kept bytes are gone',
+    retryable: false,
+    next: 'They were erased, or their time is over; they cannot be brought back.',
+  },
   plan_changed: {
     status: 412,
     title: 'The plan does not fit any more',

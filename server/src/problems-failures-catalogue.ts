@@ -63,6 +63,12 @@ export const FAILURES = {
     retryable: true,
     next: 'Wait for the time in Retry-After. Less important work is refused first; nothing was begun.',
   },
+  payload_store_unavailable: {
+    status: 503,
+    title: 'Large bodies can be neither kept nor read at the moment',
+    retryable: true,
+    next: 'Try again after the time in Retry-After; nothing was stored. GET /ready names the payload store and what is wrong with it.',
+  },
   secrets_unavailable: {
     status: 503,
     title: 'Stored secrets cannot be kept at the moment',

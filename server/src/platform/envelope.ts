@@ -8,7 +8,7 @@
 import { randomBytes } from 'node:crypto'
 import { associatedData, decrypt, encrypt, KEY_BYTES } from './envelope/cipher.ts'
 import { EnvelopeFailure, type KeyEncryptionKeys } from './envelope/keys.ts'
-import { formatSealed, parseSealed } from './envelope/sealed.ts'
+import { formatSealed, parseSealed, type Sealed } from './envelope/sealed.ts'
 import { Secret } from './secret.ts'
 
 export { EnvelopeFailure, type KeyEncryptionKeys } from './envelope/keys.ts'
@@ -21,6 +21,13 @@ export interface Envelope {
   seal(value: Secret, context: readonly string[]): Promise<Buffer>
   /** Errors: `EnvelopeFailure` for a missing key, a changed byte or another context. */
   open(sealed: Buffer, context: readonly string[]): Promise<Secret>
+  /**
+   * As `seal`, for bytes that are kept somewhere else than their key: `key` is the wrapped data key, small, and the one
+   * part that another key-encryption key changes.
+   */
+  sealBytes(bytes: Buffer, context: readonly string[]): Promise<SealedBytes>
+  /** Errors: as `open`. */
+  openBytes(sealed: SealedBytes, context: readonly string[]): Promise<Buffer>
   /** The same value under the current key-encryption key: only the wrapped data key changes. Errors: as `open`. */
   rewrap(sealed: Buffer, context: readonly string[]): Promise<Buffer>
   /** True when another key-encryption key wraps it than the current one, as far as this process knows. */
@@ -31,6 +38,13 @@ export interface Envelope {
   check(): Promise<void>
   readonly keys: KeyEncryptionKeys
 }
+
+export interface SealedBytes {
+  readonly key: Buffer
+  readonly bytes: Buffer
+}
+
+const NOTHING = Buffer.alloc(0)
 
 /** Opens an envelope on the keys of this process. Reads nothing yet. */
 export function openEnvelope({ keys }: { readonly keys: KeyEncryptionKeys }): Envelope {
@@ -46,14 +60,26 @@ export function openEnvelope({ keys }: { readonly keys: KeyEncryptionKeys }): En
     return { dataKey, plain }
   }
 
+  const sealParts = async (plain: Buffer, context: readonly string[]): Promise<Sealed> => {
+    const dataKey = randomBytes(KEY_BYTES)
+    const { keyId, bytes: wrapped } = await keys.wrap(dataKey, associatedData('key', context))
+    const encrypted = encrypt(dataKey, plain, associatedData('value', context))
+    dataKey.fill(0)
+    return { keyId, wrapped, encrypted }
+  }
+
   const envelope: Envelope = {
     keys,
-    seal: async (value, context) => {
-      const dataKey = randomBytes(KEY_BYTES)
-      const { keyId, bytes: wrapped } = await keys.wrap(dataKey, associatedData('key', context))
-      const encrypted = encrypt(dataKey, Buffer.from(value.reveal()), associatedData('value', context))
+    seal: async (value, context) => formatSealed(await sealParts(Buffer.from(value.reveal()), context)),
+    sealBytes: async (plain, context) => {
+      const { encrypted, ...key } = await sealParts(plain, context)
+      return { key: formatSealed({ ...key, encrypted: NOTHING }), bytes: encrypted }
+    },
+    openBytes: async ({ key, bytes }, context) => {
+      const { keyId, wrapped } = parseSealed(key)
+      const { dataKey, plain } = await dataKeyOf(keyId, wrapped, bytes, context)
       dataKey.fill(0)
-      return formatSealed({ keyId, wrapped, encrypted })
+      return plain
     },
     open: async (sealed, context) => {
       const { keyId, wrapped, encrypted } = parseSealed(sealed)
