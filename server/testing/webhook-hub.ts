@@ -8,6 +8,7 @@ import {
 } from '../src/features/webhook-routes/webhook-routes.ts'
 import {
   type AcceptWebhook,
+  createEventAcceptor,
   createIntake,
   createWebhookAcceptor,
   isWebhookProvider,
@@ -84,8 +85,12 @@ export function webhookHub(
       platform,
       routes,
       workspaces,
-      intake,
-      activeConnector: async (tenantId, name) => connectors.get(`${tenantId}/${name}`),
+      acceptEvents: createEventAcceptor({
+        platform,
+        workspaces,
+        intake,
+        activeConnector: async (tenantId, name) => connectors.get(`${tenantId}/${name}`),
+      }),
       resolveSecret: resolveSecret ?? resolveHeld,
       livemode: environment === 'prod',
       tools: {

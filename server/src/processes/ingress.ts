@@ -3,7 +3,7 @@ import { createActiveConfigs } from '../features/configs/configs.ts'
 import { admit } from '../features/guards/guards.ts'
 import { createRouteDirectory } from '../features/webhook-routes/webhook-routes.ts'
 import { webhooksIngress } from '../features/webhooks/webhooks.ingress.ts'
-import { createIntake, createWebhookAcceptor } from '../features/webhooks/webhooks.ts'
+import { createEventAcceptor, createIntake, createWebhookAcceptor } from '../features/webhooks/webhooks.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
 import type { Work } from '../resilience/load-shed.ts'
 import { openLoadShed } from './guards.ts'
@@ -42,16 +42,21 @@ export async function buildIngress(environment: Environment): Promise<BuiltProce
     },
   })
   const intake = createIntake({ db: platform.db, wakeUp })
-  const accept = createWebhookAcceptor({
+  const acceptEvents = createEventAcceptor({
     platform,
-    routes,
     workspaces,
-    resolveSecret: secrets.resolve,
     activeConnector: async (tenantId, name) => {
       const active = (await activeConfigs.get(tenantId, [name])).connectors.get(name)
       return active && { lane: active.connector.lane, configVersion: active.configVersion }
     },
     intake,
+  })
+  const accept = createWebhookAcceptor({
+    platform,
+    routes,
+    workspaces,
+    acceptEvents,
+    resolveSecret: secrets.resolve,
     livemode: config.environment === 'prod',
     tools: { fetch: fetchOver(dial) },
     quarantine: async () => true,

@@ -118,24 +118,3 @@ export const deleteExpired = run<{ readonly limit: number }>(
      where expires_at < now() order by expires_at limit $1 for update skip locked)`,
   ({ limit }) => [limit],
 )
-
-/** For the rest of the transaction: tables that were empty when they were analysed may hold millions of rows now. */
-export const avoidLoops = one<undefined, { readonly set: string }>(
-  'webhooks.avoid_loops',
-  `select set_config('enable_nestloop', 'off', true) as set`,
-  () => [],
-)
-
-/** Whether events between two ids have a job that is not over; `open_job` is a view of the queue for such questions. */
-export const findUndelivered = one<
-  { readonly low: string; readonly high: string },
-  { readonly found: boolean }
->(
-  'webhooks.find_undelivered',
-  `select exists (
-     select from webhook_inbox i
-     join open_job o on o.tenant_id = i.tenant_id and o.job_id = i.job_id
-     where i.id >= $1 and i.id < $2
-   ) as found`,
-  ({ low, high }) => [low, high],
-)

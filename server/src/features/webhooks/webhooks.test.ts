@@ -95,8 +95,8 @@ const send = (raw: Buffer, secret = SECRET) =>
     call,
   })
 
-const taken = async (raw: Buffer) => {
-  const answer = await send(raw)
+const taken = async (raw: Buffer, secret?: string) => {
+  const answer = await send(raw, secret)
   const [first] = answer.kind === 'taken' ? answer.events : []
   return first ?? expect.unreachable('it was not taken')
 }
@@ -145,20 +145,20 @@ describe('when something in the middle fails', () => {
     expect(await taken(event)).toMatchObject({ duplicate: false })
   })
 
-  it('asks for another try when the connector is not active or the workspace is suspended', async () => {
+  it('holds what has nowhere to go, and says why, instead of losing it', async () => {
+    const why = async ({ inboxId }: { inboxId: string }) =>
+      hub.query('select state, held_why, job_id from webhook_inbox where id = $1', [inboxId])
     const lane = hub.connectors.get(`${a}/product`)
-    const before = await hub.stored()
     hub.connectors.delete(`${a}/product`)
-    await expect(send(newEvent())).rejects.toMatchObject(unavailable('webhook_unavailable'))
+    const homeless = await taken(newEvent())
     if (lane) hub.connectors.set(`${a}/product`, lane)
+    expect(await why(homeless)).toEqual([{ state: 'held', held_why: 'connector_missing', job_id: null }])
 
     const b = await hub.workspace('b-dev')
     await hub.query(`update workspace set status = 'suspended' where id = $1`, [b])
     await hub.route(b, { secret: 'whsec_b', account: 'acct_b' })
-    await expect(send(newEvent('acct_b'), 'whsec_b')).rejects.toMatchObject(
-      unavailable('webhook_unavailable'),
-    )
-    expect(await hub.stored()).toEqual(before)
+    const suspended = await taken(newEvent('acct_b'), 'whsec_b')
+    expect(await why(suspended)).toEqual([{ state: 'held', held_why: 'workspace_suspended', job_id: null }])
   })
 
   it('knows the account of a workspace that is being deleted no more', async () => {
