@@ -19,6 +19,7 @@ import { Problem } from '../../problems.ts'
 import type { RouteDirectory } from '../webhook-routes/webhook-routes.ts'
 import type { AcceptEvents } from './accept-event.ts'
 import { type IncomingRequest, type Match, type MatchDeps, matchEvents } from './match-route.ts'
+import type { AnyProvider } from './provider.ts'
 import { PROVIDERS } from './providers/registry.ts'
 import { createRefuser, isOnlyNobodys, tryLater } from './refuse-webhook.ts'
 import {
@@ -46,6 +47,9 @@ export {
 } from './webhook-request.ts'
 
 export const isWebhookProvider = (name: string): boolean => PROVIDERS.has(name)
+
+/** Undefined = this hub does not know the provider (any more). */
+export const findWebhookProvider = (name: string): AnyProvider | undefined => PROVIDERS.get(name)
 
 export interface MatcherDeps extends MatchDeps {
   readonly routes: RouteDirectory
