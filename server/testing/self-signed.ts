@@ -6,10 +6,14 @@ export interface Pem {
   readonly cert: string
 }
 
+export type KeyType = 'ec' | 'rsa'
+
 /** A throw-away authority. */
 export interface Authority extends Pem {
   /** A certificate of it for one DNS name, valid from 2020 to `until` (UTCTime, `YYMMDD`). */
-  issue(name: string, until?: string): Pem
+  issue(name: string, until?: string, keyType?: KeyType): Pem
+  /** An authority of its own under this one. */
+  authority(name: string): Authority
 }
 
 /** DER (X.690): tag, length, content. */
@@ -32,14 +36,18 @@ const ALT_NAME = '0603551d11'
 const BASIC_CONSTRAINTS = '0603551d13'
 const extension = (id: string, value: Buffer) => der(0x30, hex(id), der(0x04, value))
 
-/** A certificate (RFC 5280) of an elliptic key, for a name or for an authority. */
+/** A certificate (RFC 5280), for a name or for an authority. */
 function certificate(of: {
   readonly subject: string
   readonly until: string
   readonly authority: boolean
+  readonly keyType?: KeyType | undefined
   readonly issuer?: { readonly name: string; readonly key: KeyObject }
 }): Pem & { readonly privateKey: KeyObject } {
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const { privateKey, publicKey } =
+    of.keyType === 'rsa'
+      ? generateKeyPairSync('rsa', { modulusLength: 2_048 })
+      : generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const { subject, until, authority, issuer = { name: subject, key: privateKey } } = of
   const time = (day: string) => der(0x17, Buffer.from(`${day}000000Z`))
   const extensions = authority
@@ -68,14 +76,22 @@ export function selfSigned(name: string, until = NEVER): Pem {
   return { key, cert }
 }
 
-export function throwAwayAuthority(name: string): Authority {
-  const { key, cert, privateKey } = certificate({ subject: name, until: NEVER, authority: true })
+function authorityOf(
+  { key, cert, privateKey }: Pem & { readonly privateKey: KeyObject },
+  name: string,
+): Authority {
+  const issuer = { name, key: privateKey }
   return {
     key,
     cert,
-    issue: (subject, until = NEVER) => {
-      const issued = certificate({ subject, until, authority: false, issuer: { name, key: privateKey } })
+    issue: (subject, until = NEVER, keyType = 'ec') => {
+      const issued = certificate({ subject, until, authority: false, keyType, issuer })
       return { key: issued.key, cert: issued.cert }
     },
+    authority: (subject) =>
+      authorityOf(certificate({ subject, until: NEVER, authority: true, issuer }), subject),
   }
 }
+
+export const throwAwayAuthority = (name: string): Authority =>
+  authorityOf(certificate({ subject: name, until: NEVER, authority: true }), name)

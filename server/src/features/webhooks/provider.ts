@@ -13,6 +13,8 @@ export type VerifyFailure =
   | 'signature_mismatch'
   | 'timestamp_outside_tolerance'
   | 'no_usable_secret'
+  /** The signature is over the address that the sender called, and the hub does not know its own (`INGRESS_PUBLIC_URL`). */
+  | 'public_url_unknown'
 
 export type Verdict =
   | { readonly verified: true; readonly secret: Secret }

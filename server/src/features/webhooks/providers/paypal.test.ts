@@ -1,0 +1,180 @@
+import { createSign } from 'node:crypto'
+import { getCACertificates, setDefaultCACertificates } from 'node:tls'
+import { describe, expect, it } from 'vitest'
+import { throwAwayAuthority } from '../../../../testing/self-signed.ts'
+import { paypalHeaders, paypal as sample } from '../../../../testing/webhook-samples/paypal.ts'
+import { Secret } from '../../../platform/secret.ts'
+import { paypal } from './paypal.ts'
+
+const NOW = Date.parse('2026-11-21T12:00:00Z')
+const [WEBHOOK] = sample.secrets
+const NAME = 'messageverificationcerts.sandbox.paypal.com'
+
+const root = throwAwayAuthority('A root that Node trusts')
+setDefaultCACertificates([...getCACertificates('default'), root.cert])
+
+let number = 0
+/** An address that the provider has not seen. */
+const newUrl = () => {
+  number += 1
+  return `https://api.sandbox.paypal.com/v1/notifications/certs/CERT-test-${number}`
+}
+
+async function verdictOf(
+  change: {
+    readonly key?: string
+    readonly url?: string
+    readonly served?: string | Buffer | Error
+    readonly headers?: Record<string, string>
+    readonly nowMs?: number
+    readonly body?: Buffer
+    readonly fetched?: string[]
+  } = {},
+) {
+  const issued = root.issue(NAME, undefined, 'rsa')
+  const { key = issued.key, url = newUrl(), served = issued.cert, nowMs = NOW, fetched = [] } = change
+  const body = change.body ?? sample.body()
+  const headers = { ...paypalHeaders(body, WEBHOOK, nowMs, { url, key }), ...change.headers }
+  const verdict = await paypal.verify(
+    {
+      raw: body,
+      headers: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, [value]])),
+      url: undefined,
+      nowMs,
+    },
+    [new Secret(WEBHOOK)],
+    {},
+    {
+      fetch: async (address) => {
+        fetched.push(address)
+        if (served instanceof Error) throw served
+        return Buffer.from(served)
+      },
+    },
+  )
+  return verdict.verified || verdict.cause
+}
+
+describe('the text that is signed', () => {
+  it('is the one of the library of PayPal, with the checksum of the bytes as a number', async () => {
+    const issued = root.issue(NAME, undefined, 'rsa')
+    const body = Buffer.from('{"id":"WH-1","resource":{"note":"Käse"}}')
+    const text = `t-1|2026-11-21T12:00:00Z|${WEBHOOK}|1650296186`
+    const headers = {
+      'paypal-transmission-id': 't-1',
+      'paypal-transmission-time': '2026-11-21T12:00:00Z',
+      'paypal-transmission-sig': createSign('RSA-SHA256').update(text).sign(issued.key, 'base64'),
+    }
+    expect(await verdictOf({ body, headers, served: issued.cert })).toBe(true)
+  })
+
+  it('is refused in every other algorithm than the one that PayPal uses', async () => {
+    for (const algorithm of ['SHA1withRSA', 'sha256', 'none', ''])
+      expect(await verdictOf({ headers: { 'paypal-auth-algo': algorithm } })).toBe('signature_malformed')
+  })
+
+  it.each(['paypal-transmission-id', 'paypal-transmission-time', 'paypal-cert-url', 'paypal-auth-algo'])(
+    'is refused without a proper %s',
+    async (header) => {
+      for (const value of ['', 'a|b', ' ', 'x'.repeat(300)])
+        expect(await verdictOf({ headers: { [header]: value } })).toBe('signature_malformed')
+    },
+  )
+})
+
+describe('the certificate', () => {
+  it.each([
+    'http://api.paypal.com/v1/notifications/certs/CERT-1',
+    'https://api.paypal.com.evil.example/v1/notifications/certs/CERT-1',
+    'https://evil.example/v1/notifications/certs/CERT-1',
+    'https://www.paypal.com/v1/notifications/certs/CERT-1',
+    'https://api.paypal.com:8443/v1/notifications/certs/CERT-1',
+    'https://api.paypal.com@evil.example/v1/notifications/certs/CERT-1',
+    'https://user:pw@api.paypal.com/v1/notifications/certs/CERT-1',
+    'https://api.paypal.com/v1/notifications/certs/../../oauth2/CERT-1',
+    'https://api.paypal.com/v1/notifications/certs/CERT-1?to=https://evil.example',
+    'https://api.paypal.com/v1/notifications/certs/CERT-1\n',
+    'https://169.254.169.254/v1/notifications/certs/CERT-1',
+  ])('is not asked for at %s', async (url) => {
+    const fetched: string[] = []
+    expect(await verdictOf({ url, fetched })).toBe('signature_malformed')
+    expect(fetched).toEqual([])
+  })
+
+  it('is fetched once and kept while it holds', async () => {
+    const fetched: string[] = []
+    const [url, issued] = [newUrl(), root.issue(NAME, '270101', 'rsa')]
+    const of = { url, fetched, key: issued.key, served: issued.cert }
+    expect(await verdictOf(of)).toBe(true)
+    expect(await verdictOf(of)).toBe(true)
+    expect(fetched).toEqual([url])
+    await expect(verdictOf({ ...of, nowMs: Date.parse('2027-01-02T00:00:00Z') })).rejects.toThrow('trusted')
+    expect(fetched).toEqual([url, url])
+  })
+
+  it('verifies nothing that another key has signed', async () => {
+    const other = root.issue(NAME, undefined, 'rsa')
+    expect(await verdictOf({ key: other.key })).toBe('signature_mismatch')
+  })
+
+  it.each([
+    [
+      'is under nobody',
+      () => throwAwayAuthority('The authority of somebody else').issue(NAME, undefined, 'rsa'),
+    ],
+    ['is past its time', () => root.issue(NAME, '261120', 'rsa')],
+    ['is of another name', () => root.issue('www.paypal.com', undefined, 'rsa')],
+    [
+      'is of live, at the address of the sandbox',
+      () => root.issue('messageverificationcerts.paypal.com', undefined, 'rsa'),
+    ],
+  ])('that %s leaves open who signed', async (_what, issue) => {
+    const { key, cert } = issue()
+    await expect(verdictOf({ key, served: cert })).rejects.toThrow()
+  })
+
+  it('that cannot be had leaves open who signed, and is asked for again', async () => {
+    const [url, issued] = [newUrl(), root.issue(NAME, undefined, 'rsa')]
+    const minute = NOW + 60_000
+    await expect(verdictOf({ url, served: new Error('HTTP 503'), nowMs: minute })).rejects.toThrow('503')
+    await expect(verdictOf({ url, served: '<html>', nowMs: minute })).rejects.toThrow('not a certificate')
+    expect(await verdictOf({ url, key: issued.key, served: issued.cert, nowMs: minute })).toBe(true)
+  })
+
+  it('is found through an authority in between that comes along', async () => {
+    const between = root.authority('An authority between them')
+    const issued = between.issue(NAME, undefined, 'rsa')
+    const nowMs = NOW + 120_000
+    expect(await verdictOf({ key: issued.key, served: issued.cert + between.cert, nowMs })).toBe(true)
+    await expect(verdictOf({ key: issued.key, served: issued.cert, nowMs })).rejects.toThrow('trusted')
+  })
+
+  it('is asked for a few times a minute, whatever addresses strangers send', async () => {
+    const fetched: string[] = []
+    const nowMs = NOW + 600_000
+    for (let at = 0; at < 30; at += 1)
+      await expect(verdictOf({ nowMs, fetched, served: new Error('HTTP 404') })).rejects.toThrow()
+    expect(fetched).toHaveLength(10)
+    expect(await verdictOf({ nowMs: nowMs + 60_000, fetched })).toBe(true)
+  })
+})
+
+describe('the event', () => {
+  it.each([
+    ['https://api.paypal.com/v1/notifications/certs/CERT-1', true],
+    ['https://api-m.paypal.com/v1/notifications/certs/CERT-1', true],
+    ['https://api.sandbox.paypal.com/v1/notifications/certs/CERT-1', false],
+    ['https://evil.example/', null],
+  ])('that is signed by %s is live: %s', (url, livemode) => {
+    const signed = { raw: sample.body(), headers: { 'paypal-cert-url': [url] }, url: undefined, nowMs: NOW }
+    expect(paypal.events(paypal.parse(signed), signed, {})).toEqual([
+      {
+        eventId: 'WH-SAMPLE-1',
+        type: 'PAYMENT.CAPTURE.COMPLETED',
+        accounts: [],
+        livemode,
+        occurredAt: new Date('2026-11-21T11:59:58Z'),
+      },
+    ])
+  })
+})

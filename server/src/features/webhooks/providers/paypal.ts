@@ -1,0 +1,120 @@
+import { constants, type KeyObject, verify as verifySignature } from 'node:crypto'
+import { crc32 } from 'node:zlib'
+import type { Secret } from '../../../platform/secret.ts'
+import { certificateAddress, createPaypalCertificates } from '../paypal-certificates.ts'
+import {
+  defineProvider,
+  type HeaderValues,
+  notAnEvent,
+  type ProviderEvent,
+  type ProviderTools,
+  type SignedRequest,
+  type Verdict,
+} from '../provider.ts'
+
+/**
+ * PayPal repeats a request up to 25 times within 3 days and does not say that it signs each one anew: a shorter limit
+ * could refuse the last of them. What is repeated within it is the same event, whose id is remembered far longer.
+ */
+const TOLERANCE_MS = 73 * 3_600_000
+const SIGNATURE_HEADER = 'paypal-transmission-sig'
+const HEADERS = {
+  id: 'paypal-transmission-id',
+  time: 'paypal-transmission-time',
+  certificate: 'paypal-cert-url',
+  algorithm: 'paypal-auth-algo',
+} as const
+/** PayPal's keys have 2,048 bits; one of 4,096 makes 684 characters. */
+const SIGNATURE = /^(?=.{4,684}$)(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/
+const TRANSMISSION_ID = /^[\w-]{1,100}$/
+const TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?Z$/
+/** 2100-01-01: later times are nonsense, and the database would refuse the wildest of them. */
+const LAST_MS = 4_102_444_800_000
+
+/** A header that is there once. */
+function single(headers: HeaderValues, name: string): string | undefined {
+  const [value, ...more] = headers[name] ?? []
+  return more.length === 0 ? value : undefined
+}
+
+const signs = (
+  secret: Secret,
+  [id, time]: readonly string[],
+  raw: Buffer,
+  key: KeyObject,
+  signature: Buffer,
+) =>
+  verifySignature(
+    'sha256',
+    Buffer.from(`${id}|${time}|${secret.reveal()}|${crc32(raw)}`),
+    { key, padding: constants.RSA_PKCS1_PADDING },
+    signature,
+  )
+
+const keyAt = createPaypalCertificates()
+
+async function verify(
+  { raw, headers, nowMs }: SignedRequest,
+  secrets: readonly Secret[],
+  _settings: unknown,
+  tools: ProviderTools,
+): Promise<Verdict> {
+  const refused = (cause: Extract<Verdict, { verified: false }>['cause']): Verdict => ({
+    verified: false,
+    cause,
+  })
+  if (!headers[SIGNATURE_HEADER]?.some((value) => value !== '')) return refused('signature_missing')
+  const text = single(headers, SIGNATURE_HEADER)
+  const id = single(headers, HEADERS.id)
+  const time = single(headers, HEADERS.time)
+  const at = certificateAddress(single(headers, HEADERS.certificate) ?? '')
+  if (text === undefined || id === undefined || time === undefined || !at)
+    return refused('signature_malformed')
+  if (single(headers, HEADERS.algorithm) !== 'SHA256withRSA') return refused('signature_malformed')
+  const signature = Buffer.from(text, 'base64')
+  // The last character of base64 has spare bits: there is one way to write a signature.
+  if (!SIGNATURE.test(text) || signature.toString('base64') !== text) return refused('signature_malformed')
+  const sentMs = Date.parse(time)
+  if (!TRANSMISSION_ID.test(id) || !TIME.test(time) || Number.isNaN(sentMs))
+    return refused('signature_malformed')
+  const key = await keyAt(at, nowMs, tools)
+  const secret = secrets.find((candidate) => signs(candidate, [id, time], raw, key, signature))
+  if (!secret) return refused('signature_mismatch')
+  return Math.abs(nowMs - sentMs) > TOLERANCE_MS
+    ? refused('timestamp_outside_tolerance')
+    : { verified: true, secret }
+}
+
+function readEvent(parsed: unknown, { headers }: SignedRequest): ProviderEvent {
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
+    throw notAnEvent({ path: '/body', message: 'must be an object' })
+  const { id, event_type: type, create_time: created } = parsed as Record<string, unknown>
+  if (typeof id !== 'string') throw notAnEvent({ path: '/body/id', message: 'must be a text' })
+  if (typeof type !== 'string') throw notAnEvent({ path: '/body/event_type', message: 'must be a text' })
+  const createdMs = typeof created === 'string' ? Date.parse(created) : Number.NaN
+  if (!(createdMs >= 0 && createdMs <= LAST_MS))
+    throw notAnEvent({ path: '/body/create_time', message: 'must be a time between 1970 and 2100' })
+  const certificate = certificateAddress(single(headers, HEADERS.certificate) ?? '')
+  return {
+    eventId: id,
+    type,
+    // What is signed has the id of the webhook in it, so the secret of a route says whose event it is.
+    accounts: [],
+    livemode: certificate?.livemode ?? null,
+    occurredAt: new Date(createdMs),
+  }
+}
+
+/**
+ * PayPal: the secret of a route is the id of its webhook, which is what PayPal signs beside the body; the key is in a
+ * certificate that PayPal serves, and its address says sandbox or live.
+ * Source: developer.paypal.com/api/rest/webhooks/rest.
+ */
+export const paypal = defineProvider({
+  name: 'paypal',
+  title: 'PayPal',
+  keptHeaders: [SIGNATURE_HEADER, ...Object.values(HEADERS)],
+  accounts: 'claimed',
+  verify,
+  events: (parsed, request) => [readEvent(parsed, request)],
+})
