@@ -21,6 +21,18 @@ export const workspaceRequests = ({ slug, tenantId, suspendedId }: World) => ({
       ...reason,
     },
   },
+  getWorkspaceRetention: { params: { id: tenantId } },
+  setWorkspaceRetention: {
+    params: { id: suspendedId },
+    body: {
+      days: {
+        ...{ jobs: 20, dead_letters: 100, events: 40, request_log: 40, webhook_inbox: 40 },
+        ...{ quarantine: 9, audit: 400 },
+      },
+      ...reason,
+    },
+  },
+  previewRetention: {},
   deleteWorkspace: {
     params: { id: suspendedId },
     body: { confirm: slug.replace(/-dev$/, '-asleep-dev'), grace_days: 7, ...reason },

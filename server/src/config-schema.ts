@@ -1,4 +1,5 @@
 import { Type } from 'typebox'
+import { payloadSettings } from './config-payloads.ts'
 import { SECRET_SETTINGS } from './config-secrets.ts'
 import { signOnSettings } from './config-sign-on.ts'
 
@@ -175,6 +176,7 @@ export const ConfigSchema = Type.Object({
     }),
   ),
   ...SECRET_SETTINGS,
+  ...payloadSettings,
   OUTBOUND_ALLOW_CIDRS: Type.Optional(
     Type.String({
       description:
@@ -193,6 +195,13 @@ export const ConfigSchema = Type.Object({
     'Days that jobs are kept after their end. Unfinished jobs and dead letters are kept, and the other jobs of their day with them.',
   ),
   KEEP_DEAD_LETTERS_DAYS: keep(90, 'Days after which a dead letter moves into the bin by itself.'),
+  KEEP_AUDIT_DAYS: whole(
+    30,
+    3_650,
+    365,
+    'Days that audit entries are kept; then they go up to a signed checkpoint, which vouches for the rest of the chain.',
+  ),
+  QUARANTINE_KEEP_DAYS: keep(7, 'Days that webhooks are kept in quarantine.'),
   KEEP_EVENTS_DAYS: keep(30, 'Days that events are kept.'),
   KEEP_REQUEST_LOG_DAYS: keep(30, 'Days that the request log of `/execute` is kept.'),
   KEEP_WEBHOOK_INBOX_DAYS: keep(

@@ -6,6 +6,7 @@ import { resolve } from 'node:path'
 import { Ajv } from 'ajv'
 import type { Static } from 'typebox'
 import { furtherFaults, NO_NETWORK } from './config-faults.ts'
+import { type PayloadConfig, payloadsOf } from './config-payloads.ts'
 import { ConfigSchema } from './config-schema.ts'
 import { type OidcConfig, oidcOf } from './config-sign-on.ts'
 import { splitList } from './platform/networks.ts'
@@ -75,12 +76,17 @@ export interface Config {
     readonly secretId: Secret | undefined
     readonly secretIdFile: string | undefined
   }
+  /** Where large bodies are kept. */
+  readonly payloads: PayloadConfig
   readonly outboundAllowCidrs: readonly string[]
   readonly workerConcurrency: number
   readonly deadLetterBinDays: number
-  /** How long history is kept. */
+  /** How long what is kept, where a workspace says nothing of its own. */
   readonly keepDays: Readonly<
-    Record<'jobs' | 'deadLetters' | 'events' | 'requestLog' | 'webhookInbox', number>
+    Record<
+      'jobs' | 'dead_letters' | 'events' | 'request_log' | 'webhook_inbox' | 'quarantine' | 'audit',
+      number
+    >
   >
   readonly dbPoolSize: number
   readonly slowQueryMs: number
@@ -202,6 +208,7 @@ function assemble(settings: Settings, env: Readonly<Record<string, string | unde
       secretId: settings.VAULT_SECRET_ID === undefined ? undefined : new Secret(settings.VAULT_SECRET_ID),
       secretIdFile: settings.VAULT_SECRET_ID_FILE,
     },
+    payloads: payloadsOf(settings, dataDir),
     outboundAllowCidrs: splitList(
       settings.OUTBOUND_ALLOW_CIDRS ?? (environment === 'dev' ? '127.0.0.0/8,::1/128' : ''),
     ).filter((network) => network !== NO_NETWORK),
@@ -209,10 +216,12 @@ function assemble(settings: Settings, env: Readonly<Record<string, string | unde
     deadLetterBinDays: settings.DEAD_LETTER_BIN_DAYS,
     keepDays: {
       jobs: settings.KEEP_JOBS_DAYS,
-      deadLetters: settings.KEEP_DEAD_LETTERS_DAYS,
+      dead_letters: settings.KEEP_DEAD_LETTERS_DAYS,
       events: settings.KEEP_EVENTS_DAYS,
-      requestLog: settings.KEEP_REQUEST_LOG_DAYS,
-      webhookInbox: settings.KEEP_WEBHOOK_INBOX_DAYS,
+      request_log: settings.KEEP_REQUEST_LOG_DAYS,
+      webhook_inbox: settings.KEEP_WEBHOOK_INBOX_DAYS,
+      quarantine: settings.QUARANTINE_KEEP_DAYS,
+      audit: settings.KEEP_AUDIT_DAYS,
     },
     dbPoolSize: settings.DB_POOL_SIZE,
     slowQueryMs: settings.SLOW_QUERY_MS,

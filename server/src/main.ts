@@ -11,6 +11,7 @@ import { keys } from './commands/keys.ts'
 import { migrateCommand } from './commands/migrate.ts'
 import { onboard } from './commands/onboard.ts'
 import { operator } from './commands/operator.ts'
+import { retention } from './commands/retention.ts'
 import { secrets } from './commands/secrets.ts'
 import { start } from './commands/start.ts'
 import { token } from './commands/token.ts'
@@ -30,6 +31,7 @@ const COMMANDS: readonly Command[] = [
   token,
   keys,
   secrets,
+  retention,
   doctor,
   onboard,
   bundle,

@@ -17,14 +17,15 @@ interface Checked {
   readonly intact: boolean
   readonly entries?: number
   readonly checkpoints?: number
+  readonly removed?: number
   readonly seq?: number
   readonly why?: string
 }
 
-function show({ workspace, intact, entries, checkpoints, seq, why }: Checked): boolean {
+function show({ workspace, intact, entries, checkpoints, removed = 0, seq, why }: Checked): boolean {
   print(
     intact
-      ? `ok    ${workspace}: ${entries} entries, ${checkpoints} checkpoints agree`
+      ? `ok    ${workspace}: ${entries} entries, ${checkpoints} checkpoints agree${removed > 0 ? `; the first ${removed} were removed by retention` : ''}`
       : `FAIL  ${workspace}: entry ${seq}: ${why}`,
   )
   return intact

@@ -28,8 +28,10 @@ import type { Verifications } from '../features/onboarding/onboarding.ts'
 import { membersControl } from '../features/operators/members.control.ts'
 import { operatorsControl } from '../features/operators/operators.control.ts'
 import type { OperatorDeps } from '../features/operators/operators.ts'
+import type { Payloads } from '../features/payloads/payloads.ts'
 import { policiesControl } from '../features/policies/policies.control.ts'
 import { queuesControl } from '../features/queues/queues.control.ts'
+import { retentionControl } from '../features/retention/retention.control.ts'
 import { secretsControl } from '../features/secrets/secrets.control.ts'
 import { secretNames } from '../features/secrets/secrets.ts'
 import { storedSecretsControl } from '../features/secrets/stored-secrets.control.ts'
@@ -47,6 +49,7 @@ import type { Platform } from '../platform/platform.ts'
 import { jobAttemptsSince } from '../queue/lane-loads.ts'
 import { jobStates } from '../queue/read.ts'
 import type { WakeUp } from '../queue/wake-up.ts'
+import { openJobInputs } from './job-input.ts'
 import { peopleOf } from './operators.ts'
 import type { ProcessSecrets } from './outbound.ts'
 import type { PlaneAccess } from './plane.ts'
@@ -72,6 +75,8 @@ export interface ControlParts {
   /** Calls nobody but the upstreams of connectors that somebody tests. */
   readonly dial: Dial
   readonly secrets: ProcessSecrets
+  /** Large bodies. */
+  readonly payloads: Payloads
 }
 
 export function addControlRoutes(app: HttpServer, parts: ControlParts): void {
@@ -137,8 +142,10 @@ export function addControlRoutes(app: HttpServer, parts: ControlParts): void {
     firstConfig,
     exportLines: workspaceExport({ ...ofHub, bundles: { ...bundleDeps, db: everyWorkspace } }),
   })
+  retentionControl(app, { db: everyWorkspace, workspaces: ofHub, hub: config.keepDays })
   webhooksControl(app, { db, jobStates: (tenantId, ids) => jobStates(db, tenantId, ids) })
-  jobsControl(app, { db, clock, activeConfigs, wakeUp })
+  const readInput = openJobInputs({ db, payloads: parts.payloads, together: false })
+  jobsControl(app, { db, clock, activeConfigs, wakeUp, readInput })
   deadLettersControl(app, { db })
   executeControl(app, { db })
   queuesControl(app, { db, wakeUp })

@@ -16,6 +16,7 @@ import { openIdentityProvider } from './identity-provider.ts'
 import { findMember, openOperators } from './operators.ts'
 import { openDial, openSecrets } from './outbound.ts'
 import { createEmergencyCare } from './overdue-emergencies.ts'
+import { openPayloads } from './payloads.ts'
 import { openPlaneAccess } from './plane.ts'
 import { openRequestDb } from './request-db.ts'
 import { createRewrapCare } from './rewrap.ts'
@@ -42,6 +43,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
   const activeConfigs = createActiveConfigs(platform)
   const wakeUp = environment.wakeUp ?? createWakeUp(platform)
   const secrets = openSecrets(config, platform, access.directory)
+  const kept = openPayloads(config, platform, secrets.envelope)
   const audit = await openAuditProof(environment, platform)
   const operators = openOperators(platform, secrets.envelope)
   const rewrapCare = createRewrapCare({ ...platform, envelope: secrets.envelope })
@@ -55,7 +57,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
     : withoutImpersonationHeaders(access.authenticate)
 
   const app = await createProcessServer(environment, platform, {
-    checks: [databaseCheck(platform.db), secrets.check],
+    checks: [databaseCheck(platform.db), secrets.check, kept.check],
     access: { ...access, authenticate },
     tls: config.tls,
     openApi: {
@@ -65,6 +67,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
       version: VERSION,
       tags: [
         'workspaces',
+        'retention',
         'onboarding',
         'configs',
         'policies',
@@ -130,6 +133,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
       ['sign-on', () => operators.limits.close()],
       ['rewrapping', () => rewrapCare.stop()],
       ['emergencies', () => emergencyCare.stop()],
+      ['payload store', () => kept.close()],
       ['secrets', () => secrets.close()],
       ['connections', () => dial.close()],
       ['memory', () => [activeConfigs.close(), access.close(), audit.close()]],

@@ -13,8 +13,8 @@ import type { ProcessSecrets } from './outbound.ts'
 export { startFaultTarget as serveFaultTarget } from '../features/onboarding/onboarding.ts'
 
 const keptOf = ({ keepDays }: Config): string =>
-  `jobs ${keepDays.jobs} days, dead letters ${keepDays.deadLetters}, events ${keepDays.events}, ` +
-  `request log ${keepDays.requestLog}, webhooks ${keepDays.webhookInbox}`
+  `jobs ${keepDays.jobs} days, dead letters ${keepDays.dead_letters}, events ${keepDays.events}, ` +
+  `request log ${keepDays.request_log}, webhooks ${keepDays.webhook_inbox}`
 
 export function openVerifications(
   config: Config,

@@ -6,6 +6,8 @@ import { createGuardMetrics } from '../features/guards/guards.ts'
 import { createFollowUps } from '../features/jobs/jobs.ts'
 import { createJobHandler } from '../features/jobs/jobs.worker.ts'
 import { createRetentionWork } from '../features/retention/retention.worker.ts'
+import { createRouteDirectory } from '../features/webhook-routes/webhook-routes.ts'
+import { createDeliveryGate, keepHeldEvents } from '../features/webhooks/webhooks.ts'
 import { createInboxCare } from '../features/webhooks/webhooks.worker.ts'
 import { createWorkspaceCare } from '../features/workspaces/workspaces.worker.ts'
 import { createDb } from '../platform/db/db.ts'
@@ -13,8 +15,9 @@ import { createRunner, QUEUE_CONNECTIONS, QUEUE_SESSION } from '../queue/queue.t
 import { createWakeUp } from '../queue/wake-up.ts'
 import { openExecutor } from './executor.ts'
 import { openGuards } from './guards.ts'
-import { readJobInput } from './job-input.ts'
+import { openJobInputs } from './job-input.ts'
 import { openDial, openSecrets } from './outbound.ts'
+import { openPayloads } from './payloads.ts'
 import { createDirectory } from './plane.ts'
 import {
   type BuiltProcess,
@@ -42,6 +45,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
   const activeConfigs = createActiveConfigs(platform)
   const dial = openDial(config, platform)
   const secrets = openSecrets(config, platform, directory)
+  const kept = openPayloads(config, platform, secrets.envelope)
   const wakeUp = environment.wakeUp ?? createWakeUp(platform)
   const sharedStore = takeSharedStore(environment, metrics)
   const nodeGuards = environment.guards ?? openGuards(platform, sharedStore.store)
@@ -49,20 +53,26 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
   nodeGuards.exposeOn(metrics)
   const guardMetrics = createGuardMetrics(metrics)
   const calls = { activeConfigs, dial, resolveSecret: secrets.resolve, guards, guardMetrics }
+  const routes = createRouteDirectory(platform)
+  const followUps = createFollowUps({ activeConfigs, clock: platform.clock })
   const runner = createRunner({
     platform,
     claimDb,
     wakeUp,
     concurrency: config.workerConcurrency,
-    handler: createJobHandler({ ...calls, platform, directory, readInput: readJobInput() }),
-    followUps: createFollowUps({ activeConfigs, clock: platform.clock }),
+    handler: createJobHandler({
+      ...{ ...calls, platform, directory },
+      readInput: openJobInputs({ db: platform.db, payloads: kept.payloads, together: true }),
+      gate: createDeliveryGate({ platform, routes }),
+    }),
+    followUps: async (tx, ended) => [...(await followUps(tx, ended)), ...(await keepHeldEvents(tx, ended))],
   })
 
   const deadLetterWork = createDeadLetterWork({
     platform,
     activeConfigs,
     wakeUp,
-    keepDays: config.keepDays.deadLetters,
+    keepDays: config.keepDays.dead_letters,
     binDays: config.deadLetterBinDays,
   })
   const retention = createRetentionWork(platform, config.keepDays)
@@ -76,6 +86,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
       databaseCheck(platform.db),
       { name: 'queue', check: () => databaseCheck(claimDb).check() },
       secrets.check,
+      kept.check,
       ...sharedStore.checks,
     ],
   })
@@ -102,9 +113,10 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
       ['running jobs', () => runner.stop(config.stopGraceMs)],
       ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
       ['guards', () => (environment.guards ? undefined : nodeGuards.close())],
+      ['payload store', () => kept.close()],
       ['secrets', () => secrets.close()],
       ['connections', () => dial.close()],
-      ['memory', () => [activeConfigs.close(), directory.close()]],
+      ['memory', () => [activeConfigs.close(), routes.close(), directory.close()]],
       ['queue connections', () => claimDb.close()],
       ['platform', () => platform.close()],
     ],

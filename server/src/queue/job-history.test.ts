@@ -55,7 +55,7 @@ const query = (text: string, values: readonly unknown[] = []) =>
 function retention(rule: RetentionRule = jobHistoryRetention(KEEP)): () => Promise<DayReport[]> {
   const { db, log, metrics } = fixture.platform
   const clock = { ...systemClock, sleep: async () => undefined }
-  return createRetention({ db, log, metrics, clock, rules: [rule] })
+  return createRetention({ db, log, metrics, clock, rules: async () => [rule] })
 }
 
 async function enqueue(day: string, job: Partial<NewJob> = {}): Promise<NewJob> {

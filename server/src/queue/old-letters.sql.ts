@@ -8,7 +8,10 @@ export const binOldLetters = one<
   'dead_letters.bin_old',
   `with old as materialized (
      select tenant_id, job_id from job_dead
-     where not binned and coalesce(restored_at, dead_at) < now() - $1 * interval '1 day'
+     where not binned
+       -- The shortest of all first, because the index knows only the time.
+       and coalesce(restored_at, dead_at) < now() - interval '1 day' * shortest_keep('dead_letters', $1)
+       and coalesce(restored_at, dead_at) < now() - interval '1 day' * keep_days(tenant_id, 'dead_letters', $1)
      order by coalesce(restored_at, dead_at) limit $2
      for update skip locked
    ),
@@ -20,7 +23,8 @@ export const binOldLetters = one<
    told as materialized (
      select append_events(json_agg(json_build_object(
        'tenant_id', m.tenant_id, 'type', 'job.purged',
-       'message', 'Moved to the bin by retention: it had been a dead letter for ' || $1 || ' days.',
+       'message', 'Moved to the bin by retention: it had been a dead letter for '
+         || keep_days(m.tenant_id, 'dead_letters', $1) || ' days.',
        'connector', m.connector, 'job_id', m.job_id, 'inbox_id', j.inbox_id,
        'correlation_id', j.correlation_id, 'trace_id', j.trace_id,
        'data', json_build_object('queue', queue_name(m.queue), 'operation', m.operation, 'actor', 'retention')

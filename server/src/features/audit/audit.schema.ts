@@ -84,6 +84,9 @@ const chainFields = {
     }),
   ),
   checkpoints: Type.Optional(Type.Integer({ description: 'How many signed checkpoints agree.' })),
+  removed: Type.Optional(
+    Type.Integer({ description: 'So many of the oldest entries went when their time was over.' }),
+  ),
   seq: Type.Optional(Type.Integer({ description: 'The first entry that is missing or was changed.' })),
   why: Type.Optional(Type.String({ description: 'What is wrong with it.' })),
 }

@@ -35,6 +35,23 @@ export const findHead = maybeOne<{ readonly tenantId: string }, HeadRow>(
   ({ tenantId }) => [tenantId],
 )
 
+/** Where the chain begins since its oldest entries were removed; nothing = at its first entry. */
+export const findStart = maybeOne<{ readonly tenantId: string }, HeadRow & { readonly now: Date }>(
+  'audit.start',
+  'select seq, hash, now() as now from audit_start where tenant_id = $1',
+  ({ tenantId }) => [tenantId],
+)
+
+/** See the SQL function. */
+export const pruneChain = one<
+  { readonly tenantId: string; readonly days: number; readonly most: number },
+  { readonly gone: number }
+>(
+  'audit.prune',
+  `select audit_prune($1, keep_days($1, 'audit', $2), $3) as gone`,
+  ({ tenantId, days, most }) => [tenantId, days, most],
+)
+
 /** Entries in the order of the chain, from `afterSeq` (exclusive). */
 export const listChain = many<
   { readonly tenantId: string; readonly afterSeq: number; readonly limit: number },

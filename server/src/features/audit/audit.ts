@@ -1,8 +1,8 @@
 /**
  * The audit log: who changed what in a workspace, when and why.
  *
- * Invariants. An entry commits with the change that it tells, or neither does. Entries are never updated or
- * deleted: the role of the services can only append, by functions that refuse what does not follow the head. The
+ * Invariants. An entry commits with the change that it tells, or neither does. Entries are never updated, and deleted
+ * only from the front, up to a signed checkpoint, when their time is over: the role of the services can only append, by functions that refuse what does not follow the head. The
  * entries of a workspace are numbered 1, 2, 3, … without gap, and each holds the hash of the one before it;
  * `audit_head` holds the last, so that also a cut tail shows. Signed checkpoints, kept in a file as well, show what was
  * rewritten together with its head. What belongs to no workspace is a chain of its own.
@@ -20,6 +20,7 @@ export { type ExportFormat, exportAudit } from './audit-export.ts'
 export type { CheckpointKeys } from './checkpoint.ts'
 export { checkpointFile, readCheckpoints } from './checkpoint-file.ts'
 export { type CheckpointWork, createCheckpointWork } from './checkpoints.ts'
+export { pruneAudit } from './prune.ts'
 export { type ChainState, type Evidence, type VerifiedChain, verifyAllChains, verifyChain } from './verify.ts'
 
 /** The field `reason` of every mutation on control. */

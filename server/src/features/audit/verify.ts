@@ -3,7 +3,7 @@
  * comes out.
  */
 import type { Queryable } from '../../platform/db/statement.ts'
-import { findHead, type HeadRow, listChain, listChains, listCheckpoints } from './audit.sql.ts'
+import { findHead, findStart, type HeadRow, listChain, listChains, listCheckpoints } from './audit.sql.ts'
 import { entryHash, GENESIS_HASH } from './chain.ts'
 import { type Checkpoint, type CheckpointKeys, signatureFault } from './checkpoint.ts'
 import { type KeptCheckpoints, readCheckpoints } from './checkpoint-file.ts'
@@ -18,6 +18,8 @@ export type ChainState =
       readonly head: string
       /** How many signed checkpoints agree. */
       readonly checkpoints: number
+      /** So many entries were removed from the front when their time was over. */
+      readonly removed: number
     }
   | {
       readonly intact: false
@@ -85,7 +87,21 @@ export async function verifyChain(on: Queryable, tenantId: string, evidence?: Ev
   return verifyAgainst(on, tenantId, evidence?.keys, kept?.byTenant.get(tenantId) ?? [])
 }
 
+/** Once more when the beginning has moved: what was missed went because its time was over. */
 async function verifyAgainst(
+  on: Queryable,
+  tenantId: string,
+  keys: Evidence['keys'] | undefined,
+  kept: readonly Checkpoint[],
+): Promise<ChainState> {
+  const before = await findStart(on, { tenantId })
+  const state = await verifyOnce(on, tenantId, keys, kept)
+  if (state.intact) return state
+  const after = await findStart(on, { tenantId })
+  return before?.seq === after?.seq ? state : verifyOnce(on, tenantId, keys, kept)
+}
+
+async function verifyOnce(
   on: Queryable,
   tenantId: string,
   keys: Evidence['keys'] | undefined,
@@ -96,6 +112,7 @@ async function verifyAgainst(
   const head = (await findHead(on, { tenantId })) ?? START
   const [first] = await listChain(on, { tenantId, afterSeq: Number.MIN_SAFE_INTEGER, limit: 1 })
   if (first && first.seq < 1) return broken(first.seq, 'no entry has this number')
+  const start = await findStart(on, { tenantId })
 
   let agreeing = 0
   let lastAgreed = 0
@@ -109,12 +126,36 @@ async function verifyAgainst(
     if (checkpoints.has(seq)) lastAgreed = seq
     return undefined
   }
-  const walked = await walkChain(on, tenantId, START, head.seq, check)
+  const objection = start && ((keys && beginFault(start, checkpoints)) ?? (await check(start)))
+  if (objection) return objection
+  const walked = await walkChain(on, tenantId, start ?? START, head.seq, check)
   if (!Buffer.isBuffer(walked)) return walked
   if (!walked.equals(head.hash))
     return broken(head.seq, 'it is not the entry that the head of the chain names')
   const beyond = (await entryBeyond(on, tenantId, head)) ?? (await checkpointBeyond(keys, checkpoints, head))
-  return beyond ?? { intact: true, entries: head.seq, head: walked.toString('hex'), checkpoints: agreeing }
+  if (beyond) return beyond
+  const removed = start?.seq ?? 0
+  return {
+    intact: true,
+    entries: head.seq - removed,
+    head: walked.toString('hex'),
+    checkpoints: agreeing,
+    removed,
+  }
+}
+
+/** No entry is removed before this time, whatever a workspace says. */
+const SHORTEST_MS = 30 * 86_400_000
+
+/** Nothing but an old signature says that what was removed from the front had been there, and that its time was over. */
+function beginFault(
+  { seq, now }: Place & { readonly now: Date },
+  checkpoints: ReadonlyMap<number, readonly Said[]>,
+): ChainState | undefined {
+  const vouching = checkpoints.get(seq)
+  if (!vouching) return broken(seq, 'the chain begins behind it, and no signed checkpoint vouches for that')
+  const early = vouching.some(({ checkpoint }) => now.getTime() - checkpoint.at.getTime() < SHORTEST_MS)
+  return early ? broken(seq, 'it and those before it were removed before their time') : undefined
 }
 
 interface Said {

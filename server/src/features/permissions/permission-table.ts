@@ -132,6 +132,12 @@ export const PERMISSIONS = {
     scopes: [],
     roles: PLATFORM_READERS,
   },
+  'platform_retention.read': {
+    allows: 'See what retention would remove now, of all workspaces.',
+    effect: 'read',
+    scopes: [],
+    roles: PLATFORM_READERS,
+  },
   'impersonation.start': {
     allows: 'Look at the workspace as one of its members who is not an Admin.',
     effect: 'guarded',

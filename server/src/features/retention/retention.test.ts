@@ -6,7 +6,17 @@ import type { Platform } from '../../platform/platform.ts'
 import { retentionRules } from './retention.ts'
 import { createRetentionWork } from './retention.worker.ts'
 
-const KEEP = { jobs: 14, events: 30, requestLog: 30, webhookInbox: 30 }
+const KEEP = {
+  ...{
+    jobs: 14,
+    dead_letters: 90,
+    events: 30,
+    request_log: 30,
+    webhook_inbox: 30,
+    quarantine: 7,
+    audit: 365,
+  },
+}
 const WAIT = { timeout: 10_000, interval: 10 }
 
 let clock: ManualClock

@@ -1,25 +1,57 @@
 /**
- * How long history is kept, for the whole hub. The engine is `platform/db/retention.ts`; what may hold a day is said
- * by those who own its rows. Every partitioned table has its place in one of the rules.
+ * How long what is kept: defaults of the hub, and of each workspace what it says instead (docs/decisions/0026).
+ *
+ * Invariants. A day of history is dropped only when no workspace keeps it any more, and never while something in it is
+ * not over; what may hold a day is said by those who own its rows. Every partitioned table has its place in one of
+ * the rules. A workspace that keeps less than others has its rows taken out of the days that stay.
  */
-import type { RetentionRule } from '../../platform/db/retention.ts'
-import { jobHistoryRetention } from '../../queue/job-history.ts'
-import { inboxRetention } from '../webhooks/webhooks.ts'
+
+import type { Db } from '../../platform/db/db.ts'
+import { previewRetention } from '../../platform/db/retention.ts'
+import { type KeepDays, longest, type OwnDays, readOwnDays, type Subject } from './keep-days.ts'
+import { countOld, countRows } from './retention.sql.ts'
+import { retentionRules } from './rules.ts'
+import { daysToTrim } from './trim.ts'
+
+export { type KeepDays, SUBJECTS, type Subject } from './keep-days.ts'
+export { retentionRules } from './rules.ts'
+export { createRetentionRun } from './run-retention.ts'
+export { type KeptDays, retentionOf, setRetention } from './workspace-retention.ts'
 
 /** The work that one worker has taken on for all: its name among the leaders. */
 export const LEADER = 'retention'
 
-/** In days after the end of the day, and for jobs also after the end of the job. */
-export interface KeepDays {
-  readonly jobs: number
-  readonly events: number
-  readonly requestLog: number
-  readonly webhookInbox: number
+export interface RetentionPreview {
+  /** Days of history that are past their time for everybody. */
+  readonly days: readonly {
+    readonly tables: readonly string[]
+    readonly day: string
+    readonly bytes: number
+    /** Why it stays all the same; null = a run drops it. */
+    readonly heldBy: string | null
+  }[]
+  /** Rows of workspaces that keep less than the day stays; jobs among them that are not over stay. */
+  readonly rows: readonly {
+    readonly tenantId: string
+    readonly subject: Subject
+    readonly day: string
+    readonly rows: number
+  }[]
+  /** Dead letters that go into the bin. */
+  readonly deadLetters: number
+  readonly auditEntries: number
 }
 
-export const retentionRules = (keep: KeepDays): readonly RetentionRule[] => [
-  jobHistoryRetention(keep.jobs),
-  inboxRetention(keep.webhookInbox),
-  { tables: ['request_log'], keepDays: keep.requestLog },
-  { tables: ['event'], keepDays: keep.events },
-]
+/** What a run would do now. Changes nothing, takes no locks. */
+export async function previewRun(db: Db, hub: KeepDays): Promise<RetentionPreview> {
+  const own: OwnDays = await readOwnDays(db)
+  const days = await previewRetention(db, retentionRules(longest(hub, own)))
+  const rows: RetentionPreview['rows'][number][] = []
+  for await (const at of daysToTrim(db, hub, own)) {
+    const counted = await countRows(db, at)
+    if (counted && counted.rows > 0)
+      rows.push({ tenantId: at.tenantId, subject: at.subject, day: at.day, rows: counted.rows })
+  }
+  const old = await countOld(db, { letterDays: hub.dead_letters, auditDays: hub.audit })
+  return { days, rows, deadLetters: old.letters, auditEntries: old.entries }
+}

@@ -1,9 +1,9 @@
-import { createRetention, retentionMetrics } from '../../platform/db/retention.ts'
+import { retentionMetrics } from '../../platform/db/retention.ts'
 import { newId } from '../../platform/ids.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { takesLead } from '../../queue/leader.ts'
 import { type Loop, startLoop } from '../../queue/loop.ts'
-import { type KeepDays, LEADER, retentionRules } from './retention.ts'
+import { createRetentionRun, type KeepDays, LEADER } from './retention.ts'
 
 export interface RetentionWork {
   start(): void
@@ -15,11 +15,11 @@ const LEAD_MS = 180_000
 const POLL_MS = 60_000
 const EVERY_MS = 3_600_000
 
-/** Drops the days of history that are past their time, each hour, in one of the workers. */
-export function createRetentionWork(platform: Platform, keep: KeepDays): RetentionWork {
+/** Runs retention each hour, in one of the workers. */
+export function createRetentionWork(platform: Platform, hub: KeepDays): RetentionWork {
   const { db, log, clock, random, metrics } = platform
   const owner = newId()
-  const round = createRetention({ db, log, metrics, clock, rules: retentionRules(keep) })
+  const run = createRetentionRun(platform, hub)
   const stopping = new AbortController()
   let dueAt = clock.monotonic()
   let loop: Loop | undefined
@@ -31,7 +31,7 @@ export function createRetentionWork(platform: Platform, keep: KeepDays): Retenti
       return POLL_MS
     }
     if (clock.monotonic() >= dueAt) {
-      await round(stopping.signal)
+      await run(stopping.signal)
       dueAt = clock.monotonic() + EVERY_MS
     }
     return POLL_MS

@@ -39,7 +39,7 @@ afterAll(() => fixture.drop())
 async function round() {
   const { db, log, metrics } = fixture.platform
   const clock = { ...systemClock, sleep: async () => undefined }
-  const run = createRetention({ db, log, metrics, clock, rules: [inboxRetention(30)] })
+  const run = createRetention({ db, log, metrics, clock, rules: async () => [inboxRetention(30)] })
   return (await run()).map(({ day, result, why }) => ({ day, result, why }))
 }
 

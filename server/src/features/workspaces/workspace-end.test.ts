@@ -94,7 +94,7 @@ describe('the tables of a workspace', () => {
     )
     const known = new Set((await tablesOf()).map(({ name }) => name))
     const unknown = rows.map(({ name }) => name).filter((name) => !known.has(name))
-    expect(unknown.sort()).toEqual(['audit_checkpoint', 'audit_entry', 'audit_head'])
+    expect(unknown.sort()).toEqual(['audit_checkpoint', 'audit_entry', 'audit_head', 'audit_start'])
     expect(known.size).toBeGreaterThan(25)
   })
 

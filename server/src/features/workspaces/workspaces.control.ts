@@ -1,10 +1,7 @@
-import type { Principal } from '../../platform/auth/principal.ts'
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { decodeCursor, pageOf } from '../../platform/http/page.ts'
 import { timeOfId } from '../../platform/ids.ts'
-import { Problem } from '../../problems.ts'
 import { authorOf } from '../audit/audit.ts'
-import { EMERGENCY } from '../permissions/permissions.ts'
 import { endRoutes } from './end-routes.ts'
 import { quotaRoutes } from './quota-routes.ts'
 import { templateView, view } from './views.ts'
@@ -23,7 +20,8 @@ import {
   type FirstConfig,
   getWorkspace,
   listWorkspaces,
-  PLATFORM_ADMIN,
+  requireSeen,
+  seesAll,
   setWorkspaceStatus,
   templatesFor,
   type WorkspaceDeps,
@@ -31,15 +29,6 @@ import {
 
 const isKey = (parts: readonly unknown[]): parts is readonly [string] =>
   parts.length === 1 && typeof parts[0] === 'string' && timeOfId(parts[0]) !== undefined
-
-const SEE_ALL = [PLATFORM_ADMIN, 'platform_auditor', EMERGENCY]
-const seesAll = ({ roles }: Principal): boolean => SEE_ALL.some((role) => roles.has(role))
-
-/** Errors: `not_found` for another workspace than that of the token, with no word about whether it exists. */
-function requireSeen(principal: Principal, id: string): void {
-  if (!seesAll(principal) && id.toLowerCase() !== principal.tenantId)
-    throw new Problem('not_found', 'There is no such workspace.')
-}
 
 /** The database is that of all workspaces: these routes stand above them. */
 export type WorkspaceRouteDeps = WorkspaceDeps & {

@@ -22,6 +22,7 @@ export { createWorkspace, type FirstConfig, type NewWorkspace } from './create-w
 export { SLUG_MAX_LENGTH, SLUG_PATTERN } from './naming.ts'
 export { DEFAULT_QUOTAS, QUOTA_MAXIMA, QUOTAS, type Quota, type Quotas } from './quota-limits.ts'
 export { type QuotaUse, quotaFault, quotasOf, type Room, requireRoom, setQuotas } from './quotas.ts'
+export { requireSeen, seesAll } from './seen-workspaces.ts'
 export {
   standardTemplate,
   TEMPLATES,

@@ -52,3 +52,14 @@ export const limitStatements = one<{ readonly ms: number }, { readonly set: stri
   `select set_config('statement_timeout', $1::text, true) as set`,
   ({ ms }) => [String(ms)],
 )
+
+/** The bytes of the partitions that the tables have of a day. */
+export const sizeOfDay = one<
+  { readonly tables: readonly string[]; readonly day: string },
+  { readonly bytes: number }
+>(
+  'retention.size_of_day',
+  `select coalesce(sum(pg_total_relation_size(daily_partition(name, $2::date))), 0)::float8 as bytes
+   from unnest($1::text[]) as t (name)`,
+  ({ tables, day }) => [tables, day],
+)

@@ -57,7 +57,7 @@ function retention(rules: readonly RetentionRule[] = [RULE]) {
   const { db, metrics } = database.platform
   const time = { ms: 0 }
   const clock = { ...systemClock, monotonic: () => time.ms, sleep: async () => undefined }
-  const round = createRetention({ db, log, metrics, clock, rules })
+  const round = createRetention({ db, log, metrics, clock, rules: async () => rules })
   return { lines, time, round, results: async () => (await round()).map(({ day, result }) => [day, result]) }
 }
 

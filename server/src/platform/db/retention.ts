@@ -10,7 +10,7 @@ import type { Clock } from '../clock.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Db } from './db.ts'
-import { type DueDayRow, dropDay, limitStatements, listDueDays, sealDay } from './retention.sql.ts'
+import { type DueDayRow, dropDay, limitStatements, listDueDays, sealDay, sizeOfDay } from './retention.sql.ts'
 import type { Queryable, Tx } from './statement.ts'
 
 /** Why a day has to stay. */
@@ -49,7 +49,8 @@ export interface RetentionOptions {
   readonly log: Log
   readonly metrics: Metrics
   readonly clock: Clock
-  readonly rules: readonly RetentionRule[]
+  /** Asked anew in each round. */
+  readonly rules: () => Promise<readonly RetentionRule[]>
 }
 
 const DAY_MS = 86_400_000
@@ -69,6 +70,11 @@ const create = (metrics: Metrics) => ({
     'table',
   ]),
   freed: metrics.counter('retention_freed_bytes_total', 'Size of the dropped partitions', ['table']),
+  removed: metrics.counter(
+    'retention_removed_rows_total',
+    'Rows that retention took out of days that stay, and of logs without days',
+    ['subject'],
+  ),
   overdue: metrics.gauge(
     'retention_overdue_days',
     'Days past their keep time that are still there (of the last round, reported by one worker)',
@@ -163,7 +169,7 @@ export function createRetention(options: RetentionOptions): (stop?: AbortSignal)
   return async (stop) => {
     const reports: DayReport[] = []
     const stays: { readonly table: string; readonly why: 'held' | 'busy' | 'failed' }[] = []
-    for (const rule of rules) {
+    for (const rule of await rules()) {
       const { tables, keepDays } = rule
       for (const due of await listDueDays(db, { tables, keepDays })) {
         if (stop?.aborted) return reports
@@ -194,4 +200,31 @@ export function createRetention(options: RetentionOptions): (stop?: AbortSignal)
     for (const { table, why } of stays) metrics.overdue.inc({ table, why })
     return reports
   }
+}
+
+/** A day that is past its time, and what a round would do with it. */
+export interface DuePreview {
+  readonly tables: readonly string[]
+  readonly day: string
+  readonly bytes: number
+  /** Why it stays; null = it would be dropped. */
+  readonly heldBy: string | null
+}
+
+/** What a round would find, without any lock or change. */
+export async function previewRetention(
+  db: Db,
+  rules: readonly RetentionRule[],
+): Promise<readonly DuePreview[]> {
+  const previews: DuePreview[] = []
+  for (const rule of rules)
+    for (const { day } of await listDueDays(db, rule)) {
+      const hold = await db.transaction(async (tx) => {
+        await limitStatements(tx, { ms: LOOK_MS })
+        return rule.heldBy?.(tx, day)
+      })
+      const { bytes } = await sizeOfDay(db, { tables: rule.tables, day })
+      previews.push({ tables: rule.tables, day, bytes, heldBy: hold?.why ?? null })
+    }
+  return previews
 }

@@ -1,0 +1,40 @@
+/** How long what is kept: what the hub says, and what workspaces say instead. */
+import type { Queryable } from '../../platform/db/statement.ts'
+import { listOwnDays } from './retention.sql.ts'
+
+/** What has a time of its own. */
+export const SUBJECTS = [
+  'jobs',
+  'dead_letters',
+  'events',
+  'request_log',
+  'webhook_inbox',
+  'quarantine',
+  'audit',
+] as const
+export type Subject = (typeof SUBJECTS)[number]
+
+/** In days: for jobs after their end, for the others after the end of their day or their making. */
+export type KeepDays = Readonly<Record<Subject, number>>
+
+/** The days of every workspace that says something of its own. */
+export type OwnDays = ReadonlyMap<string, Partial<KeepDays>>
+
+export async function readOwnDays(on: Queryable): Promise<OwnDays> {
+  const own = new Map<string, Partial<Record<Subject, number>>>()
+  for (const { tenant_id, subject, days } of await listOwnDays(on, {}))
+    own.set(tenant_id, { ...own.get(tenant_id), [subject]: days })
+  return own
+}
+
+/** What is older is kept by nobody. */
+export const longest = (hub: KeepDays, own: OwnDays): KeepDays =>
+  Object.fromEntries(
+    SUBJECTS.map((subject) => [
+      subject,
+      Math.max(hub[subject], ...[...own.values()].map((days) => days[subject] ?? 0)),
+    ]),
+  ) as KeepDays
+
+export const keptBy = (hub: KeepDays, own: OwnDays, tenantId: string, subject: Subject): number =>
+  own.get(tenantId)?.[subject] ?? hub[subject]
