@@ -1,21 +1,7 @@
 /** How long what is kept: what the hub says, and what workspaces say instead. */
 import type { Queryable } from '../../platform/db/statement.ts'
 import { listOwnDays } from './retention.sql.ts'
-
-/** What has a time of its own. */
-export const SUBJECTS = [
-  'jobs',
-  'dead_letters',
-  'events',
-  'request_log',
-  'webhook_inbox',
-  'quarantine',
-  'audit',
-] as const
-export type Subject = (typeof SUBJECTS)[number]
-
-/** In days: for jobs after their end, for the others after the end of their day or their making. */
-export type KeepDays = Readonly<Record<Subject, number>>
+import { type KeepDays, SUBJECTS, type Subject } from './subjects.ts'
 
 /** The days of every workspace that says something of its own. */
 export type OwnDays = ReadonlyMap<string, Partial<KeepDays>>

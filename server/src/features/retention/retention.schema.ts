@@ -1,6 +1,6 @@
 import { Type } from 'typebox'
 import { Reason } from '../audit/audit.ts'
-import { SUBJECTS, type Subject } from './keep-days.ts'
+import { SUBJECTS, type Subject } from './subjects.ts'
 
 export const RetentionParams = Type.Object({
   id: Type.String({ format: 'uuid', description: 'Id of the workspace.' }),

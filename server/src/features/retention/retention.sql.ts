@@ -1,5 +1,5 @@
 import { many, maybeOne, one, run } from '../../platform/db/statement.ts'
-import type { Subject } from './keep-days.ts'
+import type { Subject } from './subjects.ts'
 
 interface OwnDaysRow {
   readonly tenant_id: string

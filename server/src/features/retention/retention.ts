@@ -8,14 +8,15 @@
 
 import type { Db } from '../../platform/db/db.ts'
 import { previewRetention } from '../../platform/db/retention.ts'
-import { type KeepDays, longest, type OwnDays, readOwnDays, type Subject } from './keep-days.ts'
+import { longest, type OwnDays, readOwnDays } from './keep-days.ts'
 import { countOld, countRows } from './retention.sql.ts'
 import { retentionRules } from './rules.ts'
+import type { KeepDays, Subject } from './subjects.ts'
 import { daysToTrim } from './trim.ts'
 
-export { type KeepDays, SUBJECTS, type Subject } from './keep-days.ts'
 export { retentionRules } from './rules.ts'
 export { createRetentionRun } from './run-retention.ts'
+export { type KeepDays, SUBJECTS, type Subject } from './subjects.ts'
 export { type KeptDays, retentionOf, setRetention } from './workspace-retention.ts'
 
 /** The work that one worker has taken on for all: its name among the leaders. */

@@ -2,7 +2,8 @@ import type { Db } from '../../platform/db/db.ts'
 import type { RetentionRule } from '../../platform/db/retention.ts'
 import { jobHistoryRetention } from '../../queue/job-history.ts'
 import { inboxRetention } from '../webhooks/webhooks.ts'
-import { type KeepDays, longest, readOwnDays } from './keep-days.ts'
+import { longest, readOwnDays } from './keep-days.ts'
+import type { KeepDays } from './subjects.ts'
 
 export const retentionRules = (keep: KeepDays): readonly RetentionRule[] => [
   jobHistoryRetention(keep.jobs),

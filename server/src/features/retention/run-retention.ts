@@ -1,8 +1,9 @@
 import { createRetention, retentionMetrics } from '../../platform/db/retention.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { pruneAudit } from '../audit/audit.ts'
-import { type KeepDays, readOwnDays } from './keep-days.ts'
+import { readOwnDays } from './keep-days.ts'
 import { currentRules } from './rules.ts'
+import type { KeepDays } from './subjects.ts'
 import { trimAll } from './trim.ts'
 
 /**

@@ -6,8 +6,9 @@ import type { Db } from '../../platform/db/db.ts'
 import type { Queryable } from '../../platform/db/statement.ts'
 import { trimJobsOfDay } from '../../queue/trim-jobs.ts'
 import { trimInboxDay } from '../webhooks/webhooks.ts'
-import { type KeepDays, keptBy, longest, type OwnDays, type Subject } from './keep-days.ts'
+import { keptBy, longest, type OwnDays } from './keep-days.ts'
 import { countRows, listDaysToTrim, listOwners, rememberTrim, trimDay } from './retention.sql.ts'
+import type { KeepDays, Subject } from './subjects.ts'
 
 interface Trimming {
   readonly subject: Subject

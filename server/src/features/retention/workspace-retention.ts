@@ -2,8 +2,8 @@ import type { Db } from '../../platform/db/db.ts'
 import type { Queryable } from '../../platform/db/statement.ts'
 import { type Change, recordAudit } from '../audit/audit.ts'
 import { getWorkspace, type WorkspaceDeps } from '../workspaces/workspaces.ts'
-import { type KeepDays, SUBJECTS, type Subject } from './keep-days.ts'
 import { clearDays, daysOfWorkspace, forgetTrim, setDays } from './retention.sql.ts'
+import { type KeepDays, SUBJECTS, type Subject } from './subjects.ts'
 
 export interface KeptDays {
   readonly subject: Subject
