@@ -20,7 +20,8 @@ const NOW = Date.parse('2026-11-21T12:00:00Z')
 it('every provider file is registered under the name of its file', async () => {
   const files = readdirSync(import.meta.dirname).map((file) => basename(file, '.ts'))
   const providers = files.filter((file) => file !== 'registry' && !file.includes('.test'))
-  expect(providers.sort()).toEqual([...PROVIDERS.keys()].sort())
+  // Svix is Standard Webhooks under other names.
+  expect([...providers, 'svix'].sort()).toEqual([...PROVIDERS.keys()].sort())
 })
 
 it('every provider has a sample, and every sample says why a case is not for it', async () => {
@@ -111,7 +112,7 @@ describe.each(cases)('provider %s', (_name, provider, sample) => {
     ['longer by one character', `${signature}0`],
     ['half', signature.slice(0, Math.floor(signature.length / 2))],
     ['not hex or base64', signature.replace(/.{8}$/, 'zz!!zz!!')],
-    ['in a list with another one before it', `${'A'.repeat(44)}, ${signature}`],
+    ...(applies(sample.severalSignatures) ? [] : [['in a list with another one', `AAAA,${signature}`]]),
     ['ten thousand signatures', Array.from({ length: 10_000 }, () => signature).join(',')],
     ['ten thousand signatures with spaces', Array.from({ length: 10_000 }, () => signature).join(' ')],
     ['ten thousand commas', ','.repeat(10_000)],
