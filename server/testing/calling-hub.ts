@@ -13,6 +13,7 @@ import {
   type Guards,
 } from '../src/features/guards/guards.ts'
 import type { Plane } from '../src/features/identities/identities.ts'
+import type { JobGate } from '../src/features/jobs/job-gate.ts'
 import {
   createSecretResolver,
   putSecretRef,
@@ -23,7 +24,6 @@ import type { WorkspaceDirectory } from '../src/features/workspaces/workspaces.t
 import { createDial, type Dial } from '../src/platform/dial/dial.ts'
 import type { HttpServer } from '../src/platform/http/server.ts'
 import { createMetrics } from '../src/platform/metrics.ts'
-import type { ClaimedJob } from '../src/queue/job.ts'
 import type { BreakerTransition } from '../src/resilience/breakers.ts'
 import { createLoadShed } from '../src/resilience/load-shed.ts'
 import { createMemoryStore } from '../src/resilience/stores/memory.ts'
@@ -57,7 +57,9 @@ export interface CallingHub {
   readonly transitions: BreakerTransition[]
   readonly guardMetrics: GuardMetrics
   /** Of jobs whose input is elsewhere: none here. */
-  readonly readInput: (job: ClaimedJob) => Promise<unknown>
+  readonly readInput: () => Promise<unknown>
+  /** Nobody answers for jobs here. */
+  readonly gate: JobGate
   readonly configDeps: ConfigDeps
   /** The workspace of the tests. It has the secret refs `key`, `signing`, and `nowhere`, which has no value. */
   readonly tenantId: string
@@ -116,6 +118,7 @@ export async function callingHub(audience: string): Promise<CallingHub> {
     readInput: async () => {
       throw new Error('no input of this hub is elsewhere')
     },
+    gate: { before: async () => undefined, after: async () => undefined },
     guardMetrics: {
       ...createGuardMetrics(createMetrics('test', false)),
       wouldHave: (rule) => wouldHave.push(rule),

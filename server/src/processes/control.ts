@@ -106,6 +106,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
     wakeUp,
     dial,
     secrets,
+    payloads: kept.payloads,
     evidence: audit.evidence,
   }
   addControlRoutes(app, parts)

@@ -13,7 +13,9 @@ import { createWakeUp } from '../queue/wake-up.ts'
 import type { Work } from '../resilience/load-shed.ts'
 import { openExecutor } from './executor.ts'
 import { openGuards } from './guards.ts'
+import { openJobInputs } from './job-input.ts'
 import { openDial, openSecrets } from './outbound.ts'
+import { openPayloads } from './payloads.ts'
 import { openPlaneAccess } from './plane.ts'
 import { openRequestDb } from './request-db.ts'
 import {
@@ -36,6 +38,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
   const access = await openPlaneAccess(config, 'exec', platform, { dial })
   const activeConfigs = createActiveConfigs(platform)
   const secrets = openSecrets(config, platform, access.directory)
+  const kept = openPayloads(config, platform, secrets.envelope)
   const wakeUp = environment.wakeUp ?? createWakeUp(platform)
   const sharedStore = takeSharedStore(environment, metrics)
   const nodeGuards = environment.guards ?? openGuards(platform, sharedStore.store)
@@ -47,7 +50,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
   const { executor, keys, requestLog } = openExecutor(platform, calls)
 
   const app = await createProcessServer(environment, platform, {
-    checks: [databaseCheck(db), secrets.check, ...sharedStore.checks],
+    checks: [databaseCheck(db), secrets.check, kept.check, ...sharedStore.checks],
     // Nobody acts as somebody else here.
     access: { ...access, authenticate: withoutImpersonationHeaders(access.authenticate) },
     tls: config.tls,
@@ -70,6 +73,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
     // Counted from memory for every caller: not on the connections of one request.
     backlog: createBacklog(platform),
     wouldHave: guardMetrics.wouldHave,
+    readInput: openJobInputs({ db: requestDb, payloads: kept.payloads, together: false }),
   })
   eventsExec(app, { ...platform, requestDb }, access.reasonToStop)
   oauthExec(app, { ...access, db, clock, lifetimeSeconds: config.tokenTtlSeconds })
@@ -84,6 +88,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
       ['request log', () => requestLog.close()],
       ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
       ['guards', () => (environment.guards ? undefined : nodeGuards.close())],
+      ['payload store', () => kept.close()],
       ['secrets', () => secrets.close()],
       ['connections', () => dial.close()],
       ['memory', () => [activeConfigs.close(), access.close()]],

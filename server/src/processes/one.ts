@@ -10,6 +10,7 @@ import { buildConsole } from './console.ts'
 import { buildControl } from './control.ts'
 import { buildExec } from './exec.ts'
 import { buildIngress } from './ingress.ts'
+import { requirePayloadsShared } from './payloads.ts'
 import {
   type BuiltProcess,
   createPlatform,
@@ -43,6 +44,7 @@ export async function startOne(name: ProcessName, config: Config, log: Log): Pro
       throw new StartRefused(
         `\`start ${name}\` needs DATABASE_URL. Only \`start all\` brings a database of its own.`,
       )
+    requirePayloadsShared(config)
     await requireSchema(environment)
   }
   const sharedStore = makesCalls(name) ? await openSharedStore(environment, name) : undefined

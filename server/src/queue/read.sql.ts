@@ -101,10 +101,10 @@ export const selectSinceBusy = maybeOne<
 
 export const selectInput = maybeOne<
   { readonly tenantId: string; readonly id: string },
-  { readonly input: unknown }
+  { readonly input: unknown; readonly input_ref: unknown }
 >(
   'queue.job_input',
-  'select input from job_payload where tenant_id = $1 and job_id = $2',
+  'select input, input_ref from job_payload where tenant_id = $1 and job_id = $2',
   ({ tenantId, id }) => [tenantId, id],
 )
 

@@ -1,5 +1,13 @@
 import type { Queryable } from '../platform/db/statement.ts'
-import { type AttemptRecord, type JobState, QUEUES, type QueueName, queueName, upstreamKeyOf } from './job.ts'
+import {
+  type AttemptRecord,
+  type InputRef,
+  type JobState,
+  QUEUES,
+  type QueueName,
+  queueName,
+  upstreamKeyOf,
+} from './job.ts'
 import {
   type ListRow,
   listDeferred,
@@ -86,7 +94,14 @@ export const jobStates = async (
   new Map((await selectStates(on, { tenantId, ids })).map(({ id, state }) => [id, state]))
 
 /** What the job was enqueued with; undefined when the workspace has no such job. */
-export const jobInput = selectInput
+export async function jobInput(
+  on: Queryable,
+  ref: { readonly tenantId: string; readonly id: string },
+): Promise<{ readonly input: unknown; readonly inputRef: InputRef | null } | undefined> {
+  const row = await selectInput(on, ref)
+  // Written by our own enqueue.
+  return row && { input: row.input, inputRef: row.input_ref as InputRef | null }
+}
 
 export interface JobFilter {
   readonly tenantId: string

@@ -92,7 +92,9 @@ export function createFollowUps({
     }
   }
 
-  return async (tx: Tx, ended) => {
+  return async (tx: Tx, all) => {
+    // What is held has not come to its end: what follows is asked for by the job that takes it up again.
+    const ended = all.filter(({ job, held }) => job.completion !== null && held === undefined)
     const events = ended.flatMap(completionEvent)
     const jobs: NewJob[] = []
     for (const each of ended) {

@@ -8,6 +8,11 @@ import { obstaclesOf } from '../../queue/obstacles.ts'
 import { findJob, type JobView, jobInput, listJobs } from '../../queue/read.ts'
 import { LIST_ANSWERS, READ_ANSWERS } from './documented.ts'
 import { JobDetail, JobPage, JobParams, JobsQuery } from './jobs.schema.ts'
+import { type InputDeps, wholeInput } from './whole-input.ts'
+
+export interface JobReadDeps extends InputDeps {
+  readonly db: Queryable
+}
 
 const iso = (date: Date | null): string | null => date?.toISOString() ?? null
 
@@ -55,7 +60,8 @@ const isJobKey = (parts: readonly unknown[]): parts is readonly [string] =>
   parts.length === 1 && typeof parts[0] === 'string' && timeOfId(parts[0]) !== undefined
 
 /** `GET /jobs` and `GET /jobs/:id`: the same on both planes. */
-export function addJobReadRoutes(app: HttpServer, db: Queryable): void {
+export function addJobReadRoutes(app: HttpServer, deps: JobReadDeps): void {
+  const { db } = deps
   const access = { permission: 'jobs.read' }
   const tags = ['jobs']
 
@@ -103,11 +109,12 @@ export function addJobReadRoutes(app: HttpServer, db: Queryable): void {
       const found = await findJob(db, ref)
       const stored = found && (await jobInput(db, ref))
       if (!found || !stored) throw jobNotFound()
+      const whole = await wholeInput(deps, { ...stored, tenantId: ref.tenantId, inboxId: found.job.inboxId })
       const obstacles = found.job.state === 'queued' ? await obstaclesOf(db, ref) : []
       return {
         job: {
           ...view(found.job),
-          input: stored.input,
+          ...whole,
           metadata: found.job.metadata,
           idempotency_key: found.job.idempotencyKey,
           request_id: found.job.requestId,

@@ -5,10 +5,11 @@ import { CANCEL_ANSWERS } from './documented.ts'
 import { addJobReadRoutes } from './job-routes.ts'
 import { AGAIN, CancelResult, JobParams } from './jobs.schema.ts'
 import { type CancelDeps, cancel } from './jobs.ts'
+import type { InputDeps } from './whole-input.ts'
 
 /** `/jobs` for operators: the same reading as products have, and cancelling with a reason. */
-export function jobsControl(app: HttpServer, deps: CancelDeps): void {
-  addJobReadRoutes(app, deps.db)
+export function jobsControl(app: HttpServer, deps: CancelDeps & InputDeps): void {
+  addJobReadRoutes(app, deps)
 
   app.post(
     '/jobs/:id/cancel',

@@ -46,6 +46,7 @@ beforeAll(async () => {
       loadShed,
       backlog: createBacklog(hub.database.platform),
       wouldHave: hub.guardMetrics.wouldHave,
+      readInput: hub.readInput,
     }),
   )
   await hub.configure(DOCUMENT())
@@ -146,6 +147,7 @@ describe('a job', () => {
         correlation_id: 'order-17',
         trace_id,
         input: { name: 'Ada' },
+        input_missing: null,
         metadata: { order: '17' },
         idempotency_key: `orch-${job_id}`,
         request_id,

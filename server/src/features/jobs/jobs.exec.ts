@@ -21,12 +21,13 @@ import {
 } from './jobs.schema.ts'
 import { cancel, type JobDeps, submitJob } from './jobs.ts'
 import { submitBatch } from './submit-batch.ts'
+import type { InputDeps } from './whole-input.ts'
 
 const access = { permission: 'jobs.submit' } as const
 const tags = ['jobs']
 
 /** `/jobs` for products: submit, batch, read, cancel. */
-export function jobsExec(app: HttpServer, deps: JobDeps): void {
+export function jobsExec(app: HttpServer, deps: JobDeps & InputDeps): void {
   app.post(
     '/jobs',
     {
@@ -114,7 +115,7 @@ export function jobsExec(app: HttpServer, deps: JobDeps): void {
     async ({ principal, params, body }) => cancel(deps, principal, params.id, body?.reason),
   )
 
-  addJobReadRoutes(app, deps.db)
+  addJobReadRoutes(app, deps)
 }
 
 /** What the Idempotency-Key of a request stands for. */

@@ -53,6 +53,7 @@ beforeAll(async () => {
     loadShed,
     backlog: createBacklog(hub.database.platform),
     wouldHave: hub.guardMetrics.wouldHave,
+    readInput: hub.readInput,
   }
   exec = await hub.serve((app) => jobsExec(app, deps))
   control = await hub.serve((app) => jobsControl(app, deps), 'control')
@@ -421,7 +422,7 @@ describe('a cancel', () => {
     })
     const activeConfigs = createActiveConfigs({ db, log, notifications })
     const server = await hub.serve(
-      (app) => jobsControl(app, { db, clock: systemClock, activeConfigs, wakeUp }),
+      (app) => jobsControl(app, { ...hub, db, clock: systemClock, activeConfigs, wakeUp }),
       'control',
     )
     expect(await cancel(id, { reason: 'void' }, server)).toMatchObject({ status: 200 })

@@ -174,7 +174,18 @@ export const JobDetail = Type.Object({
   job: Type.Object(
     {
       ...JobView.properties,
-      input: Type.Unknown({ description: 'As it was sent.' }),
+      input: Type.Unknown({
+        description: 'As it was sent; of the delivery of a webhook the whole message, with its payload.',
+      }),
+      input_missing: OrNull(
+        Type.Object(
+          {
+            code: Type.String({ description: 'As in a problem, e.g. `payload_erased` or `body_too_large`.' }),
+            message: Type.String({ description: 'One sentence.' }),
+          },
+          { description: 'Why `input` is not whole; null when it is.' },
+        ),
+      ),
       metadata: Type.Record(Type.String(), Type.Unknown(), { description: 'As it was sent.' }),
       idempotency_key: Type.String({ description: 'The key that goes upstream with every attempt.' }),
       request_id: Type.String({ description: 'The request that made the job.' }),
