@@ -103,5 +103,8 @@ export const routeDelivers = (route: RouteSettings, eventType: string): boolean 
   matchesAny(route.eventTypes, eventType)
 
 /** The event to append when the delivery is done: the first rule that fits counts. */
-export const eventOnDelivery = (route: RouteSettings, eventType: string): string | undefined =>
+export const eventOnDelivery = (
+  route: Pick<RouteSettings, 'emitOnDelivery'>,
+  eventType: string,
+): string | undefined =>
   route.emitOnDelivery.find(({ eventTypes }) => matchesAny(eventTypes, eventType))?.event

@@ -21,6 +21,7 @@ import type { RouteSettings, WebhookRoute } from './route.ts'
 import { type RouteDirectory, startRouteDirectory } from './route-directory.ts'
 import * as sql from './webhook-routes.sql.ts'
 
+export { pauseRouteByHub } from './pause-by-hub.ts'
 export {
   eventOnDelivery,
   type GapCheck,
