@@ -83,7 +83,8 @@ export async function hubHome(env: Readonly<Record<string, string>> = {}): Promi
   const { PATH = '', HOME = dataDir, TMPDIR = tmpdir() } = process.env
   return homeOf(dataDir, {
     ...{ PATH, HOME, TMPDIR, NODE_COMPILE_CACHE: COMPILED },
-    ...{ DATA_DIR: dataDir, DEMO_PRODUCT_PORT: String(demoProduct) },
+    ...{ DATA_DIR: dataDir, PAYLOAD_DIR: join(dataDir, 'payloads') },
+    ...{ DEMO_PRODUCT_PORT: String(demoProduct) },
     ...Object.fromEntries(ROLES.map((role, at) => [variableOf(role), String(ports[at])])),
     ...env,
   })

@@ -51,6 +51,7 @@ export interface World {
 export const hubEnvironment = (home: string, databaseUrl: string): Record<string, string> => ({
   ORCHESTRATOR_ENV: 'dev',
   DATA_DIR: home,
+  PAYLOAD_DIR: `${home}/payloads`,
   DATABASE_URL: databaseUrl,
   LOG_FILE: '-',
   LOG_LEVEL: 'warn',

@@ -31,6 +31,7 @@ export async function startExecPlane(
   const env = {
     DATABASE_URL: databaseUrl,
     DATA_DIR: folder,
+    PAYLOAD_DIR: `${folder}/payloads`,
     CONTROL_PORT: String(ports.control),
     EXEC_PORT: String(ports.exec),
   }

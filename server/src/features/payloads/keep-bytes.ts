@@ -29,10 +29,6 @@ export function createBytesKeeper({
     'where',
   ])
   const reads = metrics.counter('payload_reads_total', 'Payloads that were read', ['result'])
-  const spoolBytes = metrics.gauge(
-    'payload_spool_bytes',
-    'Bytes that wait for the payload store, as last seen',
-  )
   const store = requireStore(stores)
   const rest = createRest(clock)
   let fullUntil = Number.NEGATIVE_INFINITY
@@ -58,7 +54,6 @@ export function createBytesKeeper({
   const spool = async ({ tenantId, id }: KeptPayload, bytes: Buffer): Promise<void> => {
     if (clock.monotonic() < fullUntil) throw full()
     const answer = await spoolPayload(db, { tenantId, id, body: bytes, limit: spoolLimitBytes })
-    spoolBytes.set(answer.total)
     if (answer.kept) return
     // A body that is larger than what is left says nothing about smaller ones.
     if (answer.total + bytes.length / 2 > spoolLimitBytes) fullUntil = clock.monotonic() + FULL_FOR_MS

@@ -1,4 +1,4 @@
-import { maybeOne, one, run } from '../../platform/db/statement.ts'
+import { many, maybeOne, one, run } from '../../platform/db/statement.ts'
 import type { NewPayload, PayloadOwner } from './payload.ts'
 
 interface Named {
@@ -91,40 +91,13 @@ export const deletePayloads = run<{ readonly tenantId: string; readonly ids: rea
   ({ tenantId, ids }) => [tenantId, ids],
 )
 
-export interface SpooledRow {
-  readonly tenant_id: string
-  readonly id: string
-  readonly body: Buffer
-  readonly store: 'disk' | 's3'
-  readonly object_key: string
-  readonly content_type: string
-}
-
-/** The oldest that no other worker has in its hands; locked with its row, so that it cannot go meanwhile. */
-export const takeSpooled = maybeOne<{ readonly store: string }, SpooledRow>(
-  'payloads.take_spooled',
-  `select s.tenant_id, s.id, s.body, p.store, p.object_key, p.content_type
-   from payload_spool s join payload p on p.tenant_id = s.tenant_id and p.id = s.id
-   where p.store = $1 order by s.spooled_at limit 1 for update of s, p skip locked`,
-  ({ store }) => [store],
-)
-
-export const leaveSpool = run<Named>(
-  'payloads.leave_spool',
-  'delete from payload_spool where tenant_id = $1 and id = $2',
-  ({ tenantId, id }) => [tenantId, id],
-)
-
-/** Bodies whose row was never written: their request has failed after the spool took them. */
-export const dropAbandoned = run<{ readonly afterMs: number }>(
-  'payloads.drop_abandoned',
-  `delete from payload_spool s where spooled_at < clock_timestamp() - $1 * interval '1 millisecond'
-     and not exists (select from payload p where p.tenant_id = s.tenant_id and p.id = s.id)`,
-  ({ afterMs }) => [afterMs],
-)
-
-export const measureSpool = one<undefined, { readonly bytes: number; readonly bodies: number }>(
-  'payloads.measure_spool',
-  'select coalesce(sum(size), 0)::bigint as bytes, count(*) as bodies from payload_spool',
-  () => [],
+/** Newest first, for the file that is taken before a workspace goes. */
+export const listPayloads = many<
+  { readonly tenantId: string; readonly beforeId: string | undefined; readonly limit: number },
+  PayloadRow
+>(
+  'payloads.list',
+  `select ${COLUMNS}, s.id is not null as spooled from payload p ${SPOOL}
+   where p.tenant_id = $1 and ($2::uuid is null or p.id < $2) order by p.id desc limit $3`,
+  ({ tenantId, beforeId, limit }) => [tenantId, beforeId ?? null, limit],
 )
