@@ -9,24 +9,37 @@ export interface RouteIndex {
   claimedBy(provider: string, account: string, livemode: boolean): WebhookRoute | undefined
   /** Routes for the sender's own account, of any workspace. */
   ownAccount(provider: string, livemode: boolean): readonly WebhookRoute[]
+  /** All routes of the provider, newest first. */
+  ofProvider(provider: string): readonly WebhookRoute[]
 }
 
 const keyOf = (...parts: readonly (string | boolean)[]): string => JSON.stringify(parts)
+
+function addTo(lists: Map<string, WebhookRoute[]>, key: string, route: WebhookRoute): void {
+  const list = lists.get(key)
+  if (list) list.push(route)
+  else lists.set(key, [route])
+}
 
 export function indexRoutes(routes: readonly WebhookRoute[]): RouteIndex {
   const byId = new Map<string, WebhookRoute>()
   const claims = new Map<string, WebhookRoute>()
   const own = new Map<string, WebhookRoute[]>()
+  const ofProvider = new Map<string, WebhookRoute[]>()
   for (const route of routes) {
     const { provider, account, livemode } = route
     byId.set(keyOf(provider, route.id), route)
     if (account !== null) claims.set(keyOf(provider, account, livemode), route)
-    else own.set(keyOf(provider, livemode), [...(own.get(keyOf(provider, livemode)) ?? []), route])
+    else addTo(own, keyOf(provider, livemode), route)
+    addTo(ofProvider, provider, route)
   }
+  // Ids rise with the time at which routes are made.
+  for (const all of ofProvider.values()) all.sort((left, right) => (left.id < right.id ? 1 : -1))
   return {
     byId: (provider, id) => byId.get(keyOf(provider, id)),
     claimedBy: (provider, account, livemode) => claims.get(keyOf(provider, account, livemode)),
     ownAccount: (provider, livemode) => own.get(keyOf(provider, livemode)) ?? [],
+    ofProvider: (provider) => ofProvider.get(provider) ?? [],
   }
 }
 

@@ -1,18 +1,8 @@
-import { randomUUID } from 'node:crypto'
-import type { Log } from '../../platform/log.ts'
-import { Secret, secretFingerprint } from '../../platform/secret.ts'
-import { Problem } from '../../problems.ts'
-import { isStoreAway } from '../secrets/secrets.ts'
 import type { RouteIndex, WebhookRoute } from '../webhook-routes/webhook-routes.ts'
-import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
-import type {
-  AnyProvider,
-  ProviderEvent,
-  ProviderTools,
-  SignedRequest,
-  Verdict,
-  VerifyFailure,
-} from './provider.ts'
+import type { AnyProvider, ProviderEvent, SignedRequest, VerifyFailure } from './provider.ts'
+import type { Evidence, RouteVerdict, RouteVerifier, VerifyDeps } from './verify-route.ts'
+
+export type { Evidence } from './verify-route.ts'
 
 /** Why a webhook is not accepted: for the log and the metric. The sender gets the same answer for all of them. */
 export type RefusalCause =
@@ -25,13 +15,6 @@ export type RefusalCause =
   | 'ambiguous'
   /** Nobody can say: the store of a signing secret cannot be read at the moment. */
   | 'secret_away'
-
-/** Which secret verified a request: kept with it, so that the check can be repeated. */
-export interface Evidence {
-  readonly secretRef: string
-  /** Tells the values of a secret apart without telling them. */
-  readonly secretFingerprint: string
-}
 
 /** What is known of one event of a request: whose it is, or why nobody's. */
 export type Match =
@@ -61,30 +44,35 @@ export interface IncomingRequest {
   readonly parsed: unknown
 }
 
-export interface MatchDeps {
-  /** Errors: `secret_unresolved` when the ref leads to no value. */
-  readonly resolveSecret: (tenantId: string, refName: string) => Promise<Secret>
-  readonly workspaces: Pick<WorkspaceDirectory, 'find'>
-  readonly tools: ProviderTools
+/** One look at a request with the routes of one moment. */
+export interface Attempt extends Pick<VerifyDeps, 'log'> {
+  readonly request: IncomingRequest
   /** Of the workspaces of this hub (DESIGN D5): what holds for providers that say nothing of it. */
   readonly livemode: boolean
-  readonly log: Log
+  readonly index: RouteIndex
+  readonly verifier: RouteVerifier
 }
 
-/** Checked where there is no route, so that the time of a refusal does not tell which accounts exist. */
-const NOBODY = new Secret(randomUUID())
+const refused = (
+  event: ProviderEvent | undefined,
+  cause: RefusalCause,
+  route?: WebhookRoute,
+  authentic = false,
+): Match => ({ found: false, event, cause, authentic, ...(route && { route }) })
 
-type RouteVerdict = { readonly route: WebhookRoute } & (
-  | { readonly evidence: Evidence }
-  | { readonly cause: VerifyFailure | 'secret_away' }
-)
+/** Whose each event of the request is, in their order, as far as its candidates tell. */
+export const matchEvents = async (attempt: Attempt): Promise<readonly Match[]> => {
+  const { provider, parsed, signed } = attempt.request
+  if (provider.readsBySettings) return matchBySettings(attempt)
+  const events = provider.events(parsed, signed, {})
+  return Promise.all(events.map((event) => matchEvent(attempt, event)))
+}
 
 function candidatesOf(
-  index: RouteIndex,
-  { provider, routeId }: IncomingRequest,
+  { index, request, livemode }: Attempt,
   { accounts }: ProviderEvent,
-  livemode: boolean,
 ): readonly WebhookRoute[] {
+  const { provider, routeId } = request
   if (routeId !== undefined) {
     const route = index.byId(provider.name, routeId)
     return route ? [route] : []
@@ -95,117 +83,131 @@ function candidatesOf(
 }
 
 /**
- * Checks one route's secrets. A ref without a value verifies nothing, and must not hide that another one does; one
- * whose store is away may be the one that does.
+ * Finds the one route that an event belongs to: by the route id, else by the accounts that the payload names,
+ * else by whose secret verifies. Never guesses: when two routes verify, neither gets it.
  */
-async function verify(deps: MatchDeps, request: IncomingRequest, route: WebhookRoute): Promise<RouteVerdict> {
-  const refs = new Map<Secret, string>()
-  let away = false
-  for (const ref of route.secretRefs) {
-    try {
-      const secret = await deps.resolveSecret(route.tenantId, ref)
-      for (const accepted of secret.inForce()) refs.set(accepted, ref)
-    } catch (error) {
-      if (!(error instanceof Problem && error.code === 'secret_unresolved')) throw error
-      away ||= isStoreAway(error)
-      deps.log.error(
-        { tenant_id: route.tenantId, route_id: route.id, secret_ref: ref },
-        'the signing secret of a webhook route does not resolve',
-      )
-    }
-  }
-  // With nobody's secret in place of the one that is away, so that what is no signature at all is refused as ever.
-  const verdict = await verdictOf(deps, request, [...refs.keys(), ...(away ? [NOBODY] : [])])
-  if (!verdict.verified)
-    return { route, cause: away && verdict.cause === 'signature_mismatch' ? 'secret_away' : verdict.cause }
-  const secretRef = refs.get(verdict.secret)
-  if (secretRef === undefined) throw new Error('the provider accepted a secret that it was not given')
-  return { route, evidence: { secretRef, secretFingerprint: secretFingerprint(verdict.secret) } }
-}
-
-const verdictOf = async (
-  { tools }: MatchDeps,
-  { provider, signed }: IncomingRequest,
-  secrets: readonly Secret[],
-): Promise<Verdict> => provider.verify(signed, secrets, {}, tools)
-
-/** Why a verified event still does not belong to the route; undefined when it does. */
-async function mismatch(
-  deps: MatchDeps,
-  { provider }: IncomingRequest,
-  route: WebhookRoute,
-  event: ProviderEvent,
-): Promise<RefusalCause | undefined> {
-  const fits =
-    route.account === null
-      ? event.accounts.length === 0 || provider.accounts === 'any'
-      : event.accounts.includes(route.account)
-  if (!fits) return 'account_mismatch'
-  const livemode = event.livemode ?? route.livemode
-  if (route.livemode !== livemode) return 'livemode_mismatch'
-  const workspace = await deps.workspaces.find(route.tenantId)
-  return workspace && livemode === (workspace.environment === 'prod') ? undefined : 'environment_mismatch'
-}
-
-/** Why there was no route to check: the other livemode of the account may be known. */
-function causeOfNone(
-  index: RouteIndex,
-  request: IncomingRequest,
-  event: ProviderEvent,
-  livemode: boolean,
-): RefusalCause {
-  if (request.routeId !== undefined) return 'unknown_route'
-  return candidatesOf(index, request, event, !livemode).length > 0 ? 'livemode_mismatch' : 'unknown_account'
-}
-
-/** Whose each event of the request is, in their order. Errors: `validation_error` for what is no event of the provider. */
-export async function matchEvents(
-  deps: MatchDeps,
-  index: RouteIndex,
-  request: IncomingRequest,
-): Promise<readonly Match[]> {
-  const { provider, parsed, signed } = request
-  const events = provider.events(parsed, signed, {})
-  return Promise.all(events.map((event) => matchRoute(deps, index, request, event)))
+async function matchEvent(attempt: Attempt, event: ProviderEvent): Promise<Match> {
+  const { request, verifier } = attempt
+  if (event.livemode !== null && event.livemode !== attempt.livemode)
+    return refused(event, 'livemode_mismatch')
+  const candidates = candidatesOf(attempt, event)
+  if (candidates.length === 0)
+    return refused(event, request.routeId === undefined ? 'unknown_account' : 'unknown_route')
+  const verdicts = await verifier.verify(candidates)
+  tellAbsent(attempt, verdicts)
+  const [match, ...more] = verdicts.filter(({ verified }) => verified)
+  if (!match?.verified) return noneOf(event, verdicts)
+  if (more.length > 0) return refused(event, 'ambiguous', undefined, true)
+  return (await unsureOwner(attempt, match, event)) ?? settle(attempt, match, event)
 }
 
 /**
- * Finds the one route that an event belongs to: by the route id, else by the account that the payload names,
- * else by whose secret verifies. Never guesses: when two routes verify, neither gets it.
+ * An account that the signature does not cover proves nothing: when the route of another workspace verifies the same
+ * bytes, either of them may be meant. Undefined = there is no such route.
  */
-async function matchRoute(
-  deps: MatchDeps,
-  index: RouteIndex,
-  request: IncomingRequest,
+async function unsureOwner(
+  { request: { provider, routeId }, index, verifier }: Attempt,
+  { route: { tenantId } }: RouteVerdict,
   event: ProviderEvent,
-): Promise<Match> {
-  const livemode = event.livemode ?? deps.livemode
-  const none = (cause: RefusalCause, route?: WebhookRoute, authentic = false): Match => ({
-    found: false,
-    event,
-    cause,
-    authentic,
-    ...(route && { route }),
+): Promise<Match | undefined> {
+  if (provider.accountIsSigned !== false || routeId !== undefined) return undefined
+  const others = index.ofProvider(provider.name).filter((route) => route.tenantId !== tenantId)
+  const verdicts = await verifier.verify(others)
+  if (verdicts.some(({ verified }) => verified)) return refused(event, 'ambiguous', undefined, true)
+  const away = verdicts.some((verdict) => !verdict.verified && verdict.cause === 'secret_away')
+  return away ? refused(event, 'secret_away') : undefined
+}
+
+/**
+ * Every route is asked, and what each verifies it reads by its own settings. Of several that verify the accounts that
+ * they claim may tell which is meant; what cannot read it may be meant too.
+ */
+async function matchBySettings(attempt: Attempt): Promise<readonly Match[]> {
+  const { index, livemode, verifier } = attempt
+  const { provider, parsed, signed, routeId } = attempt.request
+  const byId = routeId === undefined ? undefined : index.byId(provider.name, routeId)
+  const all = index.ofProvider(provider.name).filter((route) => route.livemode === livemode)
+  const candidates = routeId === undefined ? all : byId ? [byId] : []
+  if (candidates.length === 0)
+    return [refused(undefined, routeId === undefined ? 'unknown_account' : 'unknown_route')]
+  const verdicts = await verifier.verify(candidates)
+  tellAbsent(attempt, verdicts)
+  const readings = verdicts.flatMap((verdict) => {
+    if (!verdict.verified) return []
+    const read = (): readonly Match[] =>
+      provider.events(parsed, signed, verdict.route.settings).map((event) => settle(attempt, verdict, event))
+    return [{ read, ...attempted(read) }]
   })
-  const candidates = candidatesOf(index, request, event, livemode)
-  if (candidates.length === 0) {
-    await verdictOf(deps, request, [NOBODY])
-    return none(causeOfNone(index, request, event, livemode))
+  const [first, ...more] = readings
+  if (!first) return [noneOf(undefined, verdicts)]
+  if (more.length === 0) return first.read()
+  const possible = readings.filter(({ matches }) => !matches?.some(isAnotherAccounts))
+  const [one = first, ...others] = possible
+  if (others.length === 0) return one.read()
+  const readable = possible.find(({ matches }) => matches)?.matches
+  return (readable ?? one.read()).map(({ event }) => refused(event, 'ambiguous', undefined, true))
+}
+
+const isAnotherAccounts = (match: Match): boolean => !match.found && match.cause === 'account_mismatch'
+
+function attempted(read: () => readonly Match[]): { readonly matches?: readonly Match[] } {
+  try {
+    return { matches: read() }
+  } catch {
+    return {}
   }
-  const verdicts = await Promise.all(candidates.map((route) => verify(deps, request, route)))
-  const [match, ...more] = verdicts.filter((verdict) => 'evidence' in verdict)
-  if (!match) {
-    // A signature that fits but is too old tells whose event it was; of several that do not fit none does.
-    const refused = verdicts.filter((verdict) => 'cause' in verdict)
-    const unsure = refused.find(({ cause }) => cause === 'secret_away')
-    if (unsure) return none('secret_away', unsure.route)
-    const near = refused.find(({ cause }) => cause === 'timestamp_outside_tolerance')
-    const one = near ?? (refused.length === 1 ? refused[0] : undefined)
-    const [common, ...others] = new Set(refused.map(({ cause }) => cause))
-    const cause = one?.cause ?? (others.length === 0 ? common : undefined) ?? 'signature_mismatch'
-    return none(cause, one?.route)
-  }
-  if (more.length > 0) return none('ambiguous', undefined, true)
-  const cause = await mismatch(deps, request, match.route, event)
-  return cause ? none(cause, match.route, true) : { found: true, event, ...match }
+}
+
+const settle = (
+  attempt: Attempt,
+  verdict: Extract<RouteVerdict, { verified: true }>,
+  event: ProviderEvent,
+): Match => {
+  const cause = mismatch(attempt, verdict, event)
+  const { route, evidence } = verdict
+  return cause ? refused(event, cause, route, true) : { found: true, event, route, evidence }
+}
+
+/** Why a verified event still does not belong to the route; undefined when it does. */
+function mismatch(
+  { request: { provider, routeId }, index }: Attempt,
+  { route, workspace }: RouteVerdict,
+  { accounts, livemode }: ProviderEvent,
+): RefusalCause | undefined {
+  if (!workspace || route.livemode !== (workspace.environment === 'prod')) return 'environment_mismatch'
+  if (route.livemode !== (livemode ?? route.livemode)) return 'livemode_mismatch'
+  if (route.account !== null) return accounts.includes(route.account) ? undefined : 'account_mismatch'
+  const claimed = (account: string) => index.claimedBy(provider.name, account, route.livemode) !== undefined
+  const fits =
+    accounts.length === 0 ||
+    (provider.accounts === 'any' && (routeId !== undefined || !accounts.some(claimed)))
+  return fits ? undefined : 'account_mismatch'
+}
+
+/** A signature that fits but is too old tells whose event it was; of several that do not fit none does. */
+function noneOf(event: ProviderEvent | undefined, verdicts: readonly RouteVerdict[]): Match {
+  const causes = verdicts.flatMap((verdict) =>
+    verdict.verified ? [] : [{ cause: verdict.cause, route: verdict.route }],
+  )
+  const unsure = causes.find(({ cause }) => cause === 'secret_away')
+  if (unsure) return refused(event, 'secret_away', unsure.route)
+  const near = causes.find(({ cause }) => cause === 'timestamp_outside_tolerance')
+  const one = near ?? (causes.length === 1 ? causes[0] : undefined)
+  const [common, ...others] = new Set(causes.map(({ cause }) => cause))
+  const cause = one?.cause ?? (others.length === 0 ? common : undefined) ?? 'signature_mismatch'
+  return refused(event, cause, one?.route)
+}
+
+/** The own people of a route must see why a secret did not count. Of routes that do not verify only when none does. */
+function tellAbsent({ log }: Attempt, verdicts: readonly RouteVerdict[]): void {
+  const someone = verdicts.some(({ verified }) => verified)
+  for (const { route, absent, verified } of verdicts)
+    if (verified || !someone)
+      for (const { secretRef, why } of absent)
+        log[why === 'unresolved' ? 'error' : 'info'](
+          { tenant_id: route.tenantId, route_id: route.id, secret_ref: secretRef },
+          why === 'unresolved'
+            ? 'the signing secret of a webhook route does not resolve'
+            : 'a signing secret of a webhook route is outside of its window',
+        )
 }

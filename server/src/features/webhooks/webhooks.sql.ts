@@ -1,4 +1,4 @@
-import { many, maybeOne, one, run } from '../../platform/db/statement.ts'
+import { many, maybeOne, run } from '../../platform/db/statement.ts'
 
 export interface InboxRow {
   readonly id: string

@@ -16,12 +16,12 @@
 import type { Queryable } from '../../platform/db/statement.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { Problem } from '../../problems.ts'
-import type { RouteDirectory } from '../webhook-routes/webhook-routes.ts'
 import type { AcceptEvents } from './accept-event.ts'
-import { type IncomingRequest, type Match, type MatchDeps, matchEvents } from './match-route.ts'
-import type { AnyProvider } from './provider.ts'
+import type { IncomingRequest } from './match-route.ts'
+import type { AnyProvider, WebhookReply } from './provider.ts'
 import { PROVIDERS } from './providers/registry.ts'
 import { createRefuser, isOnlyNobodys, tryLater } from './refuse-webhook.ts'
+import { createWebhookMatcher, type MatchDeps } from './webhook-matcher.ts'
 import {
   eventToTake,
   type Found,
@@ -34,9 +34,14 @@ import {
 import { deleteExpired } from './webhooks.sql.ts'
 
 export { type AcceptEvents, createEventAcceptor, type EventToTake } from './accept-event.ts'
+export { type DeliveryTarget, deliveryOf, INBOX_INPUT } from './delivery.ts'
+export { createDeliveryInput, type JobWithInput } from './delivery-input.ts'
+export { createDeliveryGate, keepHeldEvents } from './held.ts'
 export { inboxRetention, trimInboxDay } from './inbox-retention.ts'
-export type { Evidence, IncomingRequest, Match, MatchDeps, RefusalCause } from './match-route.ts'
+export type { IncomingRequest, Match, RefusalCause } from './match-route.ts'
 export { type AcceptedWebhook, createIntake, type Intake } from './take-webhook.ts'
+export type { Evidence } from './verify-route.ts'
+export { createWebhookMatcher, type MatchDeps, type MatchWebhook } from './webhook-matcher.ts'
 export {
   eventToTake,
   type KeepInQuarantine,
@@ -51,28 +56,7 @@ export const isWebhookProvider = (name: string): boolean => PROVIDERS.has(name)
 /** Undefined = this hub does not know the provider (any more). */
 export const findWebhookProvider = (name: string): AnyProvider | undefined => PROVIDERS.get(name)
 
-export interface MatcherDeps extends MatchDeps {
-  readonly routes: RouteDirectory
-}
-
-/**
- * Whose each event of a request is, in their order. Also for a request that came earlier: see `readWebhook`.
- * Errors: `validation_error` for what is no event of the provider, `database_unavailable`.
- */
-export type MatchWebhook = (request: IncomingRequest) => Promise<readonly Match[]>
-
-/** A refusal counts only after a look at the database: the route may be newer than the memory. */
-export const createWebhookMatcher =
-  (deps: MatcherDeps): MatchWebhook =>
-  async (request) => {
-    const known = await deps.routes.current()
-    const found = await matchEvents(deps, known, request)
-    if (found.every((each) => each.found)) return found
-    const newest = await deps.routes.refresh()
-    return newest === known ? found : matchEvents(deps, newest, request)
-  }
-
-export interface WebhookDeps extends Omit<MatcherDeps, 'log'> {
+export interface WebhookDeps extends Omit<MatchDeps, 'log' | 'clock'> {
   readonly platform: Pick<Platform, 'clock' | 'log' | 'metrics'>
   readonly acceptEvents: AcceptEvents
   readonly quarantine: KeepInQuarantine
@@ -87,17 +71,23 @@ export type AcceptWebhook = (request: WebhookRequest) => Promise<WebhookAnswer>
 export function createWebhookAcceptor(deps: WebhookDeps): AcceptWebhook {
   const { clock, log } = deps.platform
   const refuse = createRefuser(deps)
-  const match = createWebhookMatcher({ ...deps, log })
+  const { match, handshake } = createWebhookMatcher({ ...deps, log, clock })
+
+  const greet = async (request: WebhookRequest, incoming: IncomingRequest, reply: WebhookReply) => {
+    const answer = await handshake(incoming, reply)
+    if (typeof answer === 'object') return { kind: 'handshake', reply: answer } as const
+    const cause = answer === 'unsure' ? 'secret_away' : 'signature_mismatch'
+    return refuse.wholly(request, [{ found: false, event: undefined, cause, authentic: false }])
+  }
 
   const take = async (request: WebhookRequest, incoming: IncomingRequest): Promise<WebhookAnswer> => {
+    const question = request.provider.handshake?.(incoming.parsed, incoming.signed)
+    if (question) return greet(request, incoming, question)
     const found: Found[] = []
     const refused: Refusal[] = []
     for (const each of await match(incoming)) {
-      if (!each.found) refused.push(each)
-      // It does not come back for its webhooks, as far as anybody outside can tell.
-      else if ((await deps.workspaces.find(each.route.tenantId))?.status === 'deleting')
-        refused.push({ found: false, event: each.event, cause: 'unknown_account', authentic: false })
-      else found.push(each)
+      if (each.found) found.push(each)
+      else refused.push(each)
     }
     if (!refused.every(isOnlyNobodys)) return refuse.wholly(request, refused)
 

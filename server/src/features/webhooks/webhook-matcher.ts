@@ -1,0 +1,114 @@
+import type { Clock } from '../../platform/clock.ts'
+import type { RouteDirectory, RouteIndex } from '../webhook-routes/webhook-routes.ts'
+import {
+  type Attempt,
+  type IncomingRequest,
+  type Match,
+  matchEvents,
+  type RefusalCause,
+} from './match-route.ts'
+import { createOriginCheck, type Origin } from './other-routes.ts'
+import type { WebhookReply } from './provider.ts'
+import { createRouteVerifier, type VerifyDeps } from './verify-route.ts'
+
+export interface MatchDeps extends VerifyDeps {
+  readonly clock: Pick<Clock, 'now'>
+  readonly routes: Pick<RouteDirectory, 'current' | 'refresh'>
+  /** Of the workspaces of this hub (DESIGN D5): what holds for providers that say nothing of it. */
+  readonly livemode: boolean
+}
+
+/**
+ * Whose each event of a request is, in their order. Also for a request that came earlier: what counts is
+ * `signed.nowMs`. Errors: `validation_error` for what is no event of the provider, `database_unavailable`.
+ */
+export type MatchWebhook = (request: IncomingRequest) => Promise<readonly Match[]>
+
+/** The answer to a question whether we are there; `no` when nobody's secret verifies it. Errors: `database_unavailable`. */
+export type AnswerHandshake = (
+  request: IncomingRequest,
+  reply: WebhookReply,
+) => Promise<WebhookReply | Origin>
+
+/** A refusal counts only after a look at the database: the route may be newer than the memory. */
+export function createWebhookMatcher(deps: MatchDeps): {
+  readonly match: MatchWebhook
+  readonly handshake: AnswerHandshake
+} {
+  const originOf = createOriginCheck(deps.clock)
+  const attemptWith = (request: IncomingRequest, index: RouteIndex): Attempt => ({
+    ...{ request, index, livemode: deps.livemode, log: deps.log },
+    verifier: createRouteVerifier(deps, request),
+  })
+  const origin = ({ request, index, verifier }: Attempt, named: number): Promise<Origin> => {
+    const { provider, routeId } = request
+    // What a request of an unknown account costs anyway.
+    const own =
+      provider.accounts === 'any' && routeId === undefined
+        ? index.ownAccount(provider.name, deps.livemode).length
+        : 0
+    return originOf({ provider, index, verifier, livemode: deps.livemode, atLeast: Math.max(1, named, own) })
+  }
+
+  const match: MatchWebhook = async (request) => {
+    const known = await deps.routes.current()
+    let attempt = attemptWith(request, known)
+    let matches = await matchEvents(attempt)
+    if (matches.every(({ found }) => found)) return matches
+    const newest = await deps.routes.refresh()
+    if (newest !== known) {
+      attempt = attemptWith(request, newest)
+      matches = await matchEvents(attempt)
+      if (matches.every(({ found }) => found)) return matches
+    }
+    const named = matches.map(({ event }) => event?.accounts.length ?? 0)
+    const from = await origin(attempt, Math.max(...named))
+    return matches.map((each) => (each.found ? each : withOrigin(each, from)))
+  }
+
+  const handshake: AnswerHandshake = async (request, reply) => {
+    const ask = async (index: RouteIndex): Promise<Origin> => {
+      const attempt = attemptWith(request, index)
+      if (request.routeId === undefined) return origin(attempt, 1)
+      const route = index.byId(request.provider.name, request.routeId)
+      const [verdict] = await attempt.verifier.verify(route ? [route] : [])
+      if (verdict?.verified) return 'provider'
+      return verdict?.cause === 'secret_away' ? 'unsure' : 'unknown'
+    }
+    const known = await deps.routes.current()
+    let from = await ask(known)
+    if (from !== 'provider') {
+      const newest = await deps.routes.refresh()
+      if (newest !== known) from = await ask(newest)
+    }
+    return from === 'provider' ? reply : from
+  }
+
+  return { match, handshake }
+}
+
+/** What the secrets of other routes say of a refusal: whether it is from the provider, and only not for whom it says. */
+function withOrigin(refusal: Extract<Match, { found: false }>, from: Origin): Match {
+  if (refusal.authentic || refusal.cause === 'secret_away' || from === 'unknown') return refusal
+  if (from === 'unsure')
+    // Of what is no signature at all, or too old, it is known.
+    return COULD_BE_ANOTHERS.has(refusal.cause) ? { ...refusal, cause: 'secret_away' } : refusal
+  return {
+    ...refusal,
+    authentic: true,
+    cause: NOT_ITS_ROUTES.has(refusal.cause) ? refusal.cause : 'account_mismatch',
+  }
+}
+
+const NOT_ITS_ROUTES: ReadonlySet<RefusalCause> = new Set([
+  'unknown_account',
+  'unknown_route',
+  'livemode_mismatch',
+  'environment_mismatch',
+])
+const COULD_BE_ANOTHERS: ReadonlySet<RefusalCause> = new Set([
+  'unknown_account',
+  'unknown_route',
+  'signature_mismatch',
+  'no_usable_secret',
+])
