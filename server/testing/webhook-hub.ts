@@ -20,6 +20,7 @@ import { Secret } from '../src/platform/secret.ts'
 import { Problem } from '../src/problems.ts'
 import type { LaneKey } from '../src/queue/job.ts'
 import type { TestPlatform } from './database.ts'
+import { payloadFolder } from './payload-folder.ts'
 
 export interface WebhookHub {
   readonly accept: AcceptWebhook
@@ -65,7 +66,12 @@ export function webhookHub(
   const quarantined: RefusedWebhook[] = []
   const workspaces = createWorkspaceDirectory({ ...platform, environment })
   const routes = createRouteDirectory(platform)
-  const intake = createIntake({ db, wakeUp: { hint: (lanes) => void hints.push(...lanes) } })
+  const large = payloadFolder(platform)
+  const intake = createIntake({
+    db,
+    wakeUp: { hint: (lanes) => void hints.push(...lanes) },
+    payloads: large.payloads,
+  })
   const query: WebhookHub['query'] = async <Row extends object>(
     text: string,
     values: readonly unknown[] = [],
@@ -146,6 +152,7 @@ export function webhookHub(
     },
     close: async () => {
       await intake.close()
+      await large.close()
       workspaces.close()
       await routes.close()
     },

@@ -8,6 +8,7 @@ import { createWakeUp } from '../queue/wake-up.ts'
 import type { Work } from '../resilience/load-shed.ts'
 import { openLoadShed } from './guards.ts'
 import { fetchOver, openDial, openSecrets } from './outbound.ts'
+import { openPayloads } from './payloads.ts'
 import { createDirectory } from './plane.ts'
 import {
   type BuiltProcess,
@@ -26,13 +27,14 @@ export async function buildIngress(environment: Environment): Promise<BuiltProce
   const routes = createRouteDirectory(platform)
   const secrets = openSecrets(config, platform, workspaces)
   const dial = openDial(config, platform)
+  const kept = openPayloads(config, platform, secrets.envelope)
   const wakeUp = environment.wakeUp ?? createWakeUp(platform)
   const own = environment.guards ? undefined : openLoadShed(platform)
   own?.exposeOn(platform.metrics)
   const loadShed = environment.guards?.guards.loadShed ?? own?.loadShed
 
   const app = await createProcessServer(environment, platform, {
-    checks: [databaseCheck(platform.db), secrets.check],
+    checks: [databaseCheck(platform.db), secrets.check, kept.check],
     ...(loadShed && { admit: (work: string) => admit(loadShed, work as Work) }),
     openApi: {
       title: 'Orchestrator: webhook ingress',
@@ -41,7 +43,7 @@ export async function buildIngress(environment: Environment): Promise<BuiltProce
       tags: ['webhooks'],
     },
   })
-  const intake = createIntake({ db: platform.db, wakeUp })
+  const intake = createIntake({ db: platform.db, wakeUp, payloads: kept.payloads })
   const acceptEvents = createEventAcceptor({
     platform,
     workspaces,
@@ -74,6 +76,7 @@ export async function buildIngress(environment: Environment): Promise<BuiltProce
       ['accepted webhooks', () => intake.close()],
       ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
       ['load shedding', () => own?.close()],
+      ['payload store', () => kept.close()],
       ['secrets', () => secrets.close()],
       ['connections', () => dial.close()],
       ['memory', () => [activeConfigs.close(), routes.close(), workspaces.close()]],

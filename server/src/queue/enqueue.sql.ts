@@ -15,12 +15,13 @@ export const enqueueBatch = one<
   { readonly jobs: readonly NewJob[]; readonly allOrNothing: boolean },
   { readonly queued_at: Date; readonly others: readonly OtherJob[] | null }
 >('queue.enqueue', 'select * from enqueue_jobs($1::json, $2, $3)', ({ jobs, allOrNothing }) => [
-  JSON.stringify(jobs.map(toRecord)),
+  JSON.stringify(jobs.map(jobRecord)),
   jobs.some(({ dedupe }) => dedupe !== undefined),
   allOrNothing,
 ])
 
-const toRecord = (job: NewJob, ord: number) => ({
+/** A job as the SQL function `enqueue_jobs` reads it; `ord`: its place in the batch. */
+export const jobRecord = (job: NewJob, ord: number) => ({
   ord,
   id: job.id,
   tenant_id: job.tenantId,
@@ -47,3 +48,5 @@ const toRecord = (job: NewJob, ord: number) => ({
   dedupe_key: job.dedupe?.key,
   request_hash: job.dedupe?.requestHash.toString('hex'),
 })
+
+export type JobRecord = ReturnType<typeof jobRecord>

@@ -3,6 +3,9 @@ import { Problem } from '../problems.ts'
 import { enqueueBatch } from './enqueue.sql.ts'
 import type { EnqueuedJob, NewJob } from './job.ts'
 
+/** For statements that store jobs together with other things, in one round trip, through `enqueue_jobs`. */
+export { type JobRecord, jobRecord } from './enqueue.sql.ts'
+
 /**
  * Stores jobs with their payloads, ready or deferred rows and events, in one statement and in the order given.
  * With a `Tx` everything commits with the caller, who then calls `WakeUp.hint` with the `startable` jobs after the commit.

@@ -21,12 +21,14 @@ export type Priority = (typeof PRIORITIES)[number]
 export const DEFAULT_PRIORITY: Priority = 2
 
 /**
- * What the worker does in the transaction that ends the job as done (event) or in any way (callback).
+ * What happens in the transaction that ends the job as done (event) or in any way (callback, follow).
  * The callback is a job of its own on a connector of kind `callback`.
  */
 export interface Completion {
   readonly callback?: { readonly connector: string }
   readonly event?: { readonly type: string; readonly data: Readonly<Record<string, unknown>> }
+  /** What else follows, in words that the queue only carries: `kind` says who reads them. */
+  readonly follow?: { readonly kind: string } & Readonly<Record<string, unknown>>
 }
 
 /**

@@ -1,54 +1,29 @@
-import type { CallContext } from '../../platform/call-context.ts'
 import type { Db } from '../../platform/db/db.ts'
-import type { Tx } from '../../platform/db/statement.ts'
-import { appendEvents, type EventRecord } from '../../platform/event-log.ts'
-import { newId } from '../../platform/ids.ts'
-import { enqueueJobs } from '../../queue/enqueue.ts'
-import type { NewJob } from '../../queue/job.ts'
+import { Problem } from '../../problems.ts'
+import { createBatcher } from '../../queue/batcher.ts'
+import type { LaneKey } from '../../queue/job.ts'
 import type { WakeUp } from '../../queue/wake-up.ts'
-import type { WebhookRoute } from '../webhook-routes/webhook-routes.ts'
-import type { Evidence, IncomingRequest } from './match-route.ts'
-import type { ProviderEvent } from './provider.ts'
-import type { Reception } from './reception.ts'
-import { takeEvent } from './take.sql.ts'
+import type { Payloads } from '../payloads/payloads.ts'
+import { type PreparedWebhook, prepare, toStore } from './events-to-store.ts'
+import { lanesOf } from './lines.ts'
+import { type Copy, sendAgain } from './send-again.ts'
+import { type TakenRow, takeBatch } from './take.sql.ts'
+import type { AcceptedWebhook, VerifiedWebhook } from './verified-webhook.ts'
 
-/** Longer than any provider of the registry resends (Stripe: 30 days). */
-const DEDUPE_DAYS = 40
-const KEPT_HEADERS = ['content-type', 'user-agent']
-
-/** `received` from the provider, `pulled` out of the provider's own list, `released` from quarantine. */
-export type WebhookSource = 'received' | 'pulled' | 'released'
-
-export interface AcceptedWebhook {
-  /** Of the first copy, also for a duplicate. */
-  readonly inboxId: string
-  readonly duplicate: boolean
-}
-
-/** An event that belongs to a route beyond doubt. */
-export interface VerifiedWebhook {
-  readonly call: CallContext
-  readonly event: ProviderEvent
-  readonly route: WebhookRoute
-  /** Null for what no secret has verified: pulled by the hub, or assigned by a person. */
-  readonly evidence: Evidence | null
-  readonly source: WebhookSource
-  /** What is kept: the body, or the event's own part of it. */
-  readonly bytes: Buffer
-  /** Kept beside the bytes: see `keptHeaders`. */
-  readonly headers: Readonly<Record<string, string>>
-  /** `bytes` as the provider reads them: the ordering key is found in it. */
-  readonly payload: unknown
-  readonly reception: Reception
-  /** Makes the job for the inbox row; undefined when nothing can be delivered now (held, ignored). */
-  readonly delivery: ((inboxId: string) => NewJob) | undefined
-}
+export {
+  type AcceptedWebhook,
+  keptHeaders,
+  type VerifiedWebhook,
+  type WebhookSource,
+} from './verified-webhook.ts'
 
 /** Takes verified events in. */
 export interface Intake {
   /**
    * All events of one request in one transaction, and workers are told of their deliveries; undefined for an event
-   * whose route has gone. Errors: `webhook_unavailable` when too much waits, `database_unavailable`.
+   * whose route has gone. A copy of an event whose delivery was given up, or waits for something that is over, sends it
+   * on its way again. Errors: `webhook_unavailable` when too much waits, `database_unavailable`,
+   * `payload_store_unavailable`, `shutting_down`.
    */
   take(webhooks: readonly VerifiedWebhook[]): Promise<readonly (AcceptedWebhook | undefined)[]>
   /** Refuses new events and resolves when every accepted one is answered. */
@@ -58,111 +33,171 @@ export interface Intake {
 export interface IntakeDeps {
   readonly db: Db
   readonly wakeUp: Pick<WakeUp, 'hint'>
+  readonly payloads: Pick<Payloads, 'keep' | 'record'>
+  /** Events that may wait for the database, default 5,000. */
+  readonly maxWaiting?: number
+  /** Of their bytes, default 64 MiB. */
+  readonly maxWaitingBytes?: number
 }
 
-export function createIntake({ db, wakeUp }: IntakeDeps): Intake {
+/** In one statement: more hardly lower the cost of each (research/performance.md §5c). */
+const MAX_EVENTS = 100
+const MAX_BYTES = 8 * 1_024 * 1_024
+const MAX_IN_FLIGHT = 3
+/** A statement of its own costs as much as some events: fewer leave the last slot to those that are enough. */
+const ENOUGH = 16
+
+type Request = readonly PreparedWebhook[]
+type Stored = readonly (AcceptedWebhook | Copy | undefined)[]
+
+/**
+ * Merges concurrent requests into batches: one round trip and one commit for up to a hundred events, which is what makes
+ * acceptance fast. Requests share a statement, but not their failures: a batch that the database refuses is stored
+ * request by request.
+ */
+export function createIntake(deps: IntakeDeps): Intake {
+  const { db, wakeUp, payloads, maxWaiting = 5_000, maxWaitingBytes = 64 * 1_024 * 1_024 } = deps
+  let closed = false
+  let waiting = 0
+  let bytesHeld = 0
+
+  const store = async (requests: readonly Request[]): Promise<Stored[]> => {
+    const events = requests.flat()
+    const large = events.flatMap(({ kept, inboxId }) =>
+      kept ? [{ payload: kept, owner: { kind: 'webhook', id: inboxId } as const }] : [],
+    )
+    const args = toStore(events)
+    const row =
+      large.length === 0
+        ? await takeBatch(db, args)
+        : await db.transaction(async (tx) => {
+            const taken = await takeBatch(tx, args)
+            const added = addedOf(taken, events)
+            await payloads.record(
+              tx,
+              large.filter(({ owner }) => added.has(owner.id)),
+            )
+            return taken
+          })
+    wakeUp.hint(startedBy(row, events))
+    const answers = answersOf(row, events)
+    let from = 0
+    return requests.map(({ length }) => {
+      from += length
+      return answers.slice(from - length, from)
+    })
+  }
+
+  const batcher = createBatcher<Request, Stored>({
+    maxRows: MAX_EVENTS,
+    maxInFlight: MAX_IN_FLIGHT,
+    enough: ENOUGH,
+    flush: async (requests) => {
+      const results: PromiseSettledResult<Stored>[] = []
+      for (const part of parts(requests)) results.push(...(await storeApart(store, part)))
+      return results
+    },
+  })
+
+  const keep = (webhook: VerifiedWebhook) =>
+    payloads.keep(webhook.route.tenantId, webhook.bytes, webhook.headers['content-type'] ?? '')
+
+  const held = async <T>(webhooks: readonly VerifiedWebhook[], work: () => Promise<T>): Promise<T> => {
+    const bytes = webhooks.reduce((sum, webhook) => sum + webhook.bytes.length, 0)
+    // Behind a stuck database providers would give up, and send again what is then stored twice as a copy.
+    if (waiting >= maxWaiting || bytesHeld >= maxWaitingBytes) throw tooManyWait()
+    waiting += webhooks.length
+    bytesHeld += bytes
+    try {
+      return await work()
+    } finally {
+      waiting -= webhooks.length
+      bytesHeld -= bytes
+    }
+  }
+
   return {
     take: async (webhooks) => {
-      const started: NewJob[] = []
-      const answers = await db.transaction(async (tx) => {
-        const taken: (AcceptedWebhook | undefined)[] = []
-        for (const webhook of webhooks) taken.push(await take(tx, webhook, started))
-        return taken
+      if (closed) throw new Problem('shutting_down', 'This process takes no more webhooks.')
+      return held(webhooks, async () => {
+        const prepared: PreparedWebhook[] = []
+        for (const webhook of webhooks) prepared.push(prepare(webhook, await keep(webhook)))
+        const stored = await batcher.add(prepared)
+        const answers: (AcceptedWebhook | undefined)[] = []
+        for (const answer of stored) {
+          if (answer && 'copyOf' in answer) wakeUp.hint(await sendAgain(db, answer))
+          answers.push(answer && { inboxId: answer.inboxId, duplicate: answer.duplicate })
+        }
+        return answers
       })
-      wakeUp.hint(started)
-      return answers
     },
-    close: async () => undefined,
+    close: () => {
+      closed = true
+      return batcher.drained()
+    },
   }
 }
 
-async function take(
-  tx: Tx,
-  webhook: VerifiedWebhook,
-  started: NewJob[],
-): Promise<AcceptedWebhook | undefined> {
-  const { call, event, route, evidence, reception } = webhook
-  const inboxId = newId()
-  const delivery = webhook.delivery?.(inboxId)
-  const row = await takeEvent(tx, {
-    tenantId: route.tenantId,
-    id: inboxId,
-    routeId: route.id,
-    provider: route.provider,
-    account: route.account ?? event.accounts[0] ?? null,
-    livemode: event.livemode ?? route.livemode,
-    eventId: event.eventId,
-    eventType: event.type,
-    occurredAt: event.occurredAt,
-    state: reception.state,
-    heldWhy: reception.state === 'held' ? reception.why : null,
-    source: webhook.source,
-    connector: route.connector,
-    jobId: delivery?.id ?? null,
-    secretRef: evidence?.secretRef ?? null,
-    secretFingerprint: evidence?.secretFingerprint ?? null,
-    requestId: call.requestId,
-    correlationId: call.correlationId,
-    traceId: call.traceId,
-    body: webhook.bytes,
-    headers: webhook.headers,
-    dedupeDays: DEDUPE_DAYS,
+const tooManyWait = (): Problem =>
+  new Problem('webhook_unavailable', 'Too many events wait for the database of the hub; send it again.', {
+    retryAfterSeconds: 30,
   })
-  if (!row) return undefined
-  const duplicate = row.inbox_id !== inboxId
-  // Before the job's own event, so that the timeline begins with what caused it.
-  await appendEvents(tx, { events: [eventOf(webhook, delivery, row.inbox_id, duplicate)] })
-  if (delivery && !duplicate) {
-    await enqueueJobs(tx, [delivery])
-    started.push(delivery)
+
+/** Requests in groups that one statement can hold; a request of many events is one by itself. */
+function* parts(requests: readonly Request[]): Generator<readonly Request[]> {
+  let part: Request[] = []
+  let events = 0
+  let bytes = 0
+  for (const request of requests) {
+    const size = request.reduce((sum, { webhook, kept }) => sum + (kept ? 0 : webhook.bytes.length), 0)
+    if (part.length > 0 && (events + request.length > MAX_EVENTS || bytes + size > MAX_BYTES)) {
+      yield part
+      part = []
+      events = 0
+      bytes = 0
+    }
+    part.push(request)
+    events += request.length
+    bytes += size
   }
-  return { inboxId: row.inbox_id, duplicate }
+  yield part
 }
 
-const TOLD = {
-  accepted: ['webhook.received', 'The event was taken and its delivery is queued.'],
-  held: ['webhook.held', 'The event was taken; its delivery waits.'],
-  ignored: ['webhook.ignored', 'The event was kept but not delivered: its type fits no filter of the route.'],
-  duplicate: ['webhook.duplicate', 'The provider sent this event again; it was taken before.'],
-} as const
-
-function eventOf(
-  { call, event, route, reception, source }: VerifiedWebhook,
-  delivery: NewJob | undefined,
-  inboxId: string,
-  duplicate: boolean,
-): EventRecord {
-  const [type, message] = TOLD[duplicate ? 'duplicate' : reception.state]
-  return {
-    tenant_id: route.tenantId,
-    type,
-    message,
-    connector: route.connector,
-    job_id: duplicate ? undefined : delivery?.id,
-    inbox_id: inboxId,
-    request_id: call.requestId,
-    correlation_id: call.correlationId,
-    trace_id: call.traceId,
-    data: {
-      provider: route.provider,
-      route_id: route.id,
-      event_id: event.eventId,
-      event_type: event.type,
-      account: route.account ?? event.accounts[0] ?? null,
-      livemode: event.livemode ?? route.livemode,
-      source,
-      ...(reception.state === 'held' && { held_why: reception.why }),
-    },
+async function storeApart(
+  store: (requests: readonly Request[]) => Promise<Stored[]>,
+  requests: readonly Request[],
+): Promise<PromiseSettledResult<Stored>[]> {
+  try {
+    return (await store(requests)).map((value) => ({ status: 'fulfilled', value }))
+  } catch (error) {
+    // A problem is of the database as a whole: one by one would only take longer.
+    if (requests.length === 1 || error instanceof Problem)
+      return requests.map(() => ({ status: 'rejected', reason: error }))
+    const apart: PromiseSettledResult<Stored>[] = []
+    for (const request of requests) apart.push(...(await storeApart(store, [request])))
+    return apart
   }
 }
 
-/** The headers that prove where the bytes came from; a header sent twice was refused by the provider's check. */
-export function keptHeaders({
-  provider,
-  signed: { headers },
-}: Pick<IncomingRequest, 'provider' | 'signed'>): Record<string, string> {
-  const names = [...KEPT_HEADERS, ...provider.keptHeaders]
-  return Object.fromEntries(
-    names.flatMap((name) => (headers[name] ? [[name, headers[name].join(', ')]] : [])),
+const addedOf = ({ fresh }: TakenRow, events: readonly PreparedWebhook[]): ReadonlySet<string> =>
+  new Set((fresh ?? events.map(({ inboxId }) => ({ id: inboxId }))).map(({ id }) => id))
+
+/** The lanes that have something to do: of new deliveries, and of turns in lines. */
+function startedBy({ fresh, turns }: TakenRow, events: readonly PreparedWebhook[]): LaneKey[] {
+  const going = fresh && new Set(fresh.filter(({ held }) => !held).map(({ id }) => id))
+  const atOnce = events.flatMap(({ delivery, line, inboxId }) =>
+    delivery && !line && (!going || going.has(inboxId)) ? [delivery] : [],
   )
+  return [...atOnce, ...lanesOf(turns)]
+}
+
+function answersOf(row: TakenRow, events: readonly PreparedWebhook[]): Stored {
+  if (row.fresh === null) return events.map(({ inboxId }) => ({ inboxId, duplicate: false }))
+  const added = addedOf(row, events)
+  const copies = new Map((row.others ?? []).map((copy) => [copy.ord, copy]))
+  return events.map(({ webhook, inboxId }, ord) => {
+    if (added.has(inboxId)) return { inboxId, duplicate: false }
+    const copy = copies.get(ord)
+    return copy && { inboxId: copy.inbox_id, duplicate: true, copyOf: copy, webhook }
+  })
 }

@@ -1,80 +1,104 @@
-import { maybeOne } from '../../platform/db/statement.ts'
+import { one, run } from '../../platform/db/statement.ts'
+import type { JobRecord } from '../../queue/enqueue.ts'
 
-export interface NewInboxRow {
-  readonly tenantId: string
+/** One event of a batch, in the shape that the SQL function `take_webhooks` reads. */
+export interface EventToStore {
+  /** Its place in the batch. */
+  readonly ord: number
+  readonly tenant_id: string
+  /** Of the inbox row, if the event is new. */
   readonly id: string
-  readonly routeId: string
+  readonly route_id: string
   readonly provider: string
   readonly account: string | null
   readonly livemode: boolean
-  readonly eventId: string
-  readonly eventType: string
-  readonly occurredAt: Date
-  readonly state: 'accepted' | 'held' | 'ignored'
-  readonly heldWhy: string | null
-  readonly source: string
+  readonly event_id: string
+  readonly event_type: string
+  readonly occurred_at: Date
+  readonly state: 'accepted' | 'held' | 'waiting' | 'ignored'
+  readonly held_why: string | null
   readonly connector: string
-  readonly jobId: string | null
-  readonly secretRef: string | null
-  readonly secretFingerprint: string | null
-  readonly requestId: string
-  readonly correlationId: string
-  readonly traceId: string
-  readonly body: Buffer
-  readonly headers: Readonly<Record<string, string>>
+  readonly job_id: string | null
+  readonly secret_ref: string | null
+  readonly secret_fingerprint: string | null
+  readonly source: string
+  readonly request_id: string
+  readonly correlation_id: string
+  readonly trace_id: string
+  /** JSON text: read by nobody on the way, so that it survives as it is. */
+  readonly headers: string
+  /** Where its bytes begin in `bodies`, from 0. */
+  readonly at: number
+  readonly size: number
+  /** Of bytes that are in the payload store; `sha256` (hex) comes with it. */
+  readonly payload_id: string | null
+  readonly sha256: string | null
+}
+
+/** An event of an ordered route, as `join_webhook_lines` reads it; without a `job` it is held. */
+export interface LineRecord {
+  readonly tenant_id: string
+  readonly route_id: string
+  readonly key: string
+  readonly inbox_id: string
+  readonly limit_ms: number
+  /** The id of the job, should one be made at once. */
+  readonly id: string
+  readonly job: JobRecord | null
+}
+
+export interface TakeArgs {
+  readonly events: readonly EventToStore[]
+  readonly bodies: Buffer
+  readonly jobs: readonly JobRecord[]
+  readonly lines: readonly LineRecord[]
   readonly dedupeDays: number
 }
 
-/**
- * Takes an event once: the answer is the id of the inbox row that stands for it, the given one only for the
- * first copy. Copies that come at the same time wait at the dedupe key until the first has committed. No row
- * means that the route has gone in the meantime: the binding is checked in the transaction that relies on it.
- */
-export const takeEvent = maybeOne<NewInboxRow, { readonly inbox_id: string }>(
-  'webhooks.take_event',
-  `with dedupe as (
-     insert into webhook_dedupe (tenant_id, event_id, route_id, inbox_id, expires_at)
-     select tenant_id, $3::text, id, $4::uuid, now() + make_interval(days => $5::int)
-     from webhook_route where tenant_id = $1 and id = $2
-     on conflict (tenant_id, event_id, route_id)
-       do update set duplicates = webhook_dedupe.duplicates + 1, last_seen_at = clock_timestamp()
-     returning inbox_id
-   ), inbox as (
-     insert into webhook_inbox (tenant_id, id, route_id, provider, account, livemode, event_id, event_type,
-                                occurred_at, state, connector, job_id, secret_ref, size, request_id,
-                                correlation_id, trace_id, held_why, source, secret_fingerprint)
-     select $1::uuid, $4::uuid, $2::uuid, $6::text, $7::text, $8::boolean, $3::text, $9::text,
-            $10::timestamptz, $11::text, $12::text, $13::uuid, $14::text, octet_length($18::bytea), $15::text,
-            $16::text, $17::text, $20::text, $21::text, $22::text
-     from dedupe where inbox_id = $4
-   ), payload as (
-     insert into webhook_payload (tenant_id, id, body, sha256, headers)
-     select $1::uuid, $4::uuid, $18::bytea, sha256($18::bytea), $19::json
-     from dedupe where inbox_id = $4
-   )
-   select inbox_id from dedupe`,
-  (row) => [
-    row.tenantId,
-    row.routeId,
-    row.eventId,
-    row.id,
-    row.dedupeDays,
-    row.provider,
-    row.account,
-    row.livemode,
-    row.eventType,
-    row.occurredAt,
-    row.state,
-    row.connector,
-    row.jobId,
-    row.secretRef,
-    row.requestId,
-    row.correlationId,
-    row.traceId,
-    row.body,
-    JSON.stringify(row.headers),
-    row.heldWhy,
-    row.source,
-    row.secretFingerprint,
+/** A copy of an event that was taken before. */
+export interface CopyRow {
+  readonly ord: number
+  /** Of the first copy. */
+  readonly inbox_id: string
+  /** Null: the inbox row is no longer kept. */
+  readonly state: 'accepted' | 'held' | 'waiting' | 'ignored' | null
+  readonly job_id: string | null
+  /** Its delivery is a dead letter, outside of the bin. */
+  readonly dead: boolean | null
+}
+
+/** A job that a turn in a line has made. */
+export interface TurnRow {
+  readonly tenant_id: string
+  readonly inbox_id: string
+  readonly id: string
+  readonly queue: number
+  readonly lane: number
+}
+
+/** `fresh` null: all are new, in the state that was asked for. */
+export interface TakenRow {
+  readonly others: readonly CopyRow[] | null
+  readonly fresh: readonly { readonly id: string; readonly held: boolean }[] | null
+  readonly turns: readonly TurnRow[] | null
+}
+
+/** See the SQL function. */
+export const takeBatch = one<TakeArgs, TakenRow>(
+  'webhooks.take',
+  'select * from take_webhooks($1::json, $2::bytea, $3::json, $4::json, $5)',
+  ({ events, bodies, jobs, lines, dedupeDays }) => [
+    JSON.stringify(events),
+    bodies,
+    jobs.length > 0 ? JSON.stringify(jobs) : null,
+    lines.length > 0 ? JSON.stringify(lines) : null,
+    dedupeDays,
   ],
+)
+
+/** An event that no filter took is held from now on. */
+export const holdIgnored = run<{ readonly tenantId: string; readonly id: string; readonly why: string }>(
+  'webhooks.hold_ignored',
+  `update webhook_inbox set state = 'held', held_why = $3 where tenant_id = $1 and id = $2 and state = 'ignored'`,
+  ({ tenantId, id, why }) => [tenantId, id, why],
 )
