@@ -8,7 +8,7 @@ import { createJobHandler } from '../features/jobs/jobs.worker.ts'
 import { createRetentionWork } from '../features/retention/retention.worker.ts'
 import { createRouteDirectory } from '../features/webhook-routes/webhook-routes.ts'
 import { createDeliveryGate, keepHeldEvents } from '../features/webhooks/webhooks.ts'
-import { createInboxCare } from '../features/webhooks/webhooks.worker.ts'
+import { createInboxCare, createLineCare } from '../features/webhooks/webhooks.worker.ts'
 import { createWorkspaceCare } from '../features/workspaces/workspaces.worker.ts'
 import { createDb } from '../platform/db/db.ts'
 import { createRunner, QUEUE_CONNECTIONS, QUEUE_SESSION } from '../queue/queue.ts'
@@ -77,6 +77,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
   })
   const retention = createRetentionWork(platform, config.keepDays)
   const inboxCare = createInboxCare(platform)
+  const lineCare = createLineCare(platform, wakeUp)
   const workspaceCare = createWorkspaceCare(platform, config.environment)
   const { executor, keys, requestLog } = openExecutor(platform, calls)
   const executionCare = createExecutionCare({ platform, directory, executor, keys })
@@ -97,6 +98,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
     begin: async () => {
       await runner.start()
       inboxCare.start()
+      lineCare.start()
       workspaceCare.start()
       deadLetterWork.start()
       retention.start()
@@ -108,6 +110,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
       ['request log', () => requestLog.close()],
       ['retention', () => retention.stop()],
       ['inbox care', () => inboxCare.stop()],
+      ['ordered webhooks', () => lineCare.stop()],
       ['deleted workspaces', () => workspaceCare.stop()],
       ['dead letters', () => deadLetterWork.stop()],
       ['running jobs', () => runner.stop(config.stopGraceMs)],

@@ -5,6 +5,7 @@ import { newId } from '../../platform/ids.ts'
 import { enqueueJobs } from '../../queue/enqueue.ts'
 import type { EndedJob, FollowUps, NewJob } from '../../queue/job.ts'
 import type { ActiveConfigs } from '../configs/configs.ts'
+import { endLineTurns } from '../webhooks/webhooks.ts'
 
 /** Subject of the jobs that the hub makes by itself. */
 const HUB = 'hub'
@@ -54,8 +55,8 @@ const callbackInput = ({ job, state, result, reason, error, why }: EndedJob, now
 })
 
 /**
- * What happens in the transaction that ends a job: its event is appended and its callback becomes a job of its
- * own. A callback whose connector is gone is told in the timeline; the job itself has ended all the same.
+ * What happens in the transaction that ends a job: its event is appended, its callback becomes a job of its own, and
+ * an ordered delivery lets the next one go. A callback whose connector is gone is told in the timeline; the job itself has ended all the same.
  */
 export function createFollowUps({
   activeConfigs,
@@ -104,6 +105,6 @@ export function createFollowUps({
     }
     if (events.length > 0) await appendEvents(tx, { events })
     if (jobs.length > 0) await enqueueJobs(tx, jobs)
-    return jobs
+    return [...jobs, ...(await endLineTurns(tx, ended))]
   }
 }

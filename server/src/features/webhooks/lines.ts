@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { Db } from '../../platform/db/db.ts'
-import type { Tx } from '../../platform/db/statement.ts'
+import type { Queryable, Tx } from '../../platform/db/statement.ts'
 import { newId } from '../../platform/ids.ts'
 import { jobRecord } from '../../queue/enqueue.ts'
 import type { EndedJob, LaneKey, NewJob } from '../../queue/job.ts'
@@ -124,13 +123,13 @@ const LINES = 200
 
 /**
  * Lets the next event of a line go when the one before it is not over after the limit, or when nobody has told of its
- * end. Any number of workers may do it at once. Gives how many lines it has looked at, and the lanes to be woken.
+ * end. Any number of workers may do it at once. Gives the lanes to be woken, and whether more lines may be due.
  */
 export async function careForLines(
-  db: Db,
-): Promise<{ readonly lines: number; readonly lanes: readonly LaneKey[] }> {
-  const lines = await linesToLookAfter(db, { limit: LINES })
-  if (lines.length === 0) return { lines: 0, lanes: [] }
-  const { turns } = await lookAfterLines(db, { lines: lines.map((line) => ({ ...line, id: newId() })) })
-  return { lines: lines.length, lanes: lanesOf(turns) }
+  on: Queryable,
+): Promise<{ readonly lanes: readonly LaneKey[]; readonly more: boolean }> {
+  const lines = await linesToLookAfter(on, { limit: LINES })
+  if (lines.length === 0) return { lanes: [], more: false }
+  const { turns } = await lookAfterLines(on, { lines: lines.map((line) => ({ ...line, id: newId() })) })
+  return { lanes: lanesOf(turns), more: lines.length === LINES }
 }

@@ -1,5 +1,7 @@
 import type { Platform } from '../../platform/platform.ts'
 import { type RepeatedWork, repeatedWork } from '../../platform/repeated-work.ts'
+import { careForLines } from './lines.ts'
+import { createRelease, type ReleaseDeps } from './release.ts'
 import { forgetExpiredEvents } from './webhooks.ts'
 
 const EVERY_MS = 60_000
@@ -15,3 +17,30 @@ export const createInboxCare = ({ db, log, clock }: Pick<Platform, 'db' | 'log' 
     failed: (err) =>
       log.warn({ err }, 'expired webhook keys could not be forgotten; tried again in a minute'),
   })
+
+/** How long an event waits at most after its cause is gone, or its turn in a line has come without anybody telling. */
+const RELEASE_MS = 2_000
+
+/** Delivers events that no longer have to wait. Any number of workers may do it at once. */
+export function createHeldCare(deps: ReleaseDeps & { readonly platform: Pick<Platform, 'clock'> }): RepeatedWork {
+  const { db, clock, log } = deps.platform
+  const release = createRelease(deps)
+
+  const turns = async (stopping: AbortSignal): Promise<void> => {
+    for (let lines = 1; lines > 0 && !stopping.aborted; ) {
+      const looked = await careForLines(db)
+      deps.wakeUp.hint(looked.lanes)
+      lines = looked.lines
+    }
+  }
+
+  return repeatedWork({
+    clock,
+    everyMs: RELEASE_MS,
+    work: async (stopping) => {
+      await release(stopping)
+      await turns(stopping)
+    },
+    failed: (err) => log.warn({ err }, 'held webhooks could not be released; tried again in a moment'),
+  })
+}
