@@ -1,7 +1,9 @@
 /** The payload store of one process, as the configuration names it. Wiring, and the rule of who may keep files alone. */
+import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import type { Config } from '../config.ts'
 import { createPayloads, type PayloadStores, type Payloads } from '../features/payloads/payloads.ts'
+import type { Db } from '../platform/db/db.ts'
 import type { Envelope } from '../platform/envelope.ts'
 import type { ReadinessCheck } from '../platform/http/probes.ts'
 import type { Platform } from '../platform/platform.ts'
@@ -27,10 +29,13 @@ export function openPayloads(
   { payloads: config }: Pick<Config, 'payloads'>,
   platform: Pick<Platform, 'db' | 'clock' | 'log' | 'metrics'>,
   envelope: Envelope,
+  /** Of a plane: what its callers read, they read as requests of their workspace. */
+  readDb?: Db,
 ): ProcessPayloads {
-  const byName = new Map<ObjectStore['name'], ObjectStore>([
-    ['disk', createDiskStore({ folder: config.folder })],
-  ])
+  const byName = new Map<ObjectStore['name'], ObjectStore>()
+  // What was kept before the store was changed is still read, where it can be.
+  if (config.store === 'disk' || existsSync(config.folder))
+    byName.set('disk', createDiskStore({ folder: config.folder }))
   if (config.s3) byName.set('s3', openS3(config.s3))
   const stores: PayloadStores = { current: config.store, byName }
   const current = byName.get(config.store)
@@ -38,7 +43,7 @@ export function openPayloads(
   let checked: { readonly at: number; readonly result: Promise<void> } | undefined
   const { clock } = platform
   return {
-    payloads: createPayloads({ ...config, platform, stores, envelope }),
+    payloads: createPayloads({ ...config, platform, stores, envelope, ...(readDb && { readDb }) }),
     stores,
     check: {
       name: `payload store (${current.name})`,

@@ -68,7 +68,7 @@ export const endErasures = run<{ readonly store: string; readonly keys: readonly
 
 export const countErasures = one<undefined, { readonly due: number }>(
   'payloads.count_erasures',
-  'select count(*) as due from (select from payload_erasure limit 100000) as some',
+  'select count(*) as due from (select from payload_erasure limit 100000) as counted',
   () => [],
 )
 

@@ -1,3 +1,4 @@
+import type { Db } from '../../platform/db/db.ts'
 import type { Envelope } from '../../platform/envelope.ts'
 import type { Platform } from '../../platform/platform.ts'
 import type { ObjectStore } from '../../platform/storage/object-store.ts'
@@ -10,6 +11,8 @@ export interface PayloadStores {
 
 export interface PayloadDeps {
   readonly platform: Pick<Platform, 'db' | 'clock' | 'log' | 'metrics'>
+  /** For what is read at the wish of a caller; absent: with `platform.db`. */
+  readonly readDb?: Db
   readonly stores: PayloadStores
   /** Encrypts what is new when `encrypt` is on; what is encrypted needs it to be read, whatever the setting is now. */
   readonly envelope: Envelope

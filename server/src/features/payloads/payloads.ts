@@ -60,6 +60,7 @@ export interface Payloads {
 
 export function createPayloads(deps: PayloadDeps): Payloads {
   const { db } = deps.platform
+  const readDb = deps.readDb ?? db
   const keeper = createBytesKeeper(deps)
   const readDeps = { ...deps, tell: keeper.readTold }
 
@@ -85,23 +86,23 @@ export function createPayloads(deps: PayloadDeps): Payloads {
       if (payloads.length > 0) await insertPayloads(tx, { payloads })
     },
     read: async (tenantId, id) => {
-      const row = await findWithBody(db, { tenantId, id })
+      const row = await findWithBody(readDb, { tenantId, id })
       if (!row) throw gone()
       return readStored(readDeps, tenantId, row)
     },
     find: async (tenantId, id) => {
-      const row = await findPayload(db, { tenantId, id })
+      const row = await findPayload(readDb, { tenantId, id })
       return row && toStored(row)
     },
     findOf: async (tenantId, owner) => {
-      const row = await findOfOwner(db, { tenantId, owner })
+      const row = await findOfOwner(readDb, { tenantId, owner })
       return row && toStored(row)
     },
     erase: async (tx, tenantId, ids) => {
       if (ids.length > 0) await deletePayloads(tx, { tenantId, ids })
     },
     presigned: async (tenantId, id, expiresSeconds) => {
-      const row = await findPayload(db, { tenantId, id })
+      const row = await findPayload(readDb, { tenantId, id })
       // The store would hand out what only we can decrypt, or does not have it yet.
       if (!row || row.spooled || row.sealed_key) return undefined
       const store = deps.stores.byName.get(row.store)

@@ -33,6 +33,12 @@ export function createDiskStore({ folder }: { readonly folder: string }): Object
     return prepared
   }
 
+  /** A disk that is not mounted has no objects either: only where we have begun to write does that say anything. */
+  const requireMounted = async (): Promise<undefined> => {
+    await access(unfinished)
+    return undefined
+  }
+
   return {
     name: 'disk',
     put: async (key, bytes) => {
@@ -57,7 +63,7 @@ export function createDiskStore({ folder }: { readonly folder: string }): Object
     },
     get: async (key, { maxBytes }) => {
       const path = pathOf(key)
-      return orFailure(async () => {
+      return orFailure<Buffer | undefined>(async () => {
         const file = await open(path, 'r')
         try {
           if ((await file.stat()).size > maxBytes)
@@ -66,7 +72,7 @@ export function createDiskStore({ folder }: { readonly folder: string }): Object
         } finally {
           await file.close()
         }
-      }, undefined)
+      }, requireMounted)
     },
     delete: async (key) => {
       const path = pathOf(key)
@@ -80,8 +86,9 @@ export function createDiskStore({ folder }: { readonly folder: string }): Object
       return orFailure(async () => {
         const keys: string[] = []
         for await (const key of walk(folder, at, after)) if (keys.push(key) === limit) break
+        if (keys.length === 0) await requireMounted()
         return keys
-      }, [])
+      })
     },
     presignedUrl: async () => undefined,
     check: () =>
@@ -155,15 +162,16 @@ async function* walk(root: string, prefix: string, after: string): AsyncGenerato
 
 const codeOf = (error: unknown): unknown => (error as { code?: unknown } | null)?.code
 
-/** What the file system says, without paths. `missing`, where it is given, stands for what is not there. */
-async function orFailure<T, M = never>(work: () => Promise<T>, ...missing: [] | [M]): Promise<T | M> {
+const MISSING: ReadonlySet<unknown> = new Set(['ENOENT', 'ENOTDIR', 'EISDIR'])
+
+/** What the file system says, without paths. `missing`, where it is given, answers for what is not there. */
+async function orFailure<T>(work: () => Promise<T>, missing?: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {
     if (error instanceof StoreFailure) throw error
     const code = codeOf(error)
-    if (missing.length > 0 && (code === 'ENOENT' || code === 'ENOTDIR' || code === 'EISDIR'))
-      return missing[0] as M
+    if (missing && MISSING.has(code)) return orFailure(missing)
     throw new StoreFailure(`the payload folder cannot be used: ${String(code ?? 'an unknown fault')}`, {
       cause: error,
     })
