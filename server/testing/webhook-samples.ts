@@ -1,6 +1,7 @@
 import type { WebhookSample } from './webhook-sample.ts'
 import { adyen } from './webhook-samples/adyen.ts'
 import { github } from './webhook-samples/github.ts'
+import { hmac } from './webhook-samples/hmac.ts'
 import { paypal } from './webhook-samples/paypal.ts'
 import { shopify } from './webhook-samples/shopify.ts'
 import { slack } from './webhook-samples/slack.ts'
@@ -19,4 +20,5 @@ export const WEBHOOK_SAMPLES: Readonly<Record<string, WebhookSample>> = {
   adyen,
   'standard-webhooks': standardWebhooks,
   svix,
+  hmac,
 }

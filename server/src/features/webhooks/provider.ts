@@ -66,6 +66,8 @@ export interface WebhookProvider<Settings = Readonly<Record<string, unknown>>> {
   readonly title: string
   /** Headers (lower case) stored beside the payload as evidence. Never cookies or authorization. */
   readonly keptHeaders: readonly string[]
+  /** Kept too: the headers that the settings of a route name. */
+  headersNamed?(settings: Settings): readonly string[]
   /** What a route of this provider says beside its secrets: `settings` of the route. Absent = nothing. */
   readonly settings?: TObject
   /**
@@ -113,7 +115,7 @@ export type AnyProvider = WebhookProvider & Required<Pick<WebhookProvider, 'pars
  * one: an empty secret never verifies anything, and names that leave the provider's code are plain text.
  */
 export function defineProvider<Schema extends TObject = TObject>(
-  provider: WebhookProvider<Static<Schema>> & { readonly settings?: Schema },
+  provider: Omit<WebhookProvider<Static<Schema>>, 'settings'> & { readonly settings?: Schema },
 ): AnyProvider {
   // The schema has accepted the settings of every route before the route was stored.
   const erased = provider as unknown as WebhookProvider

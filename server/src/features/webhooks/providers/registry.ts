@@ -1,6 +1,7 @@
 import type { AnyProvider } from '../provider.ts'
 import { adyen } from './adyen.ts'
 import { github } from './github.ts'
+import { hmac } from './hmac.ts'
 import { paypal } from './paypal.ts'
 import { shopify } from './shopify.ts'
 import { slack } from './slack.ts'
@@ -19,6 +20,7 @@ const REGISTERED: readonly AnyProvider[] = [
   adyen,
   standardWebhooks,
   svix,
+  hmac,
 ]
 
 /** By name: the path `/webhooks/:provider`. A Map, so that `constructor` is not a provider. */
