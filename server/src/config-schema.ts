@@ -1,5 +1,6 @@
 import { Type } from 'typebox'
 import { payloadSettings } from './config-payloads.ts'
+import { QUARANTINE_SETTINGS } from './config-quarantine.ts'
 import { SECRET_SETTINGS } from './config-secrets.ts'
 import { signOnSettings } from './config-sign-on.ts'
 
@@ -143,6 +144,7 @@ export const ConfigSchema = Type.Object({
         'Where providers reach the ingress, without a path, e.g. `https://hooks.example.com`. Providers that sign the address (Twilio) need it; the Host header is never believed.',
     }),
   ),
+  ...QUARANTINE_SETTINGS,
   TOKEN_ISSUER: Type.String({
     minLength: 1,
     default: 'orchestrator',

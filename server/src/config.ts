@@ -54,6 +54,15 @@ export interface Config {
   readonly webhookBodyLimitBytes: number
   /** Without a path. */
   readonly ingressPublicUrl: string | undefined
+  /** How much of refused webhooks is kept. */
+  readonly quarantine: {
+    readonly keepDays: number
+    readonly maxBytes: number
+    readonly maxRows: number
+    readonly maxBodyBytes: number
+    /** Of each provider and reason. */
+    readonly perSecond: number
+  }
   readonly tokenIssuer: string
   readonly tokenTtlSeconds: number
   /** The key-encryption keys of what the hub keeps sealed. */
@@ -189,6 +198,13 @@ function assemble(settings: Settings, env: Readonly<Record<string, string | unde
     apiBodyLimitBytes: settings.API_BODY_LIMIT_BYTES,
     webhookBodyLimitBytes: settings.WEBHOOK_BODY_LIMIT_BYTES,
     ingressPublicUrl: settings.INGRESS_PUBLIC_URL,
+    quarantine: {
+      keepDays: settings.QUARANTINE_KEEP_DAYS,
+      maxBytes: settings.QUARANTINE_MAX_BYTES,
+      maxRows: settings.QUARANTINE_MAX_ROWS,
+      maxBodyBytes: settings.QUARANTINE_BODY_LIMIT_BYTES ?? settings.WEBHOOK_BODY_LIMIT_BYTES,
+      perSecond: settings.QUARANTINE_PER_SECOND,
+    },
     tokenIssuer: settings.TOKEN_ISSUER,
     tokenTtlSeconds: settings.TOKEN_TTL_SECONDS,
     kek: {

@@ -1,20 +1,26 @@
 import type { Change } from '../src/features/audit/audit.ts'
+import type { Payloads } from '../src/features/payloads/payloads.ts'
 import {
   createRoute,
   createRouteDirectory,
   ROUTE_DEFAULTS,
+  type RouteDirectory,
   type RouteSettings,
   type WebhookRoute,
 } from '../src/features/webhook-routes/webhook-routes.ts'
 import {
+  type AcceptEvents,
   type AcceptWebhook,
   createEventAcceptor,
   createIntake,
   createWebhookAcceptor,
+  createWebhookMatcher,
   isWebhookProvider,
+  type KeepInQuarantine,
+  type MatchWebhook,
   type RefusedWebhook,
 } from '../src/features/webhooks/webhooks.ts'
-import { createWorkspaceDirectory } from '../src/features/workspaces/workspaces.ts'
+import { createWorkspaceDirectory, type WorkspaceDirectory } from '../src/features/workspaces/workspaces.ts'
 import { newId } from '../src/platform/ids.ts'
 import { Secret } from '../src/platform/secret.ts'
 import { Problem } from '../src/problems.ts'
@@ -23,7 +29,12 @@ import type { TestPlatform } from './database.ts'
 import { payloadFolder } from './payload-folder.ts'
 
 export interface WebhookHub {
+  readonly payloads: Payloads
   readonly accept: AcceptWebhook
+  readonly acceptEvents: AcceptEvents
+  readonly match: MatchWebhook
+  readonly routes: RouteDirectory
+  readonly workspaces: WorkspaceDirectory
   /** Lanes that the acceptor gave a wake-up for. */
   readonly hints: LaneKey[]
   /** What the acceptor gave to the quarantine. */
@@ -58,6 +69,8 @@ export function webhookHub(
   environment: 'dev' | 'prod' = 'dev',
   /** Instead of the values that the test puts into `secrets`. */
   resolveSecret?: (tenantId: string, name: string) => Promise<Secret>,
+  /** Absent: `quarantined` holds what is given to it. */
+  quarantine?: KeepInQuarantine,
 ): WebhookHub {
   const { db } = platform
   const secrets: WebhookHub['secrets'] = new Map()
@@ -81,33 +94,39 @@ export function webhookHub(
     if (value === undefined) throw new Problem('secret_unresolved', 'The secret ref has no value.')
     return typeof value === 'string' ? new Secret(value) : value
   }
+  const acceptEvents = createEventAcceptor({
+    platform,
+    workspaces,
+    intake,
+    activeConnector: async (tenantId, name) => connectors.get(`${tenantId}/${name}`),
+  })
+  const matching = {
+    ...{ routes, workspaces, resolveSecret: resolveSecret ?? resolveHeld, livemode: environment === 'prod' },
+    tools: {
+      fetch: async () => {
+        throw new Error('nothing is fetched')
+      },
+    },
+  }
   return {
+    payloads: large.payloads,
     secrets,
     connectors,
     hints,
     quarantined,
     query,
+    routes,
+    workspaces,
+    acceptEvents,
+    match: createWebhookMatcher({ ...platform, ...matching }).match,
     accept: createWebhookAcceptor({
-      platform,
-      routes,
-      workspaces,
-      acceptEvents: createEventAcceptor({
-        platform,
-        workspaces,
-        intake,
-        activeConnector: async (tenantId, name) => connectors.get(`${tenantId}/${name}`),
-      }),
-      resolveSecret: resolveSecret ?? resolveHeld,
-      livemode: environment === 'prod',
-      tools: {
-        fetch: async () => {
-          throw new Error('nothing is fetched')
-        },
-      },
-      quarantine: async (refused) => {
-        quarantined.push(refused)
-        return true
-      },
+      ...{ platform, acceptEvents, ...matching },
+      quarantine:
+        quarantine ??
+        (async (refused) => {
+          quarantined.push(refused)
+          return true
+        }),
     }),
     workspace: async (slug) => {
       const id = newId()

@@ -30,6 +30,7 @@ import { operatorsControl } from '../features/operators/operators.control.ts'
 import type { OperatorDeps } from '../features/operators/operators.ts'
 import type { Payloads } from '../features/payloads/payloads.ts'
 import { policiesControl } from '../features/policies/policies.control.ts'
+import { quarantineControl } from '../features/quarantine/quarantine.control.ts'
 import { queuesControl } from '../features/queues/queues.control.ts'
 import { retentionControl } from '../features/retention/retention.control.ts'
 import { secretsControl } from '../features/secrets/secrets.control.ts'
@@ -37,9 +38,13 @@ import { secretNames } from '../features/secrets/secrets.ts'
 import { storedSecretsControl } from '../features/secrets/stored-secrets.control.ts'
 import { trustedIssuersControl } from '../features/trusted-issuers/trusted-issuers.control.ts'
 import { webhookRoutesControl } from '../features/webhook-routes/webhook-routes.control.ts'
-import { type RouteChecks, routeDeliveries } from '../features/webhook-routes/webhook-routes.ts'
+import {
+  type RouteChecks,
+  type RouteDirectory,
+  routeDeliveries,
+} from '../features/webhook-routes/webhook-routes.ts'
 import { webhooksControl } from '../features/webhooks/webhooks.control.ts'
-import { isWebhookProvider } from '../features/webhooks/webhooks.ts'
+import { type AcceptEvents, createWebhookMatcher, isWebhookProvider } from '../features/webhooks/webhooks.ts'
 import { workspacesControl } from '../features/workspaces/workspaces.control.ts'
 import { NO_WORKSPACE } from '../features/workspaces/workspaces.ts'
 import type { Db } from '../platform/db/db.ts'
@@ -51,7 +56,7 @@ import { jobStates } from '../queue/read.ts'
 import type { WakeUp } from '../queue/wake-up.ts'
 import { openJobInputs } from './job-input.ts'
 import { peopleOf } from './operators.ts'
-import type { ProcessSecrets } from './outbound.ts'
+import { fetchOver, type ProcessSecrets } from './outbound.ts'
 import type { PlaneAccess } from './plane.ts'
 import { createSecretChecks } from './secret-checks.ts'
 import { usersOfSecret } from './secret-users.ts'
@@ -75,6 +80,9 @@ export interface ControlParts {
   /** Calls nobody but the upstreams of connectors that somebody tests. */
   readonly dial: Dial
   readonly secrets: ProcessSecrets
+  readonly webhookRoutes: RouteDirectory
+  /** For what is released from quarantine. */
+  readonly acceptEvents: AcceptEvents
   /** Large bodies. */
   readonly payloads: Payloads
 }
@@ -143,6 +151,15 @@ export function addControlRoutes(app: HttpServer, parts: ControlParts): void {
     exportLines: workspaceExport({ ...ofHub, bundles: { ...bundleDeps, db: everyWorkspace } }),
   })
   retentionControl(app, { db: everyWorkspace, workspaces: ofHub, hub: config.keepDays })
+  quarantineControl(app, {
+    ...{ db, hubDb: everyWorkspace, clock, workspaces: directory },
+    ...{ routes: parts.webhookRoutes, acceptEvents: parts.acceptEvents },
+    match: createWebhookMatcher({
+      ...{ routes: parts.webhookRoutes, workspaces: directory, resolveSecret, clock, log: platform.log },
+      livemode: config.environment === 'prod',
+      tools: { fetch: fetchOver(dial) },
+    }).match,
+  })
   webhooksControl(app, { db, jobStates: (tenantId, ids) => jobStates(db, tenantId, ids) })
   const readInput = openJobInputs({ db, payloads: parts.payloads, together: false })
   jobsControl(app, { db, clock, activeConfigs, wakeUp, readInput })

@@ -8,10 +8,12 @@ import { verifySession } from '../features/operators/operators.ts'
 import { ownAccountControl } from '../features/operators/own-account.control.ts'
 import { secondFactorControl } from '../features/operators/second-factor.control.ts'
 import { signOnControl } from '../features/operators/sign-on.control.ts'
+import { createRouteDirectory } from '../features/webhook-routes/webhook-routes.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
 import { openAuditProof } from './audit.ts'
 import { buildBreakGlass } from './break-glass.ts'
 import { addControlRoutes, type ControlParts } from './control-routes.ts'
+import { openEventIntake } from './event-intake.ts'
 import { openIdentityProvider } from './identity-provider.ts'
 import { findMember, openOperators } from './operators.ts'
 import { openDial, openSecrets } from './outbound.ts'
@@ -43,7 +45,12 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
   const activeConfigs = createActiveConfigs(platform)
   const wakeUp = environment.wakeUp ?? createWakeUp(platform)
   const secrets = openSecrets(config, platform, access.directory)
-  const kept = openPayloads(config, platform, secrets.envelope)
+  const kept = openPayloads(config, platform, secrets.envelope, requestDb)
+  const routes = createRouteDirectory(platform)
+  const intake = openEventIntake(platform, {
+    ...{ workspaces: access.directory, activeConfigs, wakeUp },
+    payloads: kept.payloads,
+  })
   const audit = await openAuditProof(environment, platform)
   const operators = openOperators(platform, secrets.envelope)
   const rewrapCare = createRewrapCare({ ...platform, envelope: secrets.envelope })
@@ -76,6 +83,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
         'webhook routes',
         'bundles',
         'webhook inbox',
+        'quarantine',
         'executions',
         'jobs',
         'queues',
@@ -107,6 +115,8 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
     dial,
     secrets,
     payloads: kept.payloads,
+    webhookRoutes: routes,
+    acceptEvents: intake.acceptEvents,
     evidence: audit.evidence,
   }
   addControlRoutes(app, parts)
@@ -130,6 +140,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
     stopSteps: [
       ['verifications', () => verifications.close()],
       ['checkpoints', () => audit.checkpoints.stop()],
+      ['released webhooks', () => intake.close()],
       ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
       ['sign-on', () => operators.limits.close()],
       ['rewrapping', () => rewrapCare.stop()],
@@ -137,7 +148,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
       ['payload store', () => kept.close()],
       ['secrets', () => secrets.close()],
       ['connections', () => dial.close()],
-      ['memory', () => [activeConfigs.close(), access.close(), audit.close()]],
+      ['memory', () => [activeConfigs.close(), routes.close(), access.close(), audit.close()]],
       ['requests', () => requestDb.close()],
       ['platform', () => platform.close()],
     ],

@@ -1,11 +1,13 @@
 /** The ingress process: `/webhooks/:provider`. Needs Postgres only. Wiring only. */
 import { createActiveConfigs } from '../features/configs/configs.ts'
 import { admit } from '../features/guards/guards.ts'
+import { createKeeper } from '../features/quarantine/quarantine.ts'
 import { createRouteDirectory } from '../features/webhook-routes/webhook-routes.ts'
 import { webhooksIngress } from '../features/webhooks/webhooks.ingress.ts'
-import { createEventAcceptor, createIntake, createWebhookAcceptor } from '../features/webhooks/webhooks.ts'
+import { createWebhookAcceptor } from '../features/webhooks/webhooks.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
 import type { Work } from '../resilience/load-shed.ts'
+import { openEventIntake } from './event-intake.ts'
 import { openLoadShed } from './guards.ts'
 import { fetchOver, openDial, openSecrets } from './outbound.ts'
 import { openPayloads } from './payloads.ts'
@@ -43,25 +45,17 @@ export async function buildIngress(environment: Environment): Promise<BuiltProce
       tags: ['webhooks'],
     },
   })
-  const intake = createIntake({ db: platform.db, wakeUp, payloads: kept.payloads })
-  const acceptEvents = createEventAcceptor({
-    platform,
-    workspaces,
-    activeConnector: async (tenantId, name) => {
-      const active = (await activeConfigs.get(tenantId, [name])).connectors.get(name)
-      return active && { lane: active.connector.lane, configVersion: active.configVersion }
-    },
-    intake,
-  })
+  const intake = openEventIntake(platform, { workspaces, activeConfigs, wakeUp, payloads: kept.payloads })
+  const keeper = createKeeper(platform, config.quarantine)
   const accept = createWebhookAcceptor({
     platform,
     routes,
     workspaces,
-    acceptEvents,
+    acceptEvents: intake.acceptEvents,
     resolveSecret: secrets.resolve,
     livemode: config.environment === 'prod',
     tools: { fetch: fetchOver(dial) },
-    quarantine: async () => true,
+    quarantine: keeper.keep,
   })
   webhooksIngress(app, {
     accept,
@@ -74,6 +68,7 @@ export async function buildIngress(environment: Environment): Promise<BuiltProce
     app,
     stopSteps: [
       ['accepted webhooks', () => intake.close()],
+      ['refused webhooks', () => keeper.settled()],
       ['wake-up', () => (environment.wakeUp ? undefined : wakeUp.close())],
       ['load shedding', () => own?.close()],
       ['payload store', () => kept.close()],

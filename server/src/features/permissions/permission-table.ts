@@ -65,6 +65,22 @@ export const PERMISSIONS = {
   'dead_letters.read': see('See dead letters and plans for them.'),
   'dead_letters.control': operate('Replay, purge and restore dead letters.'),
   'webhook_inbox.read': see('See received webhooks.'),
+  'quarantine.read': see('See refused webhooks that were addressed to routes of the workspace.'),
+  'quarantine.release': operate(
+    'Verify refused webhooks again, release what a route takes, and discard them.',
+  ),
+  'platform_quarantine.read': {
+    allows: 'See refused webhooks that belong to no workspace.',
+    effect: 'read',
+    scopes: [],
+    roles: PLATFORM_READERS,
+  },
+  'quarantine.assign': {
+    allows: 'Verify, assign to a workspace and discard refused webhooks that belong to none.',
+    effect: 'guarded',
+    scopes: [],
+    roles: ['platform_admin'],
+  },
   'webhook_routes.read': see('See webhook routes.'),
   'webhook_routes.write': configure('Create, change and delete webhook routes.'),
   'configs.read': see('See configs, policies and connectors, and simulate drafts.'),

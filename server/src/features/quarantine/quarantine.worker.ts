@@ -1,0 +1,44 @@
+import type { Platform } from '../../platform/platform.ts'
+import { type RepeatedWork, repeatedWork } from '../../platform/repeated-work.ts'
+import { removeExpired, usedRoom } from './quarantine.ts'
+
+const EVERY_MS = 60_000
+/** Each may hold megabytes: a step is over in a moment. */
+const BATCH = 200
+
+/** Removes what was kept for long enough, and tells how much is in. Any number of workers may do it at once. */
+export function createQuarantineCare({
+  db,
+  log,
+  clock,
+  metrics,
+}: Pick<Platform, 'db' | 'log' | 'clock' | 'metrics'>): RepeatedWork {
+  const labels = ['authentic'] as const
+  const rows = metrics.gauge('webhook_quarantine_rows', 'Refused webhooks in quarantine', labels)
+  const bytes = metrics.gauge('webhook_quarantine_bytes', 'Room that the quarantine takes, in bytes', labels)
+  const expired = metrics.counter('webhook_quarantine_expired_total', 'Entries whose time was over', [
+    'provider',
+    'state',
+  ])
+  const sweep = async (stopping: AbortSignal): Promise<void> => {
+    let gone = BATCH
+    while (gone === BATCH && !stopping.aborted) {
+      gone = 0
+      for (const { provider, state, rows: count } of await removeExpired(db, { limit: BATCH })) {
+        expired.inc({ provider, state }, count)
+        gone += count
+      }
+    }
+    for (const used of await usedRoom(db, {})) {
+      const label = { authentic: String(used.authentic) }
+      rows.set(label, used.rows)
+      bytes.set(label, used.bytes)
+    }
+  }
+  return repeatedWork({
+    clock,
+    everyMs: EVERY_MS,
+    work: sweep,
+    failed: (err) => log.warn({ err }, 'the quarantine could not be swept; tried again in a minute'),
+  })
+}
