@@ -5,14 +5,17 @@ import { createExecutionCare } from '../features/execute/execute.worker.ts'
 import { createGuardMetrics } from '../features/guards/guards.ts'
 import { createFollowUps } from '../features/jobs/jobs.ts'
 import { createJobHandler } from '../features/jobs/jobs.worker.ts'
+import { createQuarantineCare } from '../features/quarantine/quarantine.worker.ts'
 import { createRetentionWork } from '../features/retention/retention.worker.ts'
 import { createRouteDirectory } from '../features/webhook-routes/webhook-routes.ts'
-import { createDeliveryGate, keepHeldEvents } from '../features/webhooks/webhooks.ts'
-import { createInboxCare, createLineCare } from '../features/webhooks/webhooks.worker.ts'
+import { createDeliveryGate } from '../features/webhooks/webhooks.ts'
+import { createHeldCare, createInboxCare } from '../features/webhooks/webhooks.worker.ts'
 import { createWorkspaceCare } from '../features/workspaces/workspaces.worker.ts'
 import { createDb } from '../platform/db/db.ts'
+import { armFailPoints } from '../platform/fail-points.ts'
 import { createRunner, QUEUE_CONNECTIONS, QUEUE_SESSION } from '../queue/queue.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
+import { deliveryTargets } from './delivery-targets.ts'
 import { openExecutor } from './executor.ts'
 import { openGuards } from './guards.ts'
 import { openJobInputs } from './job-input.ts'
@@ -30,6 +33,7 @@ import {
 
 export async function buildWorker(environment: Environment): Promise<BuiltProcess> {
   const { config, databaseUrl } = environment
+  armFailPoints(config.failPoints)
   const platform = createPlatform('worker', environment)
   const { log, metrics } = platform
   const claimDb = createDb({
@@ -54,7 +58,6 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
   const guardMetrics = createGuardMetrics(metrics)
   const calls = { activeConfigs, dial, resolveSecret: secrets.resolve, guards, guardMetrics }
   const routes = createRouteDirectory(platform)
-  const followUps = createFollowUps({ activeConfigs, clock: platform.clock })
   const runner = createRunner({
     platform,
     claimDb,
@@ -65,7 +68,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
       readInput: openJobInputs({ db: platform.db, payloads: kept.payloads, together: true }),
       gate: createDeliveryGate({ platform, routes }),
     }),
-    followUps: async (tx, ended) => [...(await followUps(tx, ended)), ...(await keepHeldEvents(tx, ended))],
+    followUps: createFollowUps({ activeConfigs, clock: platform.clock }),
   })
 
   const deadLetterWork = createDeadLetterWork({
@@ -76,8 +79,12 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
     binDays: config.deadLetterBinDays,
   })
   const retention = createRetentionWork(platform, config.keepDays)
+  const quarantineCare = createQuarantineCare(platform)
   const inboxCare = createInboxCare(platform)
-  const lineCare = createLineCare(platform, wakeUp)
+  const heldCare = createHeldCare({
+    ...{ platform, wakeUp, workspaces: directory },
+    activeConnector: deliveryTargets(activeConfigs),
+  })
   const workspaceCare = createWorkspaceCare(platform, config.environment)
   const { executor, keys, requestLog } = openExecutor(platform, calls)
   const executionCare = createExecutionCare({ platform, directory, executor, keys })
@@ -98,7 +105,8 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
     begin: async () => {
       await runner.start()
       inboxCare.start()
-      lineCare.start()
+      quarantineCare.start()
+      heldCare.start()
       workspaceCare.start()
       deadLetterWork.start()
       retention.start()
@@ -110,7 +118,8 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
       ['request log', () => requestLog.close()],
       ['retention', () => retention.stop()],
       ['inbox care', () => inboxCare.stop()],
-      ['ordered webhooks', () => lineCare.stop()],
+      ['quarantine', () => quarantineCare.stop()],
+      ['held webhooks', () => heldCare.stop()],
       ['deleted workspaces', () => workspaceCare.stop()],
       ['dead letters', () => deadLetterWork.stop()],
       ['running jobs', () => runner.stop(config.stopGraceMs)],

@@ -5,7 +5,7 @@ import { newId } from '../../platform/ids.ts'
 import { enqueueJobs } from '../../queue/enqueue.ts'
 import type { EndedJob, FollowUps, NewJob } from '../../queue/job.ts'
 import type { ActiveConfigs } from '../configs/configs.ts'
-import { endLineTurns } from '../webhooks/webhooks.ts'
+import { followDeliveries } from '../webhooks/webhooks.ts'
 
 /** Subject of the jobs that the hub makes by itself. */
 const HUB = 'hub'
@@ -105,6 +105,6 @@ export function createFollowUps({
     }
     if (events.length > 0) await appendEvents(tx, { events })
     if (jobs.length > 0) await enqueueJobs(tx, jobs)
-    return [...jobs, ...(await endLineTurns(tx, ended))]
+    return [...jobs, ...(await followDeliveries(tx, all))]
   }
 }

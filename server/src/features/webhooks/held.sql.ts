@@ -1,4 +1,4 @@
-import { many } from '../../platform/db/statement.ts'
+import { many, one, run } from '../../platform/db/statement.ts'
 
 export interface NewlyHeld {
   readonly tenant_id: string
@@ -31,4 +31,95 @@ export const holdEvents = many<{ readonly held: readonly NewlyHeld[] }, HeldRow>
    returning i.tenant_id, i.id, i.job_id, i.held_why, i.route_id, i.connector, i.provider, i.event_id,
              i.event_type, i.request_id, i.correlation_id, i.trace_id`,
   ({ held }) => [JSON.stringify(held)],
+)
+
+/** The events of one route that wait without a job. */
+export interface HeldGroup {
+  readonly tenant_id: string
+  readonly route_id: string
+}
+
+/**
+ * Every route of every workspace that has held events, found by jumps over the index: it costs as many steps as there are
+ * routes, not events. Maintenance over all workspaces.
+ */
+export const listHeldGroups = many<{ readonly limit: number }, HeldGroup>(
+  'webhooks.list_held_groups',
+  `with recursive held as (
+     (select tenant_id, route_id from webhook_inbox
+      where state in ('held', 'waiting') order by tenant_id, route_id limit 1)
+     union all
+     select n.tenant_id, n.route_id
+     from held h
+     cross join lateral (
+       select i.tenant_id, i.route_id from webhook_inbox i
+       where i.state in ('held', 'waiting') and (i.tenant_id, i.route_id) > (h.tenant_id, h.route_id)
+       order by i.tenant_id, i.route_id limit 1
+     ) as n
+   )
+   select tenant_id, route_id from held limit $1`,
+  ({ limit }) => [limit],
+)
+
+/** The connectors that held events of a route name: needed only for a route that is gone. */
+export const connectorsOfHeld = many<
+  { readonly tenantId: string; readonly routeId: string },
+  { readonly connector: string }
+>(
+  'webhooks.connectors_of_held',
+  `select distinct connector from webhook_inbox
+   where tenant_id = $1 and route_id = $2 and state in ('held', 'waiting') and state = 'held' order by connector`,
+  ({ tenantId, routeId }) => [tenantId, routeId],
+)
+
+export interface HeldSelection {
+  readonly tenantId: string
+  readonly routeId: string
+  /** Only events that name this connector; null = all. */
+  readonly connector: string | null
+  readonly limit: number
+}
+
+export interface KeptRow {
+  readonly id: string
+  readonly provider: string
+  readonly event_id: string
+  readonly event_type: string
+  readonly account: string | null
+  readonly livemode: boolean
+  readonly occurred_at: Date
+  readonly request_id: string
+  readonly correlation_id: string
+  readonly trace_id: string
+}
+
+/** The oldest held events of a route, in the order in which they came. */
+export const oldestHeld = many<HeldSelection, KeptRow>(
+  'webhooks.oldest_held',
+  `select id, provider, event_id, event_type, account, livemode, occurred_at, request_id, correlation_id, trace_id
+   from webhook_inbox
+   where tenant_id = $1 and route_id = $2 and state in ('held', 'waiting') and state = 'held'
+     and ($3::text is null or connector = $3)
+   order by id limit $4`,
+  ({ tenantId, routeId, connector, limit }) => [tenantId, routeId, connector, limit],
+)
+
+/** Says of held events why they wait now, where that is another cause than it was. */
+export const tellOtherCause = run<HeldSelection & { readonly why: string }>(
+  'webhooks.tell_other_cause',
+  `update webhook_inbox set held_why = $5
+   where tenant_id = $1 and state = 'held' and id in (
+     select id from webhook_inbox
+     where tenant_id = $1 and route_id = $2 and state in ('held', 'waiting') and state = 'held'
+       and ($3::text is null or connector = $3) and held_why <> $5
+     order by id limit $4
+   )`,
+  ({ tenantId, routeId, connector, limit, why }) => [tenantId, routeId, connector, limit, why],
+)
+
+/** Until the end of the transaction; false when another one releases events of the route: two would mix their order. */
+export const lockRelease = one<HeldGroup, { readonly locked: boolean }>(
+  'webhooks.lock_release',
+  `select pg_try_advisory_xact_lock(7126, hashtext($1::uuid || '/' || $2::uuid)) as locked`,
+  ({ tenant_id, route_id }) => [tenant_id, route_id],
 )

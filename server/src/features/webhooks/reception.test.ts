@@ -17,8 +17,8 @@ const route: WebhookRoute = {
   createdBy: 'somebody',
 }
 const paused = { at: new Date(0), by: 'hub', why: 'gone' }
-const open: Destination = { route, connector: {}, workspace: { status: 'active' } }
-const receive = (changes: Partial<Destination> = {}, type = 'invoice.paid') =>
+const open = { route, connector: {}, workspace: { status: 'active' } } as const
+const receive = (changes: Partial<Destination & { route: WebhookRoute }> = {}, type = 'invoice.paid') =>
   receptionOf({ ...open, ...changes, event: { type } })
 
 test('with nothing in the way an event is delivered', () => {

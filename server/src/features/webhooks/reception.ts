@@ -14,7 +14,7 @@ export type Reception =
 
 /** Where an event would go, as known at one moment. */
 export interface Destination {
-  readonly route: WebhookRoute
+  readonly route: Pick<WebhookRoute, 'paused'>
   /** Any value stands for the route's connector of kind callback; undefined = the hub cannot use it, or it is gone. */
   readonly connector: object | undefined
   readonly workspace: Pick<WorkspaceEntry, 'status'> | undefined
@@ -37,7 +37,10 @@ export function whyHeld({ route, connector, workspace }: Destination): HeldWhy |
 export function receptionOf({
   event,
   ...destination
-}: Destination & { readonly event: Pick<ProviderEvent, 'type'> }): Reception {
+}: Destination & {
+  readonly route: WebhookRoute
+  readonly event: Pick<ProviderEvent, 'type'>
+}): Reception {
   if (!routeDelivers(destination.route, event.type)) return { state: 'ignored' }
   const why = whyHeld(destination)
   return why ? { state: 'held', why } : { state: 'accepted' }

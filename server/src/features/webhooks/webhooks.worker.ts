@@ -22,15 +22,17 @@ export const createInboxCare = ({ db, log, clock }: Pick<Platform, 'db' | 'log' 
 const RELEASE_MS = 2_000
 
 /** Delivers events that no longer have to wait. Any number of workers may do it at once. */
-export function createHeldCare(deps: ReleaseDeps & { readonly platform: Pick<Platform, 'clock'> }): RepeatedWork {
+export function createHeldCare(
+  deps: ReleaseDeps & { readonly platform: Pick<Platform, 'clock'> },
+): RepeatedWork {
   const { db, clock, log } = deps.platform
   const release = createRelease(deps)
 
   const turns = async (stopping: AbortSignal): Promise<void> => {
-    for (let lines = 1; lines > 0 && !stopping.aborted; ) {
+    for (let more = true; more && !stopping.aborted; ) {
       const looked = await careForLines(db)
       deps.wakeUp.hint(looked.lanes)
-      lines = looked.lines
+      more = looked.more
     }
   }
 
