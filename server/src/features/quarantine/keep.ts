@@ -176,7 +176,7 @@ function rowOf(refusal: RefusedWebhook, nowMs: number): NewRow {
     ...known,
     body: request.raw,
     sha256: createHash('sha256').update(request.raw).digest(),
-    copy: copyOf(request, nowMs),
+    copy: copyOf(refusal, nowMs),
     requestId: request.call.requestId,
     correlationId: request.call.correlationId,
     traceId: request.call.traceId,
@@ -187,11 +187,17 @@ function rowOf(refusal: RefusedWebhook, nowMs: number): NewRow {
 const textOf = (text: string): string =>
   text.toWellFormed().replaceAll('\0', '\uFFFD').slice(0, MAX_PATH_ROUTE).toWellFormed()
 
-const copyOf = ({ provider, url, headers }: WebhookRequest, at: number): KeptCopy => ({
+/** Where the settings of a route say how to read a request, its headers are those that they name. */
+const headersNamed =
+  ({ headersNamed }: WebhookRequest['provider']) =>
+  ({ route }: RefusedWebhook['refused'][number]): readonly string[] =>
+    (route && headersNamed?.(route.settings)) ?? []
+
+const copyOf = ({ request: { provider, url, headers }, refused }: RefusedWebhook, at: number): KeptCopy => ({
   at,
   url: url ?? null,
   headers: Object.fromEntries(
-    [...ALWAYS_KEPT, ...provider.keptHeaders].flatMap((name) => {
+    [...ALWAYS_KEPT, ...provider.keptHeaders, ...refused.flatMap(headersNamed(provider))].flatMap((name) => {
       const values = headers[name]
       return values ? [[name, values]] : []
     }),

@@ -36,12 +36,14 @@ export interface AcceptedWebhook {
 const KEPT_HEADERS = ['content-type', 'user-agent']
 
 /** The headers that prove where the bytes came from; a header sent twice was refused by the provider's check. */
-export function keptHeaders({
-  provider,
-  signed: { headers },
-}: Pick<IncomingRequest, 'provider' | 'signed'>): Record<string, string> {
-  const names = [...KEPT_HEADERS, ...provider.keptHeaders]
+export function keptHeaders(
+  { provider, signed: { headers } }: Pick<IncomingRequest, 'provider' | 'signed'>,
+  { settings }: Pick<WebhookRoute, 'settings'>,
+): Record<string, string> {
+  const named = provider.headersNamed?.(settings) ?? []
   return Object.fromEntries(
-    names.flatMap((name) => (headers[name] ? [[name, headers[name].join(', ')]] : [])),
+    [...KEPT_HEADERS, ...provider.keptHeaders, ...named].flatMap((name) =>
+      headers[name] ? [[name, headers[name].join(', ')]] : [],
+    ),
   )
 }

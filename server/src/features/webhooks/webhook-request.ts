@@ -59,7 +59,7 @@ export const eventToTake = (
   ...{ event, route, evidence, call, source },
   bytes: event.part?.bytes ?? request.signed.raw,
   payload: event.part?.payload ?? request.parsed,
-  headers: keptHeaders(request),
+  headers: keptHeaders(request, route),
 })
 
 export const sha256Hex = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex')
