@@ -12,14 +12,18 @@ const NEW = keyed(1)
 const OLD = keyed(2)
 const MESSAGE = { type: 'invoice.paid', data: { amount: 'ü 5' } }
 
-function setUp(values: Record<string, string> = { current: NEW }, status = 204) {
+function setUp(
+  values: Record<string, string> = { current: NEW },
+  status = 204,
+  headers: Record<string, string> = {},
+) {
   // The reference library verifies against the system's clock.
   const clock = manualClock(Date.now())
   const requests: DialRequest[] = []
   const dial: Dial = {
     request: async (request) => {
       requests.push(request)
-      return { status, headers: {}, body: Buffer.from('no') }
+      return { status, headers, body: Buffer.from('no') }
     },
     refusal: () => undefined,
     connect: () => expect.unreachable('nobody connects'),
@@ -135,6 +139,31 @@ test.each([
       (error: { class: string }) => error.class,
     )
   expect(result).toBe(expected)
+})
+
+test.each([
+  ['abort', 500],
+  [' Abort ', 410],
+  ['abort', 429],
+])(
+  'a receiver that says "webhook-delivery: %s" to a refusal gets no further attempt',
+  async (value, status) => {
+    const { deliver } = setUp({ current: NEW }, status, { 'webhook-delivery': value, 'retry-after': '5' })
+    expect(await deliver().catch((error: unknown) => error)).toMatchObject({
+      ...{ class: 'permanent', kind: 'aborted_by_receiver', httpStatus: status },
+      message: `The receiver answered with HTTP ${status} and wants no further attempt of this message.`,
+    })
+  },
+)
+
+test.each(['no', 'aborted', ''])('"webhook-delivery: %s" means nothing', async (value) => {
+  const { deliver } = setUp({ current: NEW }, 503, { 'webhook-delivery': value })
+  expect(await deliver().catch((error: unknown) => error)).toMatchObject({ kind: 'http_5xx' })
+})
+
+test('an abort beside a success is none: the message was taken', async () => {
+  const { deliver } = setUp({ current: NEW }, 200, { 'webhook-delivery': 'abort' })
+  expect(await deliver()).toMatchObject({ httpStatus: 200 })
 })
 
 test('a secret that is being rotated signs with both of its values, and a malformed older one is left out', async () => {

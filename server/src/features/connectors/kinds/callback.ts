@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox'
-import type { FailureClass } from '../../../resilience/failure.ts'
+import type { DialResponse } from '../../../platform/dial/dial-request.ts'
+import { CallFailure, excerptOf, type FailureClass } from '../../../resilience/failure.ts'
 import { STANDARD_WEBHOOKS_SCHEDULE_MS } from '../../policies/policies.ts'
 import { failureOfAnswer } from '../classify.ts'
 import {
@@ -111,9 +112,24 @@ async function deliver(settings: Settings, context: InvokeContext) {
   })
   const { status } = response
   if (status < 200 || status > 299)
-    throw failureOfAnswer(response, classOfRefusal(status), context.clock.now())
+    throw wantsNoMore(response)
+      ? aborted(response)
+      : failureOfAnswer(response, classOfRefusal(status), context.clock.now())
   return { output: { http_status: status }, httpStatus: status }
 }
+
+/** What a receiver says beside a refusal: this message shall not come again. A status alone cannot tell that. */
+const wantsNoMore = ({ headers }: DialResponse): boolean =>
+  headers['webhook-delivery']?.trim().toLowerCase() === 'abort'
+
+const aborted = ({ status, body }: DialResponse): CallFailure =>
+  new CallFailure({
+    class: 'permanent',
+    kind: 'aborted_by_receiver',
+    message: `The receiver answered with HTTP ${status} and wants no further attempt of this message.`,
+    httpStatus: status,
+    upstream: { http_status: status, body_excerpt: excerptOf(body) },
+  })
 
 /** The signature is left out: with it the preview would be a message that the product takes. */
 function preview(settings: Settings, context: DryRunContext) {
