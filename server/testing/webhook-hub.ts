@@ -8,6 +8,7 @@ import {
   type RouteSettings,
   type WebhookRoute,
 } from '../src/features/webhook-routes/webhook-routes.ts'
+import type { ProviderTools } from '../src/features/webhooks/provider.ts'
 import {
   type AcceptEvents,
   type AcceptWebhook,
@@ -15,9 +16,9 @@ import {
   createIntake,
   createWebhookAcceptor,
   createWebhookMatcher,
-  isWebhookProvider,
   type KeepInQuarantine,
   type MatchWebhook,
+  providerFaults,
   type RefusedWebhook,
 } from '../src/features/webhooks/webhooks.ts'
 import { createWorkspaceDirectory, type WorkspaceDirectory } from '../src/features/workspaces/workspaces.ts'
@@ -71,6 +72,7 @@ export function webhookHub(
   resolveSecret?: (tenantId: string, name: string) => Promise<Secret>,
   /** Absent: `quarantined` holds what is given to it. */
   quarantine?: KeepInQuarantine,
+  tools: ProviderTools = { fetch: () => Promise.reject(new Error('nothing is fetched')) },
 ): WebhookHub {
   const { db } = platform
   const secrets: WebhookHub['secrets'] = new Map()
@@ -102,11 +104,7 @@ export function webhookHub(
   })
   const matching = {
     ...{ routes, workspaces, resolveSecret: resolveSecret ?? resolveHeld, livemode: environment === 'prod' },
-    tools: {
-      fetch: async () => {
-        throw new Error('nothing is fetched')
-      },
-    },
+    tools,
   }
   return {
     payloads: large.payloads,
@@ -146,7 +144,7 @@ export function webhookHub(
         {
           db,
           checks: {
-            isProvider: isWebhookProvider,
+            providerFaults,
             connectorKind: async () => 'callback',
             secretNames: async () => new Set([ref, ...(settings.secretRefs ?? [])]),
             workspaces,

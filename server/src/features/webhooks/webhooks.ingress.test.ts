@@ -1,17 +1,15 @@
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
-import { type OutgoingHttpHeaders, request } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { OutgoingHttpHeaders } from 'node:http'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type TestDatabase, testDatabase } from '../../../testing/database.ts'
 import { type WebhookHub, webhookHub } from '../../../testing/webhook-hub.ts'
+import { type IngressAnswer, type WebhookIngress, webhookIngress } from '../../../testing/webhook-ingress.ts'
 import type { SampleEvent } from '../../../testing/webhook-sample.ts'
 import { stripe, stripeSignature } from '../../../testing/webhook-samples/stripe.ts'
-import { createHttpServer } from '../../platform/http/server.ts'
 import { newId } from '../../platform/ids.ts'
 import { Secret } from '../../platform/secret.ts'
-import { webhooksIngress } from './webhooks.ingress.ts'
 
 const BODY_LIMIT = 100_000
 const A_SECRET = 'whsec_of_workspace_a'
@@ -20,27 +18,14 @@ const CONNECT_SECRET = 'whsec_of_connect_of_a'
 
 let database: TestDatabase
 let hub: WebhookHub
-let port: number
-let stop: () => Promise<void>
+let ingress: WebhookIngress
 let a: string
 let b: string
 
 beforeAll(async () => {
   database = await testDatabase()
   hub = webhookHub(database.platform)
-  const { log, metrics } = database.platform
-  const app = await createHttpServer({
-    log,
-    metrics,
-    trustedProxies: [],
-    bodyLimitBytes: 1_000,
-    handlerTimeoutMs: 20_000,
-    checks: [],
-  })
-  webhooksIngress(app, { accept: hub.accept, bodyLimitBytes: BODY_LIMIT, publicUrl: undefined })
-  await app.listen({ host: '127.0.0.1', port: 0 })
-  port = (app.server.address() as AddressInfo).port
-  stop = () => app.close()
+  ingress = await webhookIngress(database.platform, hub, { bodyLimitBytes: BODY_LIMIT })
   a = await hub.workspace('a-dev')
   b = await hub.workspace('b-dev')
   await hub.route(a, { secret: A_SECRET })
@@ -49,47 +34,12 @@ beforeAll(async () => {
 })
 
 afterAll(async () => {
-  await stop()
+  await ingress.close()
   await hub.close()
   await database.drop()
 })
 
-interface Answer {
-  readonly status: number
-  readonly text: string
-  readonly headers: NodeJS.Dict<string | string[]>
-}
-
-/** Sends exactly these bytes and headers; `chunks` goes out without Content-Length. */
-function post(
-  path: string,
-  body: Buffer | { chunks: Buffer[] },
-  headers: OutgoingHttpHeaders = {},
-): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const sending = request(
-      { host: '127.0.0.1', port, path, method: 'POST', headers, agent: false },
-      (response) => {
-        const parts: Buffer[] = []
-        response.on('data', (part: Buffer) => parts.push(part))
-        response.on('end', () =>
-          resolve({
-            status: response.statusCode ?? 0,
-            text: Buffer.concat(parts).toString('utf8'),
-            headers: response.headers,
-          }),
-        )
-      },
-    )
-    // The server closes while we still send when it refuses a body by its size: the answer is what counts.
-    sending.on('error', (error) => setImmediate(reject, error))
-    if (Buffer.isBuffer(body)) sending.end(body)
-    else {
-      for (const chunk of body.chunks) sending.write(chunk)
-      sending.end()
-    }
-  })
-}
+const post: WebhookIngress['post'] = (...sent) => ingress.post(...sent)
 
 const JSON_TYPE = { 'content-type': 'application/json; charset=utf-8' }
 
@@ -108,7 +58,7 @@ const newEvent = (change: SampleEvent = {}): { id: string; body: Buffer } => {
 const send = (body: Buffer, secret: string, path = '/webhooks/stripe', headers: OutgoingHttpHeaders = {}) =>
   post(path, body, { ...signed(body, [secret]), ...headers })
 
-const accepted = (answer: Answer): { inbox_id: string; duplicate: boolean } => {
+const accepted = (answer: IngressAnswer): { inbox_id: string; duplicate: boolean } => {
   expect(answer).toMatchObject({ status: 200 })
   return JSON.parse(answer.text)
 }
@@ -350,7 +300,7 @@ describe('a refused request', () => {
     return id
   }
 
-  const CASES: Record<string, () => Promise<Answer>> = {
+  const CASES: Record<string, () => Promise<IngressAnswer>> = {
     'a wrong secret': () => send(newEvent().body, 'whsec_wrong', undefined, IDS),
     'no signature': () => post('/webhooks/stripe', newEvent().body, { ...JSON_TYPE, ...IDS }),
     'an empty signature': () =>
@@ -480,7 +430,7 @@ describe('a body that no provider sends', () => {
   const withSignature = (body: Buffer, headers: OutgoingHttpHeaders = {}) =>
     post('/webhooks/stripe', body, { ...signed(body, [A_SECRET]), ...headers })
 
-  it.each<[string, number, string, () => Promise<Answer>]>([
+  it.each<[string, number, string, () => Promise<IngressAnswer>]>([
     [
       'gzip',
       415,
