@@ -65,3 +65,29 @@ create table webhook_plan_item (
   foreign key (tenant_id, plan_id) references webhook_plan (tenant_id, id) on delete cascade
 );
 select protect_tenant_table('webhook_plan_item');
+
+-- Events that nobody delivers any more leave their lines (0028), whether their turn has come or not, and the next one
+-- goes: [{tenant_id, inbox_id, id}…], `id` for the job that is made should somebody's turn come. Before rows of the
+-- inbox are locked. Gives what `start_webhook_turns` gives.
+create function leave_webhook_lines(leaving json) returns json
+language plpgsql volatile
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+  lines json;
+begin
+  select json_agg(json_build_object('tenant_id', w.tenant_id, 'route_id', w.route_id, 'key', w.key, 'id', l.id))
+  into lines
+  from json_to_recordset(leaving) as l (tenant_id uuid, inbox_id uuid, id uuid)
+  join webhook_line w on w.tenant_id = l.tenant_id and w.inbox_id = l.inbox_id;
+  if lines is null then return null; end if;
+  perform lock_webhook_lines(lines);
+  delete from webhook_line w
+  using json_to_recordset(leaving) as l (tenant_id uuid, inbox_id uuid)
+  where w.tenant_id = l.tenant_id and w.inbox_id = l.inbox_id;
+  return start_webhook_turns(lines);
+end
+$$;

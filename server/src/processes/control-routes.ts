@@ -37,14 +37,14 @@ import { secretsControl } from '../features/secrets/secrets.control.ts'
 import { secretNames } from '../features/secrets/secrets.ts'
 import { storedSecretsControl } from '../features/secrets/stored-secrets.control.ts'
 import { trustedIssuersControl } from '../features/trusted-issuers/trusted-issuers.control.ts'
+import { webhookInboxControl } from '../features/webhook-inbox/webhook-inbox.control.ts'
 import { webhookRoutesControl } from '../features/webhook-routes/webhook-routes.control.ts'
 import {
   type RouteChecks,
   type RouteDirectory,
   routeDeliveries,
 } from '../features/webhook-routes/webhook-routes.ts'
-import { webhooksControl } from '../features/webhooks/webhooks.control.ts'
-import { type AcceptEvents, createWebhookMatcher, isWebhookProvider } from '../features/webhooks/webhooks.ts'
+import { type AcceptEvents, createWebhookMatcher, providerFaults } from '../features/webhooks/webhooks.ts'
 import { workspacesControl } from '../features/workspaces/workspaces.control.ts'
 import { NO_WORKSPACE } from '../features/workspaces/workspaces.ts'
 import type { Db } from '../platform/db/db.ts'
@@ -52,8 +52,8 @@ import type { Dial } from '../platform/dial/dial.ts'
 import type { HttpServer } from '../platform/http/server.ts'
 import type { Platform } from '../platform/platform.ts'
 import { jobAttemptsSince } from '../queue/lane-loads.ts'
-import { jobStates } from '../queue/read.ts'
 import type { WakeUp } from '../queue/wake-up.ts'
+import { deliveryTargets } from './delivery-targets.ts'
 import { openJobInputs } from './job-input.ts'
 import { peopleOf } from './operators.ts'
 import { fetchOver, type ProcessSecrets } from './outbound.ts'
@@ -129,7 +129,7 @@ export function addControlRoutes(app: HttpServer, parts: ControlParts): void {
   secretsControl(app, { db, clock, directory, readRef, usersOfSecret })
   storedSecretsControl(app, { db, clock, envelope })
   const routeChecks: RouteChecks = {
-    isProvider: isWebhookProvider,
+    providerFaults,
     connectorKind: async (on, tenantId, name) => (await activeDocument(on, tenantId)).connectors[name]?.kind,
     secretNames,
     workspaces: directory,
@@ -160,7 +160,11 @@ export function addControlRoutes(app: HttpServer, parts: ControlParts): void {
       tools: { fetch: fetchOver(dial) },
     }).match,
   })
-  webhooksControl(app, { db, jobStates: (tenantId, ids) => jobStates(db, tenantId, ids) })
+  webhookInboxControl(app, {
+    ...{ db, wakeUp, readPayload: parts.payloads.read },
+    target: deliveryTargets(activeConfigs),
+    configVersion: async (tenantId) => (await activeConfigs.get(tenantId)).version,
+  })
   const readInput = openJobInputs({ db, payloads: parts.payloads, together: false })
   jobsControl(app, { db, clock, activeConfigs, wakeUp, readInput })
   deadLettersControl(app, { db })

@@ -5,8 +5,10 @@ import { createExecutionCare } from '../features/execute/execute.worker.ts'
 import { createGuardMetrics } from '../features/guards/guards.ts'
 import { createFollowUps } from '../features/jobs/jobs.ts'
 import { createJobHandler } from '../features/jobs/jobs.worker.ts'
+import { eraseQuarantined } from '../features/quarantine/quarantine.ts'
 import { createQuarantineCare } from '../features/quarantine/quarantine.worker.ts'
 import { createRetentionWork } from '../features/retention/retention.worker.ts'
+import { createInboxWork } from '../features/webhook-inbox/webhook-inbox.worker.ts'
 import { createRouteDirectory } from '../features/webhook-routes/webhook-routes.ts'
 import { createDeliveryGate } from '../features/webhooks/webhooks.ts'
 import { createHeldCare, createInboxCare } from '../features/webhooks/webhooks.worker.ts'
@@ -66,6 +68,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
     handler: createJobHandler({
       ...{ ...calls, platform, directory },
       readInput: openJobInputs({ db: platform.db, payloads: kept.payloads, together: true }),
+      payloads: kept.payloads,
       gate: createDeliveryGate({ platform, routes }),
     }),
     followUps: createFollowUps({ activeConfigs, clock: platform.clock }),
@@ -81,6 +84,10 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
   const retention = createRetentionWork(platform, config.keepDays)
   const quarantineCare = createQuarantineCare(platform)
   const inboxCare = createInboxCare(platform)
+  const inboxWork = createInboxWork({
+    ...{ platform, wakeUp, target: deliveryTargets(activeConfigs) },
+    ...{ readPayload: kept.payloads.read, erasePayloads: kept.payloads.erase, eraseQuarantined },
+  })
   const heldCare = createHeldCare({
     ...{ platform, wakeUp, workspaces: directory },
     activeConnector: deliveryTargets(activeConfigs),
@@ -105,6 +112,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
     begin: async () => {
       await runner.start()
       inboxCare.start()
+      inboxWork.start()
       quarantineCare.start()
       heldCare.start()
       workspaceCare.start()
@@ -118,6 +126,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
       ['request log', () => requestLog.close()],
       ['retention', () => retention.stop()],
       ['inbox care', () => inboxCare.stop()],
+      ['inbox plans', () => inboxWork.stop()],
       ['quarantine', () => quarantineCare.stop()],
       ['held webhooks', () => heldCare.stop()],
       ['deleted workspaces', () => workspaceCare.stop()],

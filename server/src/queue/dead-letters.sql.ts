@@ -215,7 +215,7 @@ interface ActionArgs {
   readonly ids: readonly string[]
   readonly actor: string
   readonly why: string
-  readonly planId: string
+  readonly planId: string | null
 }
 
 /** See the SQL function: the jobs that live again, in the order given. */

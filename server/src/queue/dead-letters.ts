@@ -174,7 +174,8 @@ export interface LetterAction {
   readonly ids: readonly string[]
   readonly actor: string
   readonly why: string
-  readonly planId: string
+  /** Null when it was asked for by itself. */
+  readonly planId: string | null
 }
 
 /** A job that a replay has put back into its lane. */

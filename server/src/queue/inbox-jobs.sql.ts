@@ -53,21 +53,26 @@ export const selectAttempts = many<
   ({ tenantId, ids, afterUs, limit }) => [tenantId, ids, afterUs, limit],
 )
 
-/** The input moves to a place that says that it is gone. */
+/**
+ * Inputs that are with their jobs move to a place that says that they are gone; what is elsewhere is erased there. What
+ * was to follow the end of the job names values of the input, too.
+ */
 export const eraseInputs = run<{
   readonly tenantId: string
   readonly ids: readonly string[]
   readonly inputRef: object
 }>(
   'queue.erase_inputs',
-  `update job_payload set input = '{"erased": true}', input_ref = $3::json, metadata = '{}'
+  `update job_payload
+   set input = case when input_ref is null then '{"erased": true}' else input end,
+       input_ref = coalesce(input_ref, $3::json), completion = null
    where tenant_id = $1 and job_id = any($2::uuid[])`,
   ({ tenantId, ids, inputRef }) => [tenantId, ids, JSON.stringify(inputRef)],
 )
 
 export const eraseResults = run<{ readonly tenantId: string; readonly ids: readonly string[] }>(
   'queue.erase_results',
-  `update job_attempt set result = null
-   where tenant_id = $1 and job_id = any($2::uuid[]) and result is not null`,
+  `update job_attempt set result = null, result_ref = null
+   where tenant_id = $1 and job_id = any($2::uuid[]) and (result is not null or result_ref is not null)`,
   ({ tenantId, ids }) => [tenantId, ids],
 )

@@ -22,6 +22,7 @@ import { bring, notFound, notKept, type ReleaseDeps, release } from './release.t
 import { verifyAgain } from './verify-again.ts'
 
 export { type AssignDeps, assign } from './assign.ts'
+export { eraseQuarantined } from './erase.ts'
 export { createKeeper, type Keeper, type QuarantineLimits } from './keep.ts'
 export type {
   KeptCopy,

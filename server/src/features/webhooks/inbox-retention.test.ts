@@ -15,7 +15,7 @@ import { newId } from '../../platform/ids.ts'
 import { enqueueJobs } from '../../queue/enqueue.ts'
 import type { NewJob } from '../../queue/job.ts'
 import { settleJobs } from '../../queue/settle.ts'
-import { getInboxItem } from './inbox.ts'
+import { getInboxDetail } from '../webhook-inbox/webhook-inbox.ts'
 import { inboxRetention } from './webhooks.ts'
 
 let fixture: QueueFixture
@@ -79,8 +79,7 @@ test('a day of the inbox goes with its bytes when all is delivered, whether its 
   await receive(dayAgo(20))
   expect(await round()).toEqual([{ day: OLD, result: 'dropped', why: undefined }])
   for (const table of TABLES) expect(await oldDaysOf(fixture.db, table)).toEqual([dayAgo(20)])
-  const jobStates = async () => new Map()
-  const gone = getInboxItem({ db: fixture.db, jobStates }, kept.tenantId, kept.inboxId ?? '')
+  const gone = getInboxDetail(fixture.db, kept.tenantId, kept.inboxId ?? '')
   await expect(gone).rejects.toMatchObject({ code: 'not_found' })
 })
 

@@ -7,15 +7,17 @@ import { stripe, stripeSignature } from '../../../testing/webhook-samples/stripe
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { createHttpServer } from '../../platform/http/server.ts'
 import { newId } from '../../platform/ids.ts'
-import type { InboxStatus } from './inbox.ts'
-import { PROVIDERS } from './providers/registry.ts'
-import { webhooksControl } from './webhooks.control.ts'
+import type { LaneKey } from '../../queue/job.ts'
+import { findWebhookProvider } from '../webhooks/webhooks.ts'
+import type { InboxStatus } from './status.ts'
+import { webhookInboxControl } from './webhook-inbox.control.ts'
 
 let database: TestDatabase
 let hub: WebhookHub
 let app: HttpServer
 let a: string
 let b: string
+const hints: LaneKey[] = []
 
 beforeAll(async () => {
   database = await testDatabase()
@@ -24,7 +26,7 @@ beforeAll(async () => {
   b = await hub.workspace('b-dev')
   await hub.route(a, { secret: 'whsec_a' })
   await hub.route(b, { secret: 'whsec_b', eventTypes: ['customer.*'] })
-  const { db, log, metrics } = database.platform
+  const { log, metrics } = database.platform
   app = await createHttpServer({
     log,
     metrics,
@@ -37,15 +39,12 @@ beforeAll(async () => {
       scopes: new Set(['orchestrator.control.read']),
     })),
   })
-  webhooksControl(app, {
-    db,
-    jobStates: async (tenantId, ids) => {
-      const rows = await hub.query<{ id: string; state: 'queued' | 'done' }>(
-        'select id, state from job where tenant_id = $1 and id = any($2)',
-        [tenantId, ids],
-      )
-      return new Map(rows.map(({ id, state }) => [id, state]))
-    },
+  webhookInboxControl(app, {
+    db: database.platform.requestDb,
+    wakeUp: { hint: (lanes) => void hints.push(...lanes) },
+    readPayload: hub.payloads.read,
+    target: async (tenantId, name) => hub.connectors.get(`${tenantId}/${name}`),
+    configVersion: async () => 3,
   })
   await app.ready()
 })
@@ -58,7 +57,7 @@ afterAll(async () => {
 
 const send = async (tenant: 'a' | 'b', event: SampleEvent, traceId = '0'.repeat(32)) => {
   const raw = stripe.body(event)
-  const provider = PROVIDERS.get('stripe')
+  const provider = findWebhookProvider('stripe')
   if (!provider) throw new Error('there is no Stripe')
   const answer = await hub.accept({
     provider,

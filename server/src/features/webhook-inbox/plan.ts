@@ -1,0 +1,96 @@
+import type { PlanAction, PlanRow, PlanState, SampleEvent } from './plans.sql.ts'
+import type { InboxStatus } from './status.ts'
+
+/** A filter as it is stored with its plan; times are ISO 8601. */
+export interface StoredFilter {
+  /** At least one: what is done and what is dead are different wishes. */
+  readonly statuses: readonly InboxStatus[]
+  readonly provider?: string
+  readonly type?: string
+  readonly account?: string
+  readonly route_id?: string
+  readonly received_after?: string
+  readonly received_before?: string
+}
+
+/** Whom events are about: by one value of the payload, or by a text anywhere in it. */
+export type Subject =
+  | { readonly pointer: string; readonly equals: string }
+  | { readonly contains: string }
+  /** The value has gone with the end of the plan. */
+  | { readonly pointer?: string }
+
+/** What a plan is about. */
+export type Selection =
+  | { readonly ids: readonly string[] }
+  | { readonly filter: StoredFilter }
+  | { readonly event_id: string }
+  | { readonly subject: Subject }
+
+/** One bulk action, from its search to its end. */
+export interface InboxPlan {
+  readonly tenantId: string
+  readonly id: string
+  readonly action: PlanAction
+  readonly selection: Selection
+  readonly ratePerSecond: number
+  readonly newMessageId: boolean | null
+  readonly configVersion: number | null
+  readonly state: PlanState
+  readonly looked: number
+  readonly searchedId: string | null
+  /** Events it is about, as far as the search has come. */
+  readonly total: number
+  readonly oldestAt: Date | null
+  readonly sample: readonly SampleEvent[]
+  readonly createdBy: string
+  readonly createdAt: Date
+  readonly expiresAt: Date | null
+  readonly expired: boolean
+  readonly committedBy: string | null
+  readonly committedAt: Date | null
+  readonly reason: string | null
+  readonly endedAt: Date | null
+  readonly endedBy: string | null
+  readonly endedWhy: string | null
+  readonly done: number
+  /** Why events were left out, and how many. */
+  readonly skipped: Readonly<Record<string, number>>
+}
+
+export const skippedOf = ({ skipped }: Pick<InboxPlan, 'skipped'>): number =>
+  Object.values(skipped).reduce((sum, count) => sum + count, 0)
+
+/** The selection as people may see it and as it stays: a person's data is not among it. */
+export const shownSelection = (selection: Selection): Selection =>
+  'subject' in selection
+    ? { subject: 'pointer' in selection.subject ? { pointer: selection.subject.pointer ?? '' } : {} }
+    : selection
+
+export const planOf = (row: PlanRow): InboxPlan => ({
+  tenantId: row.tenant_id,
+  id: row.id,
+  action: row.action,
+  selection: row.selection,
+  ratePerSecond: row.rate_per_second,
+  newMessageId: row.new_message_id,
+  configVersion: row.config_version,
+  state: row.state,
+  looked: row.looked,
+  searchedId: row.searched_id,
+  total: row.total,
+  oldestAt: row.oldest_at,
+  sample: row.sample,
+  createdBy: row.created_by,
+  createdAt: row.created_at,
+  expiresAt: row.expires_at,
+  expired: row.expired,
+  committedBy: row.committed_by,
+  committedAt: row.committed_at,
+  reason: row.reason,
+  endedAt: row.ended_at,
+  endedBy: row.ended_by,
+  endedWhy: row.ended_why,
+  done: row.done,
+  skipped: row.skipped,
+})
