@@ -400,8 +400,11 @@ begin
   -- A place in a line is for good: the ordering of the route may have changed since.
   select json_agg(json_build_object(
     'tenant_id', e.tenant_id, 'inbox_id', e.inbox_id, 'route_id', coalesce(w.route_id, e.route_id),
-    'key', coalesce(w.key, e.key), 'limit_ms', coalesce(w.limit_ms, e.limit_ms), 'id', e.id, 'job', e.job, 'why', e.why,
-    'ord', e.ord))
+    'key', coalesce(w.key, e.key), 'limit_ms', coalesce(w.limit_ms, e.limit_ms), 'id', e.id, 'why', e.why, 'ord', e.ord,
+    'job', case when coalesce(w.key, e.key) is null then e.job
+      else (e.job::jsonb || jsonb_build_object('completion', (coalesce((e.job ->> 'completion')::jsonb, '{}')
+        || jsonb_build_object('follow', jsonb_build_object('kind', 'webhook_line',
+             'route_id', coalesce(w.route_id, e.route_id), 'key', coalesce(w.key, e.key))))::text))::json end))
   into asked
   from rows from (json_to_recordset(events) as (
     tenant_id uuid, inbox_id uuid, route_id uuid, key text, limit_ms bigint, id uuid, job json, why text

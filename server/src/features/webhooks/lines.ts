@@ -103,7 +103,8 @@ export async function deliverKeptEvents(
         key: line?.key ?? null,
         limit_ms: line?.limitMs ?? null,
         id: job.id,
-        job: jobRecord(line ? inLine(job, line) : job, ord),
+        // The statement adds what lets the next one go: the event may have a place in another line.
+        job: jobRecord(job, ord),
         why,
       }
     }),
