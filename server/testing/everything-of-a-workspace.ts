@@ -83,6 +83,8 @@ export async function everythingOf(
     `insert into webhook_payload (tenant_id, id, body, sha256, headers) values ($1, $2, '{}', sha256('{}'), '{}')`,
     [tenantId, inboxId],
   )
+  const retryPlan = await send('control', 'POST', '/webhook-inbox/retry/plans', { ids: [inboxId] })
+  const erasePlan = await send('control', 'POST', '/webhook-inbox/erase/plans', { event_id: mark })
   await write(
     `insert into impersonation (tenant_id, id, token_id, impersonator, subject, read_only, reason, expires_at)
      values ($1, $2, $3, 'operator:someone', $4, true, $5, now() + interval '30 minutes')`,
@@ -106,6 +108,8 @@ export async function everythingOf(
     ['/trusted-issuers/{id}', issuer.id],
     ['/webhook-routes/{id}', route.id],
     ['/webhook-inbox/{id}', inboxId],
+    ['/webhook-inbox/retry/plans/{id}', retryPlan.plan_id],
+    ['/webhook-inbox/erase/plans/{id}', erasePlan.plan_id],
     ['/jobs/{id}', job.job_id],
     ['/dlq/plans/{id}', plan.plan_id],
     ['/executions/{id}', await unknownExecution(db, tenantId)],
