@@ -36,7 +36,7 @@ const providerOf = ({ input }: ClaimedJob): string => (input as DeliveryEnvelope
 const holds = (held: HeldWhy, why: string): Outcome => ({
   kind: 'cancelled',
   held,
-  why: `${why} The event is held.`,
+  why: `${why}${why.endsWith('.') ? '' : '.'} The event is held.`,
 })
 
 /**
