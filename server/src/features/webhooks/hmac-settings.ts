@@ -45,17 +45,25 @@ const NAMED = `\\{(?:id|header:${HEADER_NAME})\\}`
 const SIGNED = `^(?:${TEXT}|${TIME}|${NAMED}${TEXT})*\\{body\\}(?:${TEXT}(?:${TEXT}|${TIME}|${NAMED}(?=${TEXT}|$))*)?$`
 
 /** What one field says of another: a time that is not signed proves nothing, and what is signed must be known. */
+const signedHas = (pattern: string) => ({
+  type: 'object',
+  properties: { signed: { type: 'string', pattern } },
+})
 const TOGETHER = [
   {
-    if: { required: ['timestamp'] },
+    if: { type: 'object', required: ['timestamp'] },
     // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON schema.
-    then: { properties: { signed: { pattern: '\\{timestamp\\}' } } },
-    else: { properties: { signed: { not: { pattern: '\\{timestamp\\}' } } } },
+    then: signedHas('\\{timestamp\\}'),
+    else: { not: signedHas('\\{timestamp\\}') },
   },
   {
-    if: { properties: { signed: { pattern: '\\{id\\}' } } },
+    if: signedHas('\\{id\\}'),
     // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON schema.
-    then: { required: ['event_id'], properties: { event_id: { required: ['header'] } } },
+    then: {
+      type: 'object',
+      properties: { event_id: { type: 'object', properties: { header: {} }, required: ['header'] } },
+      required: ['event_id'],
+    },
   },
 ]
 
