@@ -111,7 +111,7 @@ begin
     and q.path_route is not distinct from p_path_route and q.state in ('kept', 'releasing');
   if found and known.expires_at <= clock_timestamp() then
     delete from quarantine where tenant_id = p_tenant and id = known.id;
-    known := null;
+    known.id := null;
   end if;
 
   select coalesce(sum(rows), 0) as rows, coalesce(sum(bytes), 0) as bytes,

@@ -89,7 +89,7 @@ function candidatesOf(
 async function matchEvent(attempt: Attempt, event: ProviderEvent): Promise<Match> {
   const { request, verifier } = attempt
   if (event.livemode !== null && event.livemode !== attempt.livemode)
-    return refused(event, 'livemode_mismatch')
+    return refused(event, 'livemode_mismatch', addressedBy(attempt))
   const candidates = candidatesOf(attempt, event)
   if (candidates.length === 0)
     return refused(event, request.routeId === undefined ? 'unknown_account' : 'unknown_route')
@@ -167,6 +167,10 @@ const settle = (
   const { route, evidence } = verdict
   return cause ? refused(event, cause, route, true) : { found: true, event, route, evidence }
 }
+
+/** The route that stands in the path. */
+const addressedBy = ({ index, request: { provider, routeId } }: Attempt): WebhookRoute | undefined =>
+  routeId === undefined ? undefined : index.byId(provider.name, routeId)
 
 /** Why a verified event still does not belong to the route; undefined when it does. */
 function mismatch(
