@@ -166,9 +166,9 @@ export const PROBLEMS = {
   },
   version_mismatch: {
     status: 412,
-    title: 'The config has changed since it was read',
+    title: 'It has changed since it was read',
     retryable: false,
-    next: 'Read the active config again, apply your change to it and send its version in If-Match.',
+    next: 'Read it again (for policies and connectors the active config), apply your change to it and send its version in If-Match.',
   },
   body_too_large: {
     status: 413,

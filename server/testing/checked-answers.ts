@@ -20,7 +20,7 @@ export interface Call {
 }
 
 export type CallServer = <Body = Record<string, unknown>>(
-  method: 'GET' | 'POST' | 'PUT' | 'DELETE',
+  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE',
   url: string,
   authorization: string,
   call?: Call,

@@ -44,7 +44,8 @@ const depsOn = (db: Db): BundleDeps => ({
       new Map([...unresolved].filter(([name]) => refs.some((ref) => ref.name === name))),
   }),
   routeChecks: {
-    isProvider: (name) => name === 'stripe',
+    providerFaults: (name) =>
+      name === 'stripe' ? [] : [{ path: '/provider', message: 'is not a webhook provider of this hub' }],
     connectorKind: async (on, tenantId, name) => (await activeDocument(on, tenantId)).connectors[name]?.kind,
     secretNames,
     workspaces: hub.directory,
@@ -90,6 +91,14 @@ const route = (account: string | null = `acct_${workspaces}`) => ({
   queue: 'critical' as const,
   event_types: ['invoice.*', 'charge.*'],
   emit_on_delivery: [{ event_types: ['invoice.paid'], event: 'billing_state_updated' }],
+})
+/** As a hub writes it that knows more fields than the one that wrote the bundle. */
+const whole = (old: Bundle['webhook_routes'][number]) => ({
+  ...old,
+  secret_windows: [],
+  settings: {},
+  ordering: null,
+  gap_check: null,
 })
 const bundleOf = (slug: string, more: Partial<Bundle> = {}): Bundle => ({
   format: 1,
@@ -209,10 +218,60 @@ describe('an import', () => {
     ])
     await load(into.id, changed)
     const { exported_at: _then, ...copy } = await exportBundle(deps, into.id)
-    expect(copy).toEqual(changed)
+    expect(copy).toEqual({ ...changed, webhook_routes: changed.webhook_routes.map(whole) })
     const [after] = await footprint(into.id)
     expect(after).toMatchObject({ versions: 2, active: 2 })
     expect(after).not.toMatchObject({ routes: (before as { routes: unknown }).routes })
+  })
+
+  test('takes everything that a route says about its events along', async () => {
+    const told = {
+      ...route(),
+      secret_windows: [
+        { secret_ref: 'stripe', valid_from: '2026-11-01T00:00:00.000Z', valid_until: null },
+        { secret_ref: 'old-stripe', valid_from: null, valid_until: '2026-12-01T00:00:00+01:00' },
+      ],
+      ordering: { key: '/data/object/id', limit_ms: 60_000 },
+      gap_check: {
+        connector: 'api',
+        pull: 'manual' as const,
+        every_seconds: 600,
+        settings: { types: ['*'] },
+      },
+    }
+    const bundle = bundleOf(into.slug, { webhook_routes: [told] })
+    await load(into.id, bundle)
+    const exported = await exportBundle(deps, into.id)
+    expect(exported.webhook_routes).toEqual([
+      {
+        ...told,
+        settings: {},
+        secret_windows: [
+          { secret_ref: 'old-stripe', valid_from: null, valid_until: '2026-11-30T23:00:00.000Z' },
+          { secret_ref: 'stripe', valid_from: '2026-11-01T00:00:00.000Z', valid_until: null },
+        ],
+      },
+    ])
+    // The same, however it is written.
+    expect(await planImport(deps, into.id, { bundle })).toMatchObject({ valid: true, changes: [] })
+    const wrong = {
+      ...told,
+      ordering: null,
+      settings: { any: 1 },
+      gap_check: { ...told.gap_check, connector: 'gone' },
+    }
+    const plan = await planImport(deps, into.id, { bundle: bundleOf(into.slug, { webhook_routes: [wrong] }) })
+    expect(plan.faults.map(({ path }) => path)).toEqual(['/body/bundle/webhook_routes/0/gap_check/connector'])
+    const [window] = told.secret_windows
+    const leap = {
+      ...told,
+      secret_windows: [{ ...window, secret_ref: 'stripe', valid_until: '2026-12-31T23:59:60Z' }],
+    }
+    await expect(
+      planImport(deps, into.id, { bundle: bundleOf(into.slug, { webhook_routes: [leap as typeof told] }) }),
+    ).rejects.toMatchObject({
+      extra: { details: [{ path: '/body/bundle/webhook_routes/0/secret_windows/0/valid_until' }] },
+    })
   })
 
   test('waits for nobody’s plan but its own: the world has changed since', async () => {

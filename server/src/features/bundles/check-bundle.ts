@@ -1,5 +1,6 @@
 import type { ProblemDetail } from '../../problems.ts'
 import { checkDocument } from '../configs/configs.ts'
+import { routeFaults, settingsOf } from '../webhook-routes/webhook-routes.ts'
 import type { WorkspaceEntry } from '../workspaces/workspaces.ts'
 import type { BundleDeps } from './bundle-deps.ts'
 import { BUNDLE_FORMAT, type PlanBody } from './bundles.schema.ts'
@@ -31,7 +32,7 @@ export function checkBundle(
       refusal: deps.config.refusal,
       maxBytes: deps.config.maxBytes,
     }).map(({ path, message }) => ({ path: `${AT}/config${path}`, message })),
-    ...routeFaults(deps, workspace, after),
+    ...bundledRouteFaults(deps, workspace, after),
     ...cycleFaults(after, deps.ingressUrls),
   ]
 }
@@ -81,20 +82,24 @@ function secretFaults({ secrets }: BundleDeps, before: CurrentState, after: Work
   ]
 }
 
-function routeFaults(
+function bundledRouteFaults(
   deps: BundleDeps,
   { environment }: WorkspaceEntry,
   after: WorkspaceState,
 ): ProblemDetail[] {
-  const secrets = new Set(after.secretRefs.map(({ name }) => name))
+  const { connectors } = after.document
+  const around = {
+    environment,
+    providerFaults: deps.routeChecks.providerFaults,
+    kindOf: (name: string) => (Object.hasOwn(connectors, name) ? connectors[name]?.kind : undefined),
+    secrets: new Set(after.secretRefs.map(({ name }) => name)),
+    said: { connectors: 'the bundle', secrets: 'the bundle' },
+  }
   const names = new Set<string>()
   const ownSecrets = new Set<string>()
   return after.routes.flatMap((route, at): ProblemDetail[] => {
     const path = `${AT}/webhook_routes/${at}`
     const name = routeName(route)
-    const kind = Object.hasOwn(after.document.connectors, route.connector)
-      ? after.document.connectors[route.connector]?.kind
-      : undefined
     const own = route.account === null ? route.secret_refs.map((each) => `${route.provider} ${each}`) : []
     const faults: (ProblemDetail | false)[] = [
       names.has(name) && { path, message: 'is there twice: an account has one route' },
@@ -103,26 +108,10 @@ function routeFaults(
           path: `${path}/secret_refs`,
           message: 'another route for the own account of this provider uses one of them',
         },
-      !deps.routeChecks.isProvider(route.provider) && {
-        path: `${path}/provider`,
-        message: 'is not a webhook provider of this hub',
-      },
-      route.livemode !== (environment === 'prod') && {
-        path: `${path}/livemode`,
-        message: `must be ${environment === 'prod'} in a workspace of ${environment}`,
-      },
-      kind !== 'callback' && {
-        path: `${path}/connector`,
-        message:
-          kind === undefined ? 'is not a connector of the bundle' : `must be of kind callback, not ${kind}`,
-      },
-      ...route.secret_refs.map(
-        (secret, index) =>
-          !secrets.has(secret) && {
-            path: `${path}/secret_refs/${index}`,
-            message: 'is not a secret ref of the bundle',
-          },
-      ),
+      ...routeFaults(settingsOf(route, path), around).map((fault) => ({
+        path: `${path}${fault.path}`,
+        message: fault.message,
+      })),
     ]
     names.add(name)
     for (const each of own) ownSecrets.add(each)

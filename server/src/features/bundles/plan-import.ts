@@ -66,8 +66,11 @@ function wanted(workspace: WorkspaceEntry, { bundle, as }: PlanBody): WorkspaceS
   return {
     document: bundle.config,
     secretRefs: bundle.secret_refs,
-    routes: bundle.webhook_routes.map((route) =>
-      tidyRoute(mapped ? { ...route, livemode: workspace.environment === 'prod' } : route),
+    routes: bundle.webhook_routes.map((route, at) =>
+      tidyRoute(
+        mapped ? { ...route, livemode: workspace.environment === 'prod' } : route,
+        `/body/bundle/webhook_routes/${at}`,
+      ),
     ),
   }
 }

@@ -33,7 +33,7 @@ export async function readState(
   for await (const route of everyRow<WebhookRoute>((last, limit) =>
     listRoutes(on, { tenantId, beforeId: last?.id, limit }),
   ))
-    if (!isReservedName(route.connector)) routeIds.set(tidyRoute(fieldsOf(route)), route.id)
+    if (!isReservedName(route.connector)) routeIds.set(tidyRoute(fieldsOf(route), ''), route.id)
   const secretRefs = [...(await deps.secrets.list(on, tenantId))].filter(({ name }) => !isReservedName(name))
   return {
     version,

@@ -1,5 +1,7 @@
 import { Type } from 'typebox'
-import { Problem } from '../../problems.ts'
+import { versionSeen } from '../../platform/http/if-match.ts'
+
+export { etagOf } from '../../platform/http/if-match.ts'
 
 /** What a request wants to change: the active config of its workspace, perhaps only at a certain version. */
 export interface Target {
@@ -26,29 +28,12 @@ export const IfMatchHeaders = Type.Object({
   ),
 })
 
-const ONE_VERSION = /^(?:"([0-9]{1,10})"|([0-9]{1,10}))$/
-
 /** Errors: `validation_error` for weak tags, lists and what is no version. */
 export const targetOf = (request: {
   readonly principal: { readonly tenantId: string }
   readonly headers: { readonly 'if-match'?: string | undefined }
 }): Target => {
   const { tenantId } = request.principal
-  const header = request.headers['if-match']?.trim()
-  if (header === undefined) return { tenantId, ifMatch: 'none' }
-  if (header === '*') return { tenantId }
-  const [, quoted, bare] = ONE_VERSION.exec(header) ?? []
-  const version = quoted ?? bare
-  if (version !== undefined) return { tenantId, ifMatch: Number(version) }
-  const message = header.startsWith('W/')
-    ? 'is a weak tag, which cannot be compared here: send the version as it came in ETag, e.g. "7"'
-    : header.includes(',')
-      ? 'is a list: send the one version that the change was made from, e.g. "7"'
-      : 'must be a version in quotation marks as it came in ETag, e.g. "7", or *'
-  throw new Problem('validation_error', `/headers/if-match ${message}.`, {
-    details: [{ path: '/headers/if-match', message }],
-  })
+  const seen = versionSeen(request.headers['if-match'])
+  return seen === '*' ? { tenantId } : { tenantId, ifMatch: seen ?? 'none' }
 }
-
-/** The `ETag` of a config version: what `If-Match` takes back. */
-export const etagOf = (version: number): string => `"${version}"`

@@ -1,7 +1,9 @@
 /** A route as answers, requests and bundles write it, and back: the one place that knows both spellings. */
 import type { Static, TObject } from 'typebox'
+import { momentAt } from '../../platform/http/moment.ts'
 import type { QueueName } from '../../queue/job.ts'
 import { ROUTE_DEFAULTS, type RouteSettings } from './route.ts'
+import { rowOf } from './route-rows.ts'
 import type { RouteFields } from './webhook-routes.schema.ts'
 
 type Fields = Static<TObject<typeof RouteFields>> & {
@@ -10,22 +12,14 @@ type Fields = Static<TObject<typeof RouteFields>> & {
 }
 
 /** Without its id: what differs by workspace is left out. */
-export const fieldsOf = (route: RouteSettings): Fields => ({
-  provider: route.provider,
-  account: route.account,
-  livemode: route.livemode,
-  connector: route.connector,
-  secret_refs: [...route.secretRefs],
-  queue: route.queue,
-  event_types: [...route.eventTypes],
-  emit_on_delivery: route.emitOnDelivery.map(({ eventTypes, event }) => ({
-    event_types: [...eventTypes],
-    event,
-  })),
-})
+export const fieldsOf = (route: RouteSettings): Required<Fields> =>
+  structuredClone(rowOf(route)) as Required<Fields>
 
-export const settingsOf = (fields: Fields): RouteSettings => ({
-  ...ROUTE_DEFAULTS,
+/**
+ * `at` is where the route stands in the request. Errors: `validation_error` for a window with a moment that does not
+ * exist.
+ */
+export const settingsOf = (fields: Fields, at = '/body'): RouteSettings => ({
   provider: fields.provider,
   account: fields.account,
   livemode: fields.livemode,
@@ -37,4 +31,25 @@ export const settingsOf = (fields: Fields): RouteSettings => ({
     eventTypes: event_types,
     event,
   })),
+  secretWindows: (fields.secret_windows ?? ROUTE_DEFAULTS.secretWindows).map((window, index) => {
+    const moment = (name: 'valid_from' | 'valid_until') =>
+      window[name] === null ? null : momentAt(`${at}/secret_windows/${index}/${name}`, window[name])
+    return {
+      secretRef: window.secret_ref,
+      validFrom: moment('valid_from'),
+      validUntil: moment('valid_until'),
+    }
+  }),
+  settings: fields.settings ?? ROUTE_DEFAULTS.settings,
+  ordering: fields.ordering
+    ? { key: fields.ordering.key, limitMs: fields.ordering.limit_ms }
+    : ROUTE_DEFAULTS.ordering,
+  gapCheck: fields.gap_check
+    ? {
+        connector: fields.gap_check.connector,
+        pull: fields.gap_check.pull,
+        everySeconds: fields.gap_check.every_seconds,
+        settings: fields.gap_check.settings,
+      }
+    : ROUTE_DEFAULTS.gapCheck,
 })

@@ -58,7 +58,12 @@ beforeAll(async () => {
   webhookRoutesControl(app, {
     db,
     checks: {
-      isProvider: (name) => name === 'stripe',
+      providerFaults: (name, settings) => [
+        ...(name === 'stripe'
+          ? []
+          : [{ path: '/provider', message: 'is not a webhook provider of this hub' }]),
+        ...(Object.keys(settings).length === 0 ? [] : [{ path: '/settings', message: 'must be empty' }]),
+      ],
       connectorKind: async (_on, _tenantId, name) => kinds.get(name),
       secretNames: async (_on, tenantId) =>
         new Set(tenantId === B ? ['only-of-b'] : ['stripe', 'stripe-old', 'connect']),
@@ -134,6 +139,12 @@ describe('a new route', () => {
       queue: 'critical',
       event_types: ['invoice.*'],
       emit_on_delivery: [{ event_types: ['invoice.paid'], event: 'billing_state_updated' }],
+      secret_windows: [],
+      settings: {},
+      ordering: null,
+      gap_check: null,
+      paused: null,
+      version: 1,
       paths: ['/webhooks/stripe', `/webhooks/stripe/${id}`],
       created_at: expect.stringMatching(/Z$/),
       created_by: 'svc:operator',
@@ -180,6 +191,51 @@ describe('a new route', () => {
     ['livemode as text', { livemode: 'false' }, '/body/livemode'],
     ['unknown queue', { queue: 'fast' }, '/body/queue'],
     ['an empty filter', { event_types: [] }, '/body/event_types'],
+    [
+      'a window of a secret that is none of its own',
+      { secret_windows: [{ secret_ref: 'connect-2', valid_from: null, valid_until: null }] },
+      '/body/secret_windows/0/secret_ref',
+    ],
+    [
+      'two windows of one secret',
+      {
+        secret_windows: [
+          { secret_ref: 'connect', valid_from: null, valid_until: null },
+          { secret_ref: 'connect', valid_from: null, valid_until: null },
+        ],
+      },
+      '/body/secret_windows/1/secret_ref',
+    ],
+    [
+      'a window that ends before it begins',
+      {
+        secret_windows: [
+          { secret_ref: 'connect', valid_from: '2026-12-02T00:00:00Z', valid_until: '2026-12-01T00:00:00Z' },
+        ],
+      },
+      '/body/secret_windows/0/valid_until',
+    ],
+    [
+      'a moment that does not exist',
+      {
+        secret_windows: [{ secret_ref: 'connect', valid_from: '2026-12-31T23:59:60Z', valid_until: null }],
+      },
+      '/body/secret_windows/0/valid_from',
+    ],
+    ['settings that are none', { settings: [] }, '/body/settings'],
+    ['settings of nobody', { settings: { anything: 1 } }, '/body/settings'],
+    ['an ordering without a limit', { ordering: { key: '/id' } }, '/body/ordering/limit_ms'],
+    ['an ordering by no pointer', { ordering: { key: 'id', limit_ms: 1_000 } }, '/body/ordering/key'],
+    [
+      'a gap check over a connector that is not there',
+      { gap_check: { connector: 'nobody', pull: 'manual', every_seconds: 60, settings: {} } },
+      '/body/gap_check/connector',
+    ],
+    [
+      'a gap check over the callback',
+      { gap_check: { connector: 'product', pull: 'manual', every_seconds: 60, settings: {} } },
+      '/body/gap_check/connector',
+    ],
     ['an empty account', { account: '' }, '/body/account'],
     ['an account with a space', { account: 'acct 1' }, '/body/account'],
     [

@@ -1,25 +1,32 @@
 import type { Db } from '../../platform/db/db.ts'
 import type { HttpServer } from '../../platform/http/http-server.ts'
+import { etagOf, versionSeen } from '../../platform/http/if-match.ts'
 import { decodeCursor, pageOf } from '../../platform/http/page.ts'
 import { timeOfId } from '../../platform/ids.ts'
 import { authorOf } from '../audit/audit.ts'
 import type { RouteSettings } from './route.ts'
 import {
+  ChangeRouteBody,
   DeleteRouteQuery,
   NewRouteBody,
+  PauseRouteBody,
   RouteGone,
+  RouteIfMatch,
   RoutePage,
   RouteParams,
   RoutesQuery,
   RouteView,
 } from './webhook-routes.schema.ts'
 import {
+  changeRoute,
   createRoute,
   deleteRoute,
   fieldsOf,
   getRoute,
   listRoutes,
+  type RouteChanges,
   type RouteChecks,
+  setRoutePaused,
   settingsOf,
   type WebhookRoute,
 } from './webhook-routes.ts'
@@ -30,9 +37,17 @@ const isKey = (parts: readonly unknown[]): parts is readonly [string] =>
 const wanted = (body: NewRouteBody): RouteSettings =>
   settingsOf({ account: null, queue: 'webhook', event_types: ['*'], emit_on_delivery: [], ...body })
 
+/** What the body names, in the words of the hub. */
+function changesOf(route: WebhookRoute, { reason: _, ...body }: ChangeRouteBody): RouteChanges {
+  const { provider: _p, account: _a, livemode: _l, ...changes } = settingsOf({ ...fieldsOf(route), ...body })
+  return changes
+}
+
 const view = (route: WebhookRoute): RouteView => ({
   id: route.id,
   ...fieldsOf(route),
+  paused: route.paused && { ...route.paused, at: route.paused.at.toISOString() },
+  version: route.version,
   paths: [`/webhooks/${route.provider}`, `/webhooks/${route.provider}/${route.id}`],
   created_at: route.createdAt.toISOString(),
   created_by: route.createdBy,
@@ -62,9 +77,61 @@ export function webhookRoutesControl(
     async ({ principal, body, call }, reply) => {
       const change = { ...authorOf(principal), reason: body.reason, call }
       const route = await createRoute({ db, checks }, principal.tenantId, wanted(body), change)
-      return reply.code(201).header('location', `/webhook-routes/${route.id}`).send(view(route))
+      return reply
+        .code(201)
+        .header('location', `/webhook-routes/${route.id}`)
+        .header('etag', etagOf(route.version))
+        .send(view(route))
     },
   )
+
+  app.patch(
+    '/webhook-routes/:id',
+    {
+      config: write,
+      schema: {
+        operationId: 'changeWebhookRoute',
+        tags,
+        summary: 'Change what a webhook route does with its events; whose they are never changes',
+        params: RouteParams,
+        headers: RouteIfMatch,
+        body: ChangeRouteBody,
+        response: { 200: RouteView },
+      },
+    },
+    async ({ principal, params, headers, body, call }, reply) => {
+      const { tenantId } = principal
+      const change = { ...authorOf(principal), reason: body.reason, call }
+      const target = { tenantId, id: params.id, seen: versionSeen(headers['if-match']) }
+      const route = await changeRoute({ db, checks }, target, (before) => changesOf(before, body), change)
+      return reply.header('etag', etagOf(route.version)).send(view(route))
+    },
+  )
+
+  for (const verb of ['pause', 'resume'] as const)
+    app.post(
+      `/webhook-routes/:id/${verb}`,
+      {
+        config: write,
+        schema: {
+          operationId: `${verb}WebhookRoute`,
+          tags,
+          summary:
+            verb === 'pause'
+              ? 'Take and hold the events of a webhook route from now on'
+              : 'Deliver the events of a webhook route again, the held ones first',
+          params: RouteParams,
+          body: PauseRouteBody,
+          response: { 200: RouteView },
+        },
+      },
+      async ({ principal, params, body, call }, reply) => {
+        const change = { ...authorOf(principal), reason: body.reason, call }
+        const target = { tenantId: principal.tenantId, id: params.id }
+        const route = await setRoutePaused(db, target, verb === 'pause', change)
+        return reply.header('etag', etagOf(route.version)).send(view(route))
+      },
+    )
 
   app.get(
     '/webhook-routes',
@@ -102,7 +169,10 @@ export function webhookRoutesControl(
         response: { 200: RouteView },
       },
     },
-    async ({ principal, params }) => view(await getRoute(db, principal.tenantId, params.id)),
+    async ({ principal, params }, reply) => {
+      const route = await getRoute(db, principal.tenantId, params.id)
+      return reply.header('etag', etagOf(route.version)).send(view(route))
+    },
   )
 
   app.delete(

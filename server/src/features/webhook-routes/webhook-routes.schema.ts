@@ -3,6 +3,8 @@ import { Page, PageQuery } from '../../platform/http/page.ts'
 import { QUEUES } from '../../queue/job.ts'
 import { Reason } from '../audit/audit.ts'
 
+const closed = { additionalProperties: false }
+
 const Name = (description: string) =>
   Type.String({ pattern: '^[a-z0-9]+([._-][a-z0-9]+)*$', maxLength: 63, description })
 
@@ -18,7 +20,7 @@ const EmitRule = Type.Object(
       description: 'The event that the hub appends, e.g. `billing_state_updated`.',
     }),
   },
-  { additionalProperties: false },
+  closed,
 )
 
 const settings = {
@@ -33,7 +35,81 @@ const settings = {
   }),
 }
 
-/** Of a route whose every field is given. */
+const Moment = (description: string) =>
+  Type.Union([Type.String({ format: 'date-time', maxLength: 40 }), Type.Null()], { description })
+
+/** What a route need not say. */
+const more = {
+  secret_windows: Type.Array(
+    Type.Object(
+      {
+        secret_ref: Name('One of `secret_refs`.'),
+        valid_from: Moment('It verifies nothing before; null: from ever.'),
+        valid_until: Moment('It verifies nothing from then on; null: for ever.'),
+      },
+      closed,
+    ),
+    {
+      maxItems: 10,
+      description: 'When secrets count; at most one window for each. A secret without one counts always.',
+    },
+  ),
+  settings: Type.Record(Type.String({ maxLength: 63 }), Type.Unknown(), {
+    maxProperties: 30,
+    description: 'What the provider needs beside its secrets, by its own schema; most need nothing.',
+  }),
+  ordering: Type.Union(
+    [
+      Type.Object(
+        {
+          key: Type.String({
+            pattern: '^(?:/(?:[^~/]|~[01])*)+$',
+            maxLength: 200,
+            description:
+              'JSON pointer into the payload, e.g. `/data/object/id`; an event without it waits for nobody.',
+          }),
+          limit_ms: Type.Integer({
+            minimum: 1_000,
+            maximum: 86_400_000,
+            description: 'An event that is not delivered after this time is overtaken.',
+          }),
+        },
+        closed,
+      ),
+      Type.Null(),
+    ],
+    {
+      description:
+        'Events with the same value at the key are delivered one after the other; null: as they come.',
+    },
+  ),
+  gap_check: Type.Union(
+    [
+      Type.Object(
+        {
+          connector: Name('Connector of this workspace that may read the API of the provider.'),
+          pull: Type.Enum(['automatic', 'manual'], {
+            description: 'Whether what is missing is pulled in at once, or shown for a person to decide.',
+          }),
+          every_seconds: Type.Integer({
+            minimum: 60,
+            maximum: 86_400,
+            description: 'How often the provider is asked.',
+          }),
+          settings: Type.Record(Type.String({ maxLength: 63 }), Type.Unknown(), {
+            maxProperties: 30,
+            description: 'What the list of the provider needs, e.g. repository and hook of GitHub.',
+          }),
+        },
+        closed,
+      ),
+      Type.Null(),
+    ],
+    { description: 'How the provider is asked for what never arrived; null: it is not asked.' },
+  ),
+}
+
+/** Of a route whose every field is given, but for those that older hubs did not know. */
 export const RouteFields = {
   ...settings,
   event_types: EventTypes('Which types are delivered, `*` stands for any characters.'),
@@ -41,6 +117,34 @@ export const RouteFields = {
     maxItems: 20,
     description: 'Events to append when a delivery is done; the first rule that fits counts.',
   }),
+  secret_windows: Type.Optional(more.secret_windows),
+  settings: Type.Optional(more.settings),
+  ordering: Type.Optional(more.ordering),
+  gap_check: Type.Optional(more.gap_check),
+}
+
+/** What may be left out, and may be changed later. */
+const optional = {
+  queue: Type.Optional(
+    Type.Enum(Object.keys(QUEUES) as (keyof typeof QUEUES)[], {
+      description: 'Queue of the deliveries; default `webhook`.',
+    }),
+  ),
+  event_types: Type.Optional(
+    EventTypes(
+      'Which types are delivered, `*` stands for any characters; others are kept as `ignored`. Default: all.',
+    ),
+  ),
+  emit_on_delivery: Type.Optional(
+    Type.Array(EmitRule, {
+      maxItems: 20,
+      description: 'Events to append when a delivery is done; the first rule that fits counts.',
+    }),
+  ),
+  secret_windows: Type.Optional(more.secret_windows),
+  settings: Type.Optional(more.settings),
+  ordering: Type.Optional(more.ordering),
+  gap_check: Type.Optional(more.gap_check),
 }
 
 export const NewRouteBody = Type.Object(
@@ -52,27 +156,35 @@ export const NewRouteBody = Type.Object(
           'Account of the provider, e.g. `acct_…`. Absent or null: events without an account (your own); the secret tells routes apart.',
       }),
     ),
-    queue: Type.Optional(
-      Type.Enum(Object.keys(QUEUES) as (keyof typeof QUEUES)[], {
-        description: 'Queue of the deliveries; default `webhook`.',
-      }),
-    ),
-    event_types: Type.Optional(
-      EventTypes(
-        'Which types are delivered, `*` stands for any characters; others are kept as `ignored`. Default: all.',
-      ),
-    ),
-    emit_on_delivery: Type.Optional(
-      Type.Array(EmitRule, {
-        maxItems: 20,
-        description: 'Events to append when a delivery is done; the first rule that fits counts.',
-      }),
-    ),
+    ...optional,
     reason: Reason,
   },
-  { additionalProperties: false },
+  closed,
 )
 export type NewRouteBody = Static<typeof NewRouteBody>
+
+/** Whose events a route takes never changes. */
+export const ChangeRouteBody = Type.Object(
+  {
+    connector: Type.Optional(settings.connector),
+    secret_refs: Type.Optional(settings.secret_refs),
+    ...optional,
+    reason: Reason,
+  },
+  { ...closed, description: 'What is absent stays.' },
+)
+export type ChangeRouteBody = Static<typeof ChangeRouteBody>
+
+export const RouteIfMatch = Type.Object({
+  'if-match': Type.Optional(
+    Type.String({
+      maxLength: 200,
+      description:
+        'The version of the route that the change was made from, e.g. `"3"`: when it is another one, the answer is 412. ' +
+        '`*` stands for whatever is there. A change needs one or the other (428).',
+    }),
+  ),
+})
 
 export const RouteView = Type.Object({
   id: Type.String({ format: 'uuid', description: 'Id of the webhook route.' }),
@@ -83,6 +195,19 @@ export const RouteView = Type.Object({
   queue: Type.String({ description: 'Queue of the deliveries.' }),
   event_types: Type.Array(Type.String(), { description: 'Which types are delivered.' }),
   emit_on_delivery: Type.Array(EmitRule, { description: 'Events to append when a delivery is done.' }),
+  ...more,
+  paused: Type.Union(
+    [
+      Type.Object({
+        at: Type.String({ format: 'date-time', description: 'Since when.' }),
+        by: Type.String({ description: 'Who paused it; `hub`: the receiver said that it is gone.' }),
+        why: Type.String({ description: 'The reason that was given.' }),
+      }),
+      Type.Null(),
+    ],
+    { description: 'Its events are taken and held; null: they are delivered.' },
+  ),
+  version: Type.Integer({ description: 'Rises with every change; `If-Match` takes it.' }),
   paths: Type.Array(Type.String(), {
     description: 'Where the provider may send to, on the ingress process.',
   }),
@@ -95,13 +220,15 @@ export const RoutePage = Page(RouteView)
 
 export const RoutesQuery = Type.Object(
   { ...PageQuery, provider: Type.Optional(Name('Only routes of this provider.')) },
-  { additionalProperties: false },
+  closed,
 )
 
 export const RouteParams = Type.Object({
   id: Type.String({ format: 'uuid', description: 'Id of the webhook route.' }),
 })
 
-export const DeleteRouteQuery = Type.Object({ reason: Reason }, { additionalProperties: false })
+export const PauseRouteBody = Type.Object({ reason: Reason }, closed)
+
+export const DeleteRouteQuery = Type.Object({ reason: Reason }, closed)
 
 export const RouteGone = Type.Null({ description: 'The route is gone.' })

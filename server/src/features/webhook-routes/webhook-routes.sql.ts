@@ -100,6 +100,71 @@ export const listRoutes = many<RouteFilter, RouteRow>(
   ({ tenantId, provider, beforeId, limit }) => [tenantId, provider ?? null, beforeId ?? null, limit],
 )
 
+/** For a transaction that changes it. */
+export const lockRoute = maybeOne<{ readonly tenantId: string; readonly id: string }, RouteRow>(
+  'webhook_routes.lock',
+  'select * from webhook_route where tenant_id = $1 and id = $2 for update',
+  ({ tenantId, id }) => [tenantId, id],
+)
+
+/** Whose events it takes stays as it is. */
+export const updateRoute = one<
+  Pick<
+    RouteRow,
+    | 'tenant_id'
+    | 'id'
+    | 'connector'
+    | 'secret_refs'
+    | 'queue'
+    | 'event_types'
+    | 'emit_on_delivery'
+    | 'secret_windows'
+    | 'settings'
+    | 'ordering'
+    | 'gap_check'
+  >,
+  RouteRow
+>(
+  'webhook_routes.update',
+  `update webhook_route
+   set connector = $3, secret_refs = $4, queue = $5, event_types = $6, emit_on_delivery = $7, secret_windows = $8,
+       settings = $9, ordering = $10, gap_check = $11, version = version + 1, changed_at = now()
+   where tenant_id = $1 and id = $2
+   returning *`,
+  (row) => [
+    row.tenant_id,
+    row.id,
+    row.connector,
+    row.secret_refs,
+    row.queue,
+    row.event_types,
+    JSON.stringify(row.emit_on_delivery),
+    JSON.stringify(row.secret_windows),
+    JSON.stringify(row.settings),
+    row.ordering && JSON.stringify(row.ordering),
+    row.gap_check && JSON.stringify(row.gap_check),
+  ],
+)
+
+/** `by` and `why` null: it goes on. */
+export const setPaused = one<
+  {
+    readonly tenantId: string
+    readonly id: string
+    readonly by: string | null
+    readonly why: string | null
+  },
+  RouteRow
+>(
+  'webhook_routes.set_paused',
+  `update webhook_route
+   set paused_at = case when $3::text is null then null else clock_timestamp() end, paused_by = $3, paused_why = $4,
+       version = version + 1, changed_at = now()
+   where tenant_id = $1 and id = $2
+   returning *`,
+  ({ tenantId, id, by, why }) => [tenantId, id, by, why],
+)
+
 export const deleteRoute = maybeOne<{ readonly tenantId: string; readonly id: string }, RouteRow>(
   'webhook_routes.delete',
   'delete from webhook_route where tenant_id = $1 and id = $2 returning *',

@@ -34,6 +34,7 @@ import {
 import { deleteExpired } from './webhooks.sql.ts'
 
 export { type AcceptEvents, createEventAcceptor, type EventToTake } from './accept-event.ts'
+export { providerFaults } from './check-settings.ts'
 export { type DeliveryTarget, deliveryOf, INBOX_INPUT } from './delivery.ts'
 export { createDeliveryInput, type JobWithInput } from './delivery-input.ts'
 export { followDeliveries } from './follow-deliveries.ts'
@@ -52,8 +53,6 @@ export {
   type WebhookAnswer,
   type WebhookRequest,
 } from './webhook-request.ts'
-
-export const isWebhookProvider = (name: string): boolean => PROVIDERS.has(name)
 
 /** Undefined = this hub does not know the provider (any more). */
 export const findWebhookProvider = (name: string): AnyProvider | undefined => PROVIDERS.get(name)
