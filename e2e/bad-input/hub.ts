@@ -23,6 +23,7 @@ import { memoryNodeStore } from '../../server/src/processes/shared-store.ts'
 import { deadJob } from '../../server/testing/dead-letters.ts'
 import { unknownExecution } from '../../server/testing/execution-keys.ts'
 import { startIdentityProvider } from '../../server/testing/identity-provider.ts'
+import { planWork, runAllPlans } from '../../server/testing/inbox-plans.ts'
 import { makePeople, type People } from '../../server/testing/people-of-a-workspace.ts'
 import { type QueueFixture, queueFixture } from '../../server/testing/queue-fixture.ts'
 import { type Answer, type OpenApi, send, type Wire } from './wire.ts'
@@ -59,6 +60,8 @@ export interface BadInputHub {
   expiredToken(plane: Plane, tenantId: string, scopes: readonly string[]): Promise<string>
   /** Gives up a job as a worker does after its last attempt; its id. */
   deadJob(job: Parameters<typeof deadJob>[1]): Promise<string>
+  /** As a worker does: what plans over webhook inboxes are about. */
+  searchInboxPlans(): Promise<void>
   /** One whose outcome nobody knows. */
   unknownExecution(tenantId: string): Promise<string>
   writeSecret(slug: string, name: string, value: string): Promise<void>
@@ -138,6 +141,7 @@ export async function startHub(): Promise<BadInputHub> {
       return `Bearer ${token}`
     },
     deadJob: async (job) => (await deadJob(database, { lane: LANE_OF_THE_DEAD, ...job })).id,
+    searchInboxPlans: () => runAllPlans(planWork(database.platform)),
     people: (workspaceId, name) =>
       makePeople({ db, clock: systemClock, envelope, passwords, limits }, workspaceId, name),
     oidcReturn: async (email) => {

@@ -8,6 +8,7 @@ import { AUDIT_REQUESTS } from './audit-requests.ts'
 import { bundleRequests } from './bundle-requests.ts'
 import { configRequests, openParts } from './config-requests.ts'
 import type { ServerName } from './hub.ts'
+import { inboxRequests } from './inbox-requests.ts'
 import { peopleRequests } from './people-requests.ts'
 import { secretRequests } from './secret-requests.ts'
 import type { Schema } from './wire.ts'
@@ -213,9 +214,6 @@ export function goodRequests(
     ...secretRequests(world),
     listWebhookRoutes: { query: { ...PAGE.query, provider: 'stripe' } },
     getWebhookRoute: { params: { id: world.routeId } },
-    listWebhookInbox: {
-      query: { ...PAGE.query, provider: 'stripe', type: 'a.b', event_id: 'evt_1', trace_id: TRACE },
-    },
     listDeadLetters: deadLetters(world),
     listDeadLetterGroups: deadLetters(world),
     planDeadLetters: {
@@ -227,7 +225,7 @@ export function goodRequests(
     getDeadLetterPlan: { params: { id: firstPlan } },
     abortDeadLetterPlan: { params: { id: firstPlan }, body: reason },
     commitDeadLetterPlan: { params: { id: secondPlan }, body: reason },
-    getWebhookInboxEntry: { params: { id: world.inboxId } },
+    ...inboxRequests(world),
     listJobs: { query: { ...PAGE.query, state: 'scheduled', queue: 'default', connector: names.connector } },
     getJob: { params: { id: secondJob } },
     cancelJob: { params: { id: secondJob }, body: reason },

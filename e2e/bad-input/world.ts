@@ -4,6 +4,7 @@ import type { Plane } from '../../server/src/processes/operator-token.ts'
 import type { People } from '../../server/testing/people-of-a-workspace.ts'
 import { stripe, stripeSignature } from '../../server/testing/webhook-samples/stripe.ts'
 import type { BadInputHub, ServerName } from './hub.ts'
+import { type InboxWorld, makeInbox } from './inbox-requests.ts'
 import type { Answer, Wire } from './wire.ts'
 import { configDocument, INPUT, type WorldNames } from './world-documents.ts'
 
@@ -23,6 +24,7 @@ export interface World {
   readonly configVersion: number
   readonly routeId: string
   readonly inboxId: string
+  readonly inbox: InboxWorld
   readonly identityId: string
   readonly issuerId: string
   readonly clientSecret: string
@@ -173,6 +175,7 @@ export async function makeWorld(hub: BadInputHub, name: string, configVersions: 
   const path = `/webhooks/stripe/${route.id}`
   const taken = await hub.send('ingress', { method: 'POST', path, headers, body: bytes })
   const { inbox_id: inboxId } = parsed<{ inbox_id: string }>('webhook', taken)
+  const inbox = await makeInbox(hub, { slug, routeId: route.id, stripeSecret, token: tokens.control })
   return {
     slug,
     tenantId,
@@ -183,6 +186,7 @@ export async function makeWorld(hub: BadInputHub, name: string, configVersions: 
     configVersion: version,
     routeId: route.id,
     inboxId,
+    inbox,
     identityId: identity.id,
     issuerId: issuer.id,
     clientSecret: identity.client_secret,
