@@ -110,6 +110,14 @@ const INPUTS: Record<string, Record<string, unknown>> = {
   'refunds.create': { payment_intent: 'pi_1', amount: 1, reason: 'duplicate' },
   'refunds.retrieve': { id: 're_1' },
   'refunds.list': { charge: 'ch_1' },
+  'events.retrieve': { id: 'evt_1' },
+  'events.list': {
+    types: ['invoice.paid', 'charge.*'],
+    delivery_success: false,
+    created: { gte: 1, lte: 2 },
+    limit: 100,
+    starting_after: 'evt_0',
+  },
 }
 const SDK_NAMES: Record<string, string> = { delete: 'del', finalize: 'finalizeInvoice', void: 'voidInvoice' }
 

@@ -10,6 +10,7 @@ import {
 import { isObject } from '../schema-rules.ts'
 import { MASK } from '../scrub.ts'
 import { BILLING } from './stripe/billing.ts'
+import { EVENTS } from './stripe/events.ts'
 import { failureOfStripe } from './stripe/failure.ts'
 import { unencodable } from './stripe/form.ts'
 import { inputOf, outputOf, STRIPE_ACCOUNT, type StripeOperation } from './stripe/operation.ts'
@@ -44,7 +45,7 @@ export const stripe = defineConnector({
   targets: (settings) => [{ path: '/settings/base_url', url: baseUrlOf(settings) }],
   operations: (settings) => ({
     ...Object.fromEntries(
-      Object.entries({ ...BILLING, ...PAYMENTS }).map(([name, operation]) => [
+      Object.entries({ ...BILLING, ...PAYMENTS, ...EVENTS }).map(([name, operation]) => [
         name,
         describedOperation(settings, operation),
       ]),

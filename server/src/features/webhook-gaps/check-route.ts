@@ -1,0 +1,127 @@
+import type { Db } from '../../platform/db/db.ts'
+import { appendEvents } from '../../platform/event-log.ts'
+import { newId } from '../../platform/ids.ts'
+import { routeDelivers } from '../webhook-routes/webhook-routes.ts'
+import type { AskedRoute } from './asking.ts'
+import type { ListedEvent } from './gap-source.ts'
+import {
+  type DueCheck,
+  finishCheck,
+  type HeldCheck,
+  insertMissing,
+  letGo,
+  moveOn,
+} from './webhook-gaps.sql.ts'
+
+export interface CheckTiming {
+  /** Younger events may be on their way: the next check looks at them. */
+  readonly graceMs: number
+  readonly leaseMs: number
+  /** A check that is longer goes on after those of other routes. */
+  readonly maxPages: number
+}
+
+export interface Checked {
+  readonly found: number
+  /** It is over, or goes on later. */
+  readonly ended: boolean
+}
+
+const DAY_MS = 86_400_000
+/** Stripe's list goes back so far, GitHub's less. */
+const FIRST_LOOK_DAYS = 30
+/** PLAIN_TEXT of the providers: what could never be in the inbox is not missing there. */
+const PLAIN_TEXT = /^[\x21-\x7e]{1,255}$/
+
+/**
+ * Holds the provider's list against the inbox, page by page; after each page it can go on elsewhere. Errors: those of
+ * the source; what was found until then stays found, and the page stays the next one to be read.
+ */
+export async function checkRoute(
+  db: Db,
+  { source, asking }: AskedRoute,
+  due: DueCheck,
+  held: HeldCheck,
+  { graceMs, leaseMs, maxPages }: CheckTiming,
+  stopping: AbortSignal,
+): Promise<Checked> {
+  const { route } = asking
+  const nowMs = due.at.getTime()
+  const until = due.position ? new Date(due.position.until) : new Date(nowMs - graceMs)
+  const first = new Date(Math.max(route.createdAt.getTime(), nowMs - FIRST_LOOK_DAYS * DAY_MS))
+  const from = due.looked_until ?? first
+  let after = due.position?.after ?? undefined
+  let found = 0
+  // A route that is younger than the grace has nothing that could be missing.
+  for (let page = 0; from <= until; page += 1) {
+    if (stopping.aborted || page >= maxPages) {
+      await letGo(db, { ...held, againMs: 0 })
+      return { found, ended: false }
+    }
+    const { events, next } = await source.list(asking, { from, until }, after)
+    found += await note(db, asking, held, events, {
+      position: { until: until.toISOString(), after: next ?? after ?? null },
+      leaseMs,
+    })
+    if (next === undefined) break
+    after = next
+  }
+  const lookedUntil = new Date(Math.max(from.getTime(), until.getTime()))
+  await finishCheck(db, { ...held, lookedUntil, everySeconds: route.gapCheck?.everySeconds ?? 0 })
+  return { found, ended: true }
+}
+
+/** What is missing, and where the check goes on, in one transaction; how much it is. */
+function note(
+  db: Db,
+  { route }: AskedRoute['asking'],
+  held: HeldCheck,
+  events: readonly ListedEvent[],
+  on: Pick<Parameters<typeof moveOn>[1], 'position' | 'leaseMs'>,
+): Promise<number> {
+  const { tenantId, routeId } = held
+  const wanted = events.filter(
+    ({ eventId, type }) => routeDelivers(route, type) && PLAIN_TEXT.test(eventId) && PLAIN_TEXT.test(type),
+  )
+  return db.transaction(async (tx) => {
+    if ((await moveOn(tx, { ...held, ...on })) === 0) throw new LostLease()
+    const gaps = await insertMissing(tx, {
+      tenantId,
+      routeId,
+      automatic: route.gapCheck?.pull === 'automatic',
+      gaps: wanted.map(({ eventId, type, occurredAt, handle }) => ({
+        id: newId(),
+        event_id: eventId,
+        event_type: type,
+        handle,
+        occurred_at: occurredAt.toISOString(),
+      })),
+    })
+    if (gaps.length > 0)
+      await appendEvents(tx, {
+        events: [
+          {
+            tenant_id: tenantId,
+            type: 'webhook.gap_found',
+            severity: 'warning',
+            message: `${gaps.length} event${gaps.length === 1 ? ' that the provider lists has' : 's that the provider lists have'} never arrived.`,
+            connector: route.connector,
+            data: {
+              provider: route.provider,
+              route_id: routeId,
+              count: gaps.length,
+              event_ids: gaps.slice(0, 20).map(({ event_id }) => event_id),
+            },
+          },
+        ],
+      })
+    return gaps.length
+  })
+}
+
+/** Another worker has the check by now and writes it down. */
+export class LostLease extends Error {
+  constructor() {
+    super('the check has gone to another worker')
+  }
+}
