@@ -48,13 +48,18 @@ const SIGNED = `^(?:${TEXT}|${TIME}|${NAMED}${TEXT})*\\{body\\}(?:${TEXT}(?:${TE
 const signedHas = (pattern: string) => ({
   type: 'object',
   properties: { signed: { type: 'string', pattern } },
+  required: ['signed'],
 })
 const TOGETHER = [
   {
     if: { type: 'object', required: ['timestamp'] },
     // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON schema.
-    then: signedHas('\\{timestamp\\}'),
-    else: { not: signedHas('\\{timestamp\\}') },
+    then: { type: 'object', properties: { signed: { type: 'string', pattern: '\\{timestamp\\}' } } },
+  },
+  {
+    if: signedHas('\\{timestamp\\}'),
+    // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON schema.
+    then: { type: 'object', required: ['timestamp'] },
   },
   {
     if: signedHas('\\{id\\}'),

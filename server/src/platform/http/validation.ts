@@ -70,8 +70,8 @@ export function faultsOf(errors: readonly SchemaFault[] | null | undefined, pref
   const seen = new Set<string>()
   const details: ProblemDetail[] = []
   for (const error of errors ?? []) {
-    // `anyOf` repeats what its branches already said.
-    if (error.keyword === 'anyOf' && (errors?.length ?? 0) > 1) continue
+    // These repeat what their branches already said.
+    if (['anyOf', 'if'].includes(error.keyword) && (errors?.length ?? 0) > 1) continue
     if (isOtherBranch(error, errors ?? [])) continue
     const detail = { path: `${prefix}${faultPath(error)}`, message: faultMessage(error) }
     const key = `${detail.path} ${detail.message}`

@@ -1,10 +1,10 @@
 import { createHmac } from 'node:crypto'
-import { Value } from 'typebox/value'
 import { describe, expect, it } from 'vitest'
 import { hmac as sample } from '../../../../testing/webhook-samples/hmac.ts'
 import { Secret } from '../../../platform/secret.ts'
 import { Problem } from '../../../problems.ts'
-import { HmacSettings } from '../hmac-settings.ts'
+import { providerFaults } from '../check-settings.ts'
+import type { HmacSettings } from '../hmac-settings.ts'
 import type { SignedRequest } from '../provider.ts'
 import { hmac } from './hmac.ts'
 
@@ -17,7 +17,7 @@ const request = (raw: string, headers: Record<string, string>, nowMs = NOW): Sig
   nowMs,
 })
 const causeOf = async (settings: HmacSettings, asked: SignedRequest, secret: string): Promise<string> => {
-  expect([...Value.Errors(HmacSettings, settings)]).toEqual([])
+  expect(providerFaults('hmac', settings)).toEqual([])
   const verdict = await hmac.verify(asked, [new Secret(secret)], settings, tools)
   return verdict.verified ? 'verified' : verdict.cause
 }
@@ -149,7 +149,9 @@ describe.each(Object.entries(SENDERS))('%s', (_name, { settings, secret, raw, he
 
 describe('settings', () => {
   const whole = sample.settings as HmacSettings
-  const check = (change: object): boolean => Value.Check(HmacSettings, { ...whole, ...change })
+  const fits = (settings: Readonly<Record<string, unknown>>): boolean =>
+    providerFaults('hmac', settings).length === 0
+  const check = (change: object): boolean => fits({ ...whole, ...change })
 
   it('fit the schema', () => {
     expect(check({})).toBe(true)
@@ -165,9 +167,9 @@ describe('settings', () => {
   ])('may say that %s is signed', (signed) => {
     const { timestamp: _, ...untimed } = whole
     const timed = signed.includes('{timestamp}')
-    expect(Value.Check(HmacSettings, { ...(timed ? whole : untimed), signed })).toBe(true)
+    expect(fits({ ...(timed ? whole : untimed), signed })).toBe(true)
     // The other way round: a time that is not signed, and a signed one that nobody finds.
-    expect(Value.Check(HmacSettings, { ...(timed ? untimed : whole), signed })).toBe(false)
+    expect(fits({ ...(timed ? untimed : whole), signed })).toBe(false)
   })
 
   it.each([
@@ -205,7 +207,15 @@ describe('settings', () => {
     const settings = Object.fromEntries(
       Object.entries({ ...whole, ...change }).filter(([, value]) => value !== undefined),
     )
-    expect(Value.Check(HmacSettings, settings)).toBe(false)
+    expect(fits(settings)).toBe(false)
+  })
+
+  it('are told what is wrong with one field because of another', () => {
+    const { timestamp: _, ...untimed } = whole
+    expect(providerFaults('hmac', untimed)).toEqual([{ path: '/settings/timestamp', message: 'is missing' }])
+    expect(providerFaults('hmac', { ...whole, event_id: { pointer: '/id' } })).toEqual([
+      { path: '/settings/event_id/header', message: 'is missing' },
+    ])
   })
 
   it('with a long template are checked without trying every way to read it', () => {
