@@ -1,46 +1,8 @@
-/** The webhook inbox of a world, and one good request for each of its operations. */
-import { stripe } from '../../server/testing/webhook-samples/stripe.ts'
-import type { BadInputHub } from './hub.ts'
+/** One good request for each operation of the webhook inbox. */
 import type { GoodRequest } from './requests.ts'
-import { json, REASON, signedEvent, type World } from './world.ts'
-
-export interface InboxWorld {
-  /** Its delivery is cancelled, so that it can be delivered once more. */
-  readonly cancelledId: string
-  /** Planned: one to commit and one to abort. */
-  readonly retryPlans: readonly string[]
-  readonly erasePlans: readonly string[]
-}
+import { REASON, type World } from './world.ts'
 
 const reason = { reason: REASON }
-
-export async function makeInbox(
-  hub: BadInputHub,
-  of: Pick<World, 'slug' | 'routeId' | 'stripeSecret'> & { readonly token: string },
-): Promise<InboxWorld> {
-  const ask = async <T>(path: string, body?: unknown): Promise<T> => {
-    const { status, text } = await hub.send('control', json(body ? 'POST' : 'GET', path, of.token, body))
-    if (status > 299) throw new Error(`${path} answered ${status}: ${text}`)
-    return JSON.parse(text) as T
-  }
-  const eventId = `evt_again_${of.slug}`
-  const { bytes, headers } = signedEvent(stripe.body({ id: eventId }), of.stripeSecret)
-  const path = `/webhooks/stripe/${of.routeId}`
-  const taken = await hub.send('ingress', { method: 'POST', path, headers, body: bytes })
-  const { inbox_id: cancelledId } = JSON.parse(taken.text) as { inbox_id: string }
-  const { job_ids } = await ask<{ job_ids: string[] }>(`/webhook-inbox/${cancelledId}`)
-  await ask(`/jobs/${job_ids[0]}/cancel`, reason)
-  const plansOf = async (action: 'retry' | 'erase', body: object): Promise<string[]> => {
-    const plans: string[] = []
-    for (let count = 0; count < 2; count += 1)
-      plans.push((await ask<{ plan_id: string }>(`/webhook-inbox/${action}/plans`, body)).plan_id)
-    return plans
-  }
-  const retryPlans = await plansOf('retry', { ids: [cancelledId] })
-  const erasePlans = await plansOf('erase', { event_id: eventId })
-  await hub.searchInboxPlans()
-  return { cancelledId, retryPlans, erasePlans }
-}
 
 const filter = (world: World) => ({
   provider: 'stripe',

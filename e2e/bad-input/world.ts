@@ -4,9 +4,9 @@ import type { Plane } from '../../server/src/processes/operator-token.ts'
 import type { People } from '../../server/testing/people-of-a-workspace.ts'
 import { stripe, stripeSignature } from '../../server/testing/webhook-samples/stripe.ts'
 import type { BadInputHub, ServerName } from './hub.ts'
-import { type InboxWorld, makeInbox } from './inbox-requests.ts'
 import type { Answer, Wire } from './wire.ts'
 import { configDocument, INPUT, type WorldNames } from './world-documents.ts'
+import { type InboxWorld, makeInbox } from './world-inbox.ts'
 
 export const REASON = 'the bad-input matrix'
 
@@ -171,11 +171,19 @@ export async function makeWorld(hub: BadInputHub, name: string, configVersions: 
   for (let state = 'running'; state === 'running'; )
     ({ state } = parsed<{ state: string }>('verification', await hub.send('control', verification)))
   const people = await hub.people(tenantId, name)
-  const { bytes, headers } = signedEvent(event, stripeSecret)
-  const path = `/webhooks/stripe/${route.id}`
-  const taken = await hub.send('ingress', { method: 'POST', path, headers, body: bytes })
-  const { inbox_id: inboxId } = parsed<{ inbox_id: string }>('webhook', taken)
-  const inbox = await makeInbox(hub, { slug, routeId: route.id, stripeSecret, token: tokens.control })
+  const receive = async (body: Buffer): Promise<string> => {
+    const { bytes, headers } = signedEvent(body, stripeSecret)
+    const path = `/webhooks/stripe/${route.id}`
+    const taken = await hub.send('ingress', { method: 'POST', path, headers, body: bytes })
+    return parsed<{ inbox_id: string }>('webhook', taken).inbox_id
+  }
+  const inboxId = await receive(event)
+  const inbox = await makeInbox({
+    ...{ slug, reason: REASON, search: hub.searchInboxPlans },
+    get: async (path) => parsed(path, await hub.send('control', json('GET', path, tokens.control))),
+    post: (path, body) => post('control', path, tokens.control, body),
+    receive: (id) => receive(stripe.body({ id })),
+  })
   return {
     slug,
     tenantId,
