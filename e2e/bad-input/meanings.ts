@@ -2,6 +2,7 @@
 import { onBundles } from './bundle-meanings.ts'
 import type { Case } from './case.ts'
 import type { ServerName } from './hub.ts'
+import { onInbox } from './inbox-meanings.ts'
 import type { BadRequest } from './parameters.ts'
 import { onWorkspaces } from './workspace-meanings.ts'
 import { json, REASON, type World } from './world.ts'
@@ -191,43 +192,6 @@ function onConfigs(world: World, hubUrl: string): Case[] {
       'POST',
       '/configs/activate',
       { version: 2_147_483_647, reason },
-      'not_found',
-    ],
-  ]
-}
-
-function onInbox({ inboxId, inbox, identityId }: World): Case[] {
-  const [retry, erase] = ['/webhook-inbox/retry/plans', '/webhook-inbox/erase/plans']
-  const [ids, statuses, never] = [[inboxId], ['done'], '2015-12-31T23:59:60Z']
-  const subject = (name: string, value: object): Case =>
-    invalid(erase, name, { subject: value }, '/body/subject')
-  return [
-    [
-      'an event that goes on by itself',
-      'POST',
-      `/webhook-inbox/${inboxId}/retry`,
-      { reason: REASON },
-      'conflict',
-    ],
-    invalid(retry, 'events and a filter of them', { ids, filter: { statuses } }, '/body'),
-    invalid(retry, 'neither events nor a filter of them', {}, '/body'),
-    invalid(
-      retry,
-      'events of no time',
-      { filter: { statuses, received_before: never } },
-      '/body/filter/received_before',
-    ),
-    ['no event', 'POST', retry, { ids: [identityId] }, 'not_found', '/body/ids/0'],
-    invalid(erase, 'nothing to erase', {}, '/body'),
-    invalid(erase, 'an event and a subject', { event_id: 'evt_1', subject: { contains: 'abc' } }, '/body'),
-    subject('a place without a value', { pointer: '/id' }),
-    subject('a value without a place', { equals: 'cus_1' }),
-    subject('a place and a text', { pointer: '/id', equals: 'x', contains: 'abc' }),
-    [
-      'a plan of another action',
-      'POST',
-      `${erase}/${inbox.retryPlans[0]}/abort`,
-      { reason: REASON },
       'not_found',
     ],
   ]
