@@ -3,7 +3,12 @@ import type { CallContext } from '../../platform/call-context.ts'
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { Problem } from '../../problems.ts'
 import { PROVIDERS } from './providers/registry.ts'
-import { ProviderParams, ProviderRouteParams, WebhookAccepted } from './webhooks.schema.ts'
+import {
+  ProviderParams,
+  ProviderRouteParams,
+  WebhookAccepted,
+  WebhookQuarantined,
+} from './webhooks.schema.ts'
 import type { AcceptWebhook } from './webhooks.ts'
 
 function providerOf(name: string) {
@@ -35,7 +40,7 @@ export function webhooksIngress(
 
     const options = { config: { access: 'public', work: 'ingress' }, bodyLimit: deps.bodyLimitBytes } as const
     const tags = ['webhooks']
-    const response = { 200: WebhookAccepted }
+    const response = { 200: WebhookAccepted, 202: WebhookQuarantined }
 
     const accept = async (
       {
@@ -60,9 +65,11 @@ export function webhooksIngress(
         url: deps.publicUrl === undefined ? undefined : `${deps.publicUrl}${raw.url ?? ''}`,
         call,
       })
-      if (answer.kind === 'quarantined') return reply.code(202).send({ received: true, quarantined: true })
       const own = answer.kind === 'handshake' ? answer.reply : sender.reply
-      if (own) return reply.code(own.status).header('content-type', own.contentType).send(own.body)
+      // A provider with words of its own takes no others for a receipt, and would send for ever what nobody can have.
+      const status = answer.kind === 'quarantined' ? 202 : (own?.status ?? 200)
+      if (own) return reply.code(status).header('content-type', own.contentType).send(own.body)
+      if (answer.kind === 'quarantined') return reply.code(status).send({ received: true, quarantined: true })
       const [first, ...more] = answer.kind === 'taken' ? answer.events : []
       if (!first) throw new Error('nothing was taken')
       return reply.send({
