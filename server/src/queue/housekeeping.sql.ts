@@ -52,6 +52,31 @@ export const removeExpiredKeys = run<{ readonly limit: number }>(
   ({ limit }) => [limit],
 )
 
+/**
+ * Drops rows that cancels have left at the heads of paused lanes: no claim comes by to do it, and a connector whose
+ * product takes its jobs by polling is paused for good. Looks at the first 1,000 rows per queue and priority order of
+ * each such lane; how many were dropped.
+ */
+export const dropCancelled = run<{ readonly limit: number }>(
+  'queue.drop_cancelled',
+  `delete from job_ready where ctid = any (array(
+     select r.place
+     from lane_policy p
+     cross join unnest('{0,1,2,3}'::smallint[]) as q (queue)
+     cross join lateral (
+       select h.ctid as place, h.tenant_id, h.job_id from job_ready h
+       where h.queue = q.queue and h.tenant_id = p.tenant_id and h.lane = p.lane
+       order by h.priority, h.seq limit 1000
+     ) as r
+     cross join lateral (
+       select j.state from job j where j.tenant_id = r.tenant_id and j.id = r.job_id offset 0
+     ) as found
+     where p.paused_at is not null and found.state = 'cancelled'
+     limit $1
+   ))`,
+  ({ limit }) => [limit],
+)
+
 export interface DepthRow {
   readonly queue: number
   readonly ready: number

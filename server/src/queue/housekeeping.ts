@@ -5,6 +5,7 @@ import {
   abdicate,
   analyzeFreshPartitions,
   createPartitionsAhead,
+  dropCancelled,
   lead,
   measureBlocked,
   measureDead,
@@ -23,6 +24,7 @@ const LEAD_MS = 60_000
 const DAYS_AHEAD = 7
 const EVERY_MS = 3_600_000
 const KEYS_PER_STATEMENT = 1_000
+const ROWS_PER_STATEMENT = 1_000
 
 export interface HousekeepingOptions {
   readonly db: Db
@@ -93,6 +95,10 @@ export function createHousekeeping({
     while ((await removeExpiredKeys(db, { limit: KEYS_PER_STATEMENT })) === KEYS_PER_STATEMENT);
   }
 
+  const dropAllCancelled = async (): Promise<void> => {
+    while ((await dropCancelled(db, { limit: ROWS_PER_STATEMENT })) === ROWS_PER_STATEMENT);
+  }
+
   /** For what must not keep the rest from its time: false = it failed, and is tried when it is due again. */
   const tried = async (what: string, work: () => Promise<unknown>): Promise<boolean> => {
     try {
@@ -117,6 +123,8 @@ export function createHousekeeping({
       hourlyAt = now() + EVERY_MS
     }
     await tried('analyze', () => analyzeFreshPartitions(db, undefined))
+    // What is dropped must not be counted.
+    await tried('drop cancelled jobs', () => dropAllCancelled())
     // Better no numbers than old ones.
     if (!(await tried('sample', sample))) forget()
     if (!isHourly) return
