@@ -1,4 +1,5 @@
 /** What is wrong with settings that the schema cannot say. No value is repeated. */
+import { payloadFaults } from './config-payloads.ts'
 import { ConfigSchema } from './config-schema.ts'
 import { oidcFaults } from './config-sign-on.ts'
 import { isExampleKey, keyBytesOf } from './platform/envelope/local-key.ts'
@@ -39,7 +40,7 @@ export function furtherFaults(settings: Readonly<Record<string, unknown>>): stri
     faults.push('TLS_CLIENT_CA_FILE needs TLS_CERT_FILE: client certificates are shown over TLS only')
   if (text('ORCHESTRATOR_ENV') === 'prod' && text('FAIL_POINTS') !== '')
     faults.push('FAIL_POINTS is for tests of crashes and refused in prod')
-  faults.push(...oidcFaults(text))
+  faults.push(...oidcFaults(text), ...payloadFaults(text))
   faults.push(...kekFaults(settings, text), ...vaultFaults((name) => text(name) !== '', settings))
   if (text('ORCHESTRATOR_ENV') === 'prod' && settings.DEV_IMPERSONATION_HEADERS === true)
     faults.push('DEV_IMPERSONATION_HEADERS is for development and refused in prod')

@@ -14,6 +14,8 @@ import {
 } from '../src/features/guards/guards.ts'
 import type { Plane } from '../src/features/identities/identities.ts'
 import type { JobGate } from '../src/features/jobs/job-gate.ts'
+import { createPayloadInput } from '../src/features/jobs/jobs.ts'
+import type { Payloads } from '../src/features/payloads/payloads.ts'
 import {
   createSecretResolver,
   putSecretRef,
@@ -28,6 +30,7 @@ import type { BreakerTransition } from '../src/resilience/breakers.ts'
 import { createLoadShed } from '../src/resilience/load-shed.ts'
 import { createMemoryStore } from '../src/resilience/stores/memory.ts'
 import { type CallServer, checkedAnswers } from './checked-answers.ts'
+import { type TestPayloads, testPayloads } from './payload-store.ts'
 import { type QueueFixture, queueFixture } from './queue-fixture.ts'
 import { testStores, usesUnseen } from './secret-stores.ts'
 import { CHANGE, type TenantAccess, tenantAccess } from './tenant-access.ts'
@@ -56,8 +59,11 @@ export interface CallingHub {
   /** What the breakers did. */
   readonly transitions: BreakerTransition[]
   readonly guardMetrics: GuardMetrics
-  /** Of jobs whose input is elsewhere: none here. */
-  readonly readInput: () => Promise<unknown>
+  /** Large bodies, with the default threshold. */
+  readonly payloads: Payloads
+  readonly payloadStore: TestPayloads
+  /** Of jobs whose input is a payload; no other is elsewhere here. */
+  readonly readInput: ReturnType<typeof createPayloadInput>
   /** Nobody answers for jobs here. */
   readonly gate: JobGate
   readonly configDeps: ConfigDeps
@@ -104,6 +110,7 @@ export async function callingHub(audience: string): Promise<CallingHub> {
     random: platform.random,
     onTransition: (transition) => transitions.push(transition),
   })
+  const payloadStore = await testPayloads(platform, { inlineLimitBytes: 65_536 })
   const configDeps = { db, secretNames, deliveries: async () => [], refusal: dial.refusal }
   return {
     database,
@@ -115,9 +122,9 @@ export async function callingHub(audience: string): Promise<CallingHub> {
     guards,
     wouldHave,
     transitions,
-    readInput: async () => {
-      throw new Error('no input of this hub is elsewhere')
-    },
+    payloads: payloadStore.payloads,
+    payloadStore,
+    readInput: createPayloadInput(payloadStore.payloads),
     gate: { before: async () => undefined, after: async () => undefined },
     guardMetrics: {
       ...createGuardMetrics(createMetrics('test', false)),
@@ -156,6 +163,7 @@ export async function callingHub(audience: string): Promise<CallingHub> {
       activeConfigs.close()
       await dial.close()
       await upstream.close()
+      await payloadStore.remove()
       await database.drop()
     },
   }

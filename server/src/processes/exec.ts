@@ -38,7 +38,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
   const access = await openPlaneAccess(config, 'exec', platform, { dial })
   const activeConfigs = createActiveConfigs(platform)
   const secrets = openSecrets(config, platform, access.directory)
-  const kept = openPayloads(config, platform, secrets.envelope)
+  const kept = openPayloads(config, platform, secrets.envelope, requestDb)
   const wakeUp = environment.wakeUp ?? createWakeUp(platform)
   const sharedStore = takeSharedStore(environment, metrics)
   const nodeGuards = environment.guards ?? openGuards(platform, sharedStore.store)
@@ -46,7 +46,8 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
   nodeGuards.exposeOn(metrics)
   const guardMetrics = createGuardMetrics(metrics)
   const enqueuer = createEnqueuer(db, { wakeUp })
-  const calls = { activeConfigs, dial, resolveSecret: secrets.resolve, guards, guardMetrics }
+  const { payloads } = kept
+  const calls = { payloads, activeConfigs, dial, resolveSecret: secrets.resolve, guards, guardMetrics }
   const { executor, keys, requestLog } = openExecutor(platform, calls)
 
   const app = await createProcessServer(environment, platform, {
@@ -64,6 +65,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
   })
   executeExec(app, executor)
   jobsExec(app, {
+    payloads: kept.payloads,
     db: requestDb,
     clock,
     activeConfigs,

@@ -1,4 +1,5 @@
 /** Where the inputs of jobs are that are not with the job, by the kind of their `InputRef`. Wiring only. */
+import { createPayloadInput, PAYLOAD_INPUT } from '../features/jobs/jobs.ts'
 import type { Payloads } from '../features/payloads/payloads.ts'
 import { createDeliveryInput, INBOX_INPUT, type JobWithInput } from '../features/webhooks/webhooks.ts'
 import type { Queryable } from '../platform/db/statement.ts'
@@ -23,4 +24,8 @@ export const openJobInputs = (deps: {
   readonly db: Queryable
   readonly payloads: Pick<Payloads, 'read'>
   readonly together: boolean
-}): Read => readJobInput({ [INBOX_INPUT]: createDeliveryInput({ ...deps, readPayload: deps.payloads.read }) })
+}): Read =>
+  readJobInput({
+    [INBOX_INPUT]: createDeliveryInput({ ...deps, readPayload: deps.payloads.read }),
+    [PAYLOAD_INPUT]: createPayloadInput(deps.payloads),
+  })

@@ -5,12 +5,14 @@ import { createExecutionCare } from '../features/execute/execute.worker.ts'
 import { createGuardMetrics } from '../features/guards/guards.ts'
 import { createFollowUps } from '../features/jobs/jobs.ts'
 import { createJobHandler } from '../features/jobs/jobs.worker.ts'
+import { createPayloadCare } from '../features/payloads/payloads.worker.ts'
 import { eraseQuarantined } from '../features/quarantine/quarantine.ts'
 import { createQuarantineCare } from '../features/quarantine/quarantine.worker.ts'
 import { createRetentionWork } from '../features/retention/retention.worker.ts'
+import { createGapWork } from '../features/webhook-gaps/webhook-gaps.worker.ts'
 import { createInboxWork } from '../features/webhook-inbox/webhook-inbox.worker.ts'
 import { createRouteDirectory } from '../features/webhook-routes/webhook-routes.ts'
-import { createDeliveryGate } from '../features/webhooks/webhooks.ts'
+import { createDeliveryGate, createEventAcceptor, createIntake } from '../features/webhooks/webhooks.ts'
 import { createHeldCare, createInboxCare } from '../features/webhooks/webhooks.worker.ts'
 import { createWorkspaceCare } from '../features/workspaces/workspaces.worker.ts'
 import { createDb } from '../platform/db/db.ts'
@@ -58,7 +60,8 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
   const { guards } = nodeGuards
   nodeGuards.exposeOn(metrics)
   const guardMetrics = createGuardMetrics(metrics)
-  const calls = { activeConfigs, dial, resolveSecret: secrets.resolve, guards, guardMetrics }
+  const { payloads } = kept
+  const calls = { payloads, activeConfigs, dial, resolveSecret: secrets.resolve, guards, guardMetrics }
   const routes = createRouteDirectory(platform)
   const runner = createRunner({
     platform,
@@ -82,6 +85,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
     binDays: config.deadLetterBinDays,
   })
   const retention = createRetentionWork(platform, config.keepDays)
+  const payloadCare = createPayloadCare(platform, kept.stores)
   const quarantineCare = createQuarantineCare(platform)
   const inboxCare = createInboxCare(platform)
   const inboxWork = createInboxWork({
@@ -95,6 +99,14 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
   const workspaceCare = createWorkspaceCare(platform, config.environment)
   const { executor, keys, requestLog } = openExecutor(platform, calls)
   const executionCare = createExecutionCare({ platform, directory, executor, keys })
+  const intake = createIntake({ db: platform.db, wakeUp, payloads: kept.payloads })
+  const gapWork = createGapWork({
+    ...{ platform, executor, routes, workspaces: directory },
+    acceptEvents: createEventAcceptor({
+      ...{ platform, intake, workspaces: directory },
+      activeConnector: deliveryTargets(activeConfigs),
+    }),
+  })
 
   const app = await createProcessServer(environment, platform, {
     checks: [
@@ -114,13 +126,17 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
       inboxCare.start()
       inboxWork.start()
       quarantineCare.start()
+      payloadCare.start()
       heldCare.start()
       workspaceCare.start()
       deadLetterWork.start()
       retention.start()
       executionCare.start()
+      gapWork.start()
     },
     stopSteps: [
+      ['missing webhooks', () => gapWork.stop()],
+      ['pulled webhooks', () => intake.close()],
       ['unknown executions', () => executionCare.stop()],
       ['idempotency keys', () => keys.close()],
       ['request log', () => requestLog.close()],
@@ -128,6 +144,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
       ['inbox care', () => inboxCare.stop()],
       ['inbox plans', () => inboxWork.stop()],
       ['quarantine', () => quarantineCare.stop()],
+      ['payloads', () => payloadCare.stop()],
       ['held webhooks', () => heldCare.stop()],
       ['deleted workspaces', () => workspaceCare.stop()],
       ['dead letters', () => deadLetterWork.stop()],

@@ -123,7 +123,14 @@ export type Outcome = Ended & {
 }
 
 type Ended =
-  | { readonly kind: 'done'; readonly result: unknown; readonly httpStatus?: number; readonly why: string }
+  | {
+      readonly kind: 'done'
+      readonly result: unknown
+      /** Where the result is when it is not in `result`; as `InputRef`. */
+      readonly resultRef?: InputRef
+      readonly httpStatus?: number
+      readonly why: string
+    }
   | { readonly kind: 'retry'; readonly delayMs: number; readonly error: AttemptError; readonly why: string }
   /** Put back without spending the attempt. */
   | {
@@ -165,6 +172,8 @@ export interface EndedJob {
   readonly state: 'done' | 'dead' | 'cancelled'
   /** Of a done job; null otherwise. */
   readonly result: unknown
+  /** Where the result is when it is not in `result`. */
+  readonly resultRef?: InputRef
   /** Why it ended, one sentence. */
   readonly why: string
   /** Of a dead job: the reason of the dead letter, e.g. `poison`. */

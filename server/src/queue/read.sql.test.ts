@@ -99,7 +99,10 @@ describe('findJob', () => {
       idempotencyKey: `orch-${ids.queued}`,
       startedAt: null,
     })
-    expect(await jobInput(fixture.db, { tenantId, id: ids.queued })).toEqual({ input: { hello: 'world' } })
+    expect(await jobInput(fixture.db, { tenantId, id: ids.queued })).toEqual({
+      input: { hello: 'world' },
+      inputRef: null,
+    })
   })
 
   test('another workspace sees nothing', async () => {

@@ -56,12 +56,18 @@ const JOINS = `left join job_run r on r.tenant_id = j.tenant_id and r.job_id = j
 
 export const selectJob = maybeOne<
   { readonly tenantId: string; readonly id: string },
-  ReadRow & { readonly result: unknown; readonly ended: readonly AttemptRecord[] }
+  ReadRow & {
+    readonly result: unknown
+    readonly result_ref: unknown
+    readonly ended: readonly AttemptRecord[]
+  }
 >(
   'queue.find_job',
   `select ${COLUMNS},
      (select a.result from job_attempt a
       where a.tenant_id = $1 and a.job_id = $2 and a.outcome = 'done') as result,
+     (select a.result_ref from job_attempt a
+      where a.tenant_id = $1 and a.job_id = $2 and a.outcome = 'done') as result_ref,
      (select coalesce(json_agg(json_build_object(
         'attempt', a.attempt, 'lease_id', a.lease_id, 'node_id', a.node_id, 'started_at', a.started_at,
         'ended_at', a.ended_at, 'outcome', a.outcome, 'why', a.why, 'error_class', a.error_class,

@@ -54,7 +54,7 @@ export interface JobView {
 }
 
 export interface JobDetail {
-  readonly job: JobView & { readonly result: unknown }
+  readonly job: JobView & { readonly result: unknown; readonly resultRef: InputRef | null }
   /** In the order in which they started; the running one is not among them. */
   readonly attempts: readonly AttemptRecord[]
 }
@@ -82,7 +82,10 @@ export async function findJob(
   ref: { readonly tenantId: string; readonly id: string },
 ): Promise<JobDetail | undefined> {
   const row = await selectJob(on, ref)
-  return row && { job: { ...toView(row), result: row.result }, attempts: row.ended }
+  if (!row) return undefined
+  // Written by our own settle.
+  const resultRef = row.result_ref as InputRef | null
+  return { job: { ...toView(row), result: row.result, resultRef }, attempts: row.ended }
 }
 
 /** The states of several jobs; jobs that are no longer kept are not in the map. */

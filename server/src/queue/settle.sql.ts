@@ -16,6 +16,7 @@ export interface SettleRecord {
   readonly config_version?: number | undefined
   /** JSON text. */
   readonly result?: string
+  readonly result_ref?: object | undefined
   readonly connector: string
   readonly operation: string
   readonly inbox_id: string | null
@@ -45,7 +46,7 @@ export const settleLeases = many<{ readonly settlements: readonly SettleRecord[]
   `with item as materialized (
      select * from json_to_recordset($1::json) as i (
        tenant_id uuid, job_id uuid, lease_id bigint, outcome text, delay_ms double precision, why text,
-       reason text, error_class text, error_message text, http_status int, config_version int, result text, connector text,
+       reason text, error_class text, error_message text, http_status int, config_version int, result text, result_ref json, connector text,
        operation text, inbox_id uuid, request_id text, correlation_id text, trace_id text
      )
    ),
@@ -62,7 +63,7 @@ export const settleLeases = many<{ readonly settlements: readonly SettleRecord[]
             case when cancelled or g.outcome = 'cancelled' then coalesce(g.cancel_why, g.why) else g.why end as why,
             case when not cancelled and g.outcome in ('retry', 'snoozed')
               then at + g.delay_ms * interval '1 millisecond' end as next_run_at,
-            at, round(extract(epoch from at - g.started_at) * 1000) as duration_ms, g.reason, g.error_class, g.error_message, g.http_status, g.config_version, g.result, g.connector, g.operation,
+            at, round(extract(epoch from at - g.started_at) * 1000) as duration_ms, g.reason, g.error_class, g.error_message, g.http_status, g.config_version, g.result, g.result_ref, g.connector, g.operation,
             g.inbox_id, g.request_id, g.correlation_id, g.trace_id
      from gone g
      cross join lateral (select clock_timestamp() as at,
@@ -70,9 +71,10 @@ export const settleLeases = many<{ readonly settlements: readonly SettleRecord[]
    ),
    attempts as (
      insert into job_attempt (tenant_id, job_id, lease_id, attempt, node_id, started_at, ended_at, outcome, why,
-                              error_class, error_message, http_status, config_version, next_run_at, result)
+                              error_class, error_message, http_status, config_version, next_run_at, result,
+                              result_ref)
      select tenant_id, job_id, lease_id, attempt, node_id, started_at, at, outcome, why,
-            error_class, error_message, http_status, config_version, next_run_at, result::json
+            error_class, error_message, http_status, config_version, next_run_at, result::json, result_ref
      from ended
    ),
    ready as (

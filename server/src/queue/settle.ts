@@ -34,6 +34,7 @@ export function endedBy({ job, outcome, row }: Settled): EndedJob | undefined {
     job: facts,
     state: row.outcome,
     result: outcome.kind === 'done' ? outcome.result : null,
+    ...(outcome.kind === 'done' && outcome.resultRef && { resultRef: outcome.resultRef }),
     why: row.why,
     reason: outcome.kind === 'dead' ? outcome.reason : null,
     error: outcome.kind === 'dead' ? outcome.error : null,
@@ -73,7 +74,13 @@ function toRecord({ job, outcome }: Settlement): SettleRecord {
     case 'done': {
       // Text inside the JSON, like the input of a job: see `enqueue.sql.ts`.
       const result = JSON.stringify(outcome.result ?? null)
-      return { ...record, outcome: 'done', result, http_status: outcome.httpStatus }
+      return {
+        ...record,
+        outcome: 'done',
+        result,
+        result_ref: outcome.resultRef,
+        http_status: outcome.httpStatus,
+      }
     }
     case 'retry':
       return { ...record, outcome: 'retry', delay_ms: bounded(outcome.delayMs), ...failure(outcome.error) }

@@ -12,6 +12,8 @@ export const EXECUTE_ANSWERS: DocumentedAnswers = {
     'operation_not_found',
     'idempotency_in_flight',
     'idempotent_response_gone',
+    'payload_damaged',
+    'payload_store_unavailable',
     'policy_violation',
     'config_invalid',
     'input_invalid',

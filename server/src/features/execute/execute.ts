@@ -12,10 +12,11 @@ import type { ActiveConfigs } from '../configs/configs.ts'
 import { findOperation } from '../connectors/connectors.ts'
 import { admitCall } from '../guards/guards.ts'
 import type { Policy } from '../policies/policies.ts'
-import { type Answer, answerOf, successTexts, upstreamKeyOf, withoutKey } from './answer.ts'
+import { type Answer, successTexts, upstreamKeyOf, withoutKey } from './answer.ts'
 import type { Execution } from './execution.ts'
 import type { ExecutionKeys } from './execution-keys.ts'
 import { type Checked, executeKeyed, type KeyedDeps } from './keyed-execution.ts'
+import { knownAnswer } from './large-answers.ts'
 import { rerun } from './rerun.ts'
 import { type RunDeps, runExecution } from './run-execution.ts'
 
@@ -27,7 +28,10 @@ export { createRequestLog, type RequestLog } from './request-log.ts'
 
 export interface ExecuteDeps extends RunDeps {
   readonly activeConfigs: ActiveConfigs
+  readonly platform: KeyedDeps['platform']
   readonly keys: ExecutionKeys
+  /** For answers that are too large for the row of their key. */
+  readonly payloads: KeyedDeps['payloads']
 }
 
 export interface Executor {
@@ -65,7 +69,8 @@ export function createExecutor(options: ExecuteDeps): Executor {
  * Runs one execution, or gives the answer of the one that had its key. Errors: `connector_not_found`,
  * `operation_not_found`, `input_invalid`, `policy_violation`, `idempotency_key_missing`, `idempotency_key_reused`,
  * `idempotency_in_flight`, `idempotent_response_gone`, `secret_unresolved`, `target_forbidden`, `rate_limited`, `concurrency_limited`,
- * `circuit_open`, `overloaded`, `upstream_error`, `upstream_rejected`, `upstream_timeout`, `shutting_down`, `database_unavailable`.
+ * `circuit_open`, `overloaded`, `upstream_error`, `upstream_rejected`, `upstream_timeout`, `shutting_down`, `database_unavailable`,
+ * `payload_store_unavailable`, `payload_damaged`.
  */
 async function execute(
   deps: KeyedDeps & ExecuteDeps,
@@ -84,7 +89,7 @@ async function execute(
     const { tenantId } = execution.principal
     const known = await deps.keys.find({ tenantId, ...request })
     if (!known) throw error
-    return answerOf(known, request.key)
+    return knownAnswer(deps, tenantId, known, request.key)
   }
   if (request) return executeKeyed(deps, checked, request)
   return executeOnce(deps, checked)

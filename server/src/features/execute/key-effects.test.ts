@@ -220,17 +220,40 @@ describe('a refusal after a lost attempt', () => {
   )
 })
 
-test('an answer that is too large to be kept is given once, and the call not made again', async () => {
+test('an answer that is too large for its key is kept elsewhere and given again byte for byte', async () => {
   const large = { text: 'x'.repeat(1024 * 1024 - 20) }
   hub.upstream.reset(json(200, large))
   const key = newId()
   const first = await ask(key)
   expect(first.status).toBe(200)
   expect(first.body.output).toEqual(large)
+  const [again, third] = [await ask(key), await ask(key)]
+  expect(again).toMatchObject({ status: 200, headers: { 'idempotent-replayed': 'true' } })
+  expect(again.text).toBe(first.text.replace('"replayed":false', '"replayed":true'))
+  expect(third.text).toBe(again.text)
+  expect(sent()).toHaveLength(1)
+  // Its place is given up with the key; then it is gone, and the call is still not made again.
+  const { tenantId } = hub
+  const owner = { kind: 'execution', id: String(first.body.execution_id) } as const
+  const kept = await hub.payloads.findOf(tenantId, owner)
+  await hub.database.db.transaction((tx) => hub.payloads.erase(tx, tenantId, [kept?.id ?? '']))
   expect(await ask(key)).toMatchObject({
     status: 410,
     body: { code: 'idempotent_response_gone', execution_id: first.body.execution_id, retryable: false },
   })
+  expect(sent()).toHaveLength(1)
+})
+
+test('an answer that cannot be kept is given once, and the call not made again', async () => {
+  hub.upstream.reset(json(200, { text: 'x'.repeat(1024 * 1024 - 20) }))
+  const key = newId()
+  await hub.payloadStore.goAway()
+  try {
+    expect((await ask(key)).status).toBe(200)
+  } finally {
+    await hub.payloadStore.comeBack()
+  }
+  expect(await ask(key)).toMatchObject({ status: 410, body: { code: 'idempotent_response_gone' } })
   expect(sent()).toHaveLength(1)
 })
 

@@ -1,13 +1,15 @@
 import { failPoint } from '../../platform/fail-points.ts'
 import { newId } from '../../platform/ids.ts'
+import type { Platform } from '../../platform/platform.ts'
 import { PROBLEMS, Problem } from '../../problems.ts'
 import type { ActiveConnector } from '../configs/configs.ts'
 import { type ConnectorOperation, sendsKey } from '../connectors/connectors.ts'
 import type { Policy } from '../policies/policies.ts'
-import { type Answer, answerOf, problemText, successTexts, withAdvice, withFreeKey } from './answer.ts'
+import { type Answer, problemText, successTexts, withAdvice, withFreeKey } from './answer.ts'
 import type { Execution, RequestKey } from './execution.ts'
 import type { ExecutionKeys, KeyClaim, KeyEnd, KeyRow } from './execution-keys.ts'
 import type { Failed } from './failure-answers.ts'
+import { keepAnswer, knownAnswer, type LargeAnswers } from './large-answers.ts'
 import { type Ran, type RunDeps, runExecution } from './run-execution.ts'
 
 /** How long a lease outlives the time that its call has. */
@@ -15,11 +17,13 @@ export const LEASE_SLACK_MS = 15_000
 /** For calls that another process runs: the pause before the database is asked again doubles up to a second. */
 const FIRST_POLL_MS = 50
 const LAST_POLL_MS = 1_000
-/** Of an answer that is kept for those who repeat the call. */
+/** Of an answer that is kept with its key, for those who repeat the call; larger ones are payloads. */
 const MAX_STORED_BYTES = 1024 * 1024
 
 export interface KeyedDeps extends RunDeps {
+  readonly platform: Pick<Platform, 'clock' | 'random' | 'db' | 'log'>
   readonly keys: ExecutionKeys
+  readonly payloads: LargeAnswers
   /** Executions with a key that this process runs, by `holdOf`. */
   readonly held: Map<string, Promise<unknown>>
 }
@@ -48,7 +52,10 @@ export async function executeKeyed(deps: KeyedDeps, checked: Checked, request: R
     request.waitMs,
     checked.stopSignal,
   )
-  if (row.verdict !== 'claimed') return { ...answerOf(row, request.key), joined }
+  if (row.verdict !== 'claimed') {
+    const { tenantId } = checked.execution.principal
+    return { ...(await knownAnswer(deps, tenantId, row, request.key)), joined }
+  }
   failPoint('execute.after_claim')
   const hold = holdOf(checked.execution, request)
   const running = runHeld(deps, checked, { row, key: request.key })
@@ -139,10 +146,12 @@ export async function runHeld(deps: KeyedDeps, checked: Checked, held: Held): Pr
     expiresAt: row.expires_at,
     takenUp: row.lease > 1,
   })
-  const { end, answer } = ran.ok ? endOf(checked, held, ran) : endOfFailed(checked, held, ran)
+  const { end, answer, large } = ran.ok ? endOf(checked, held, ran) : endOfFailed(checked, held, ran)
+  const { tenantId } = checked.execution.principal
   failPoint('execute.before_store')
+  if (large !== undefined) await keepAnswer(deps, { tenantId, executionId: row.execution_id, text: large })
   await deps.keys.end({
-    tenantId: checked.execution.principal.tenantId,
+    tenantId,
     key,
     executionId: row.execution_id,
     lease: row.lease,
@@ -155,6 +164,8 @@ export async function runHeld(deps: KeyedDeps, checked: Checked, held: Held): Pr
 interface Ended {
   /** What is stored of a run … */
   readonly end: Pick<KeyEnd, 'to' | 'outcome' | 'status' | 'answer' | 'again' | 'counts'>
+  /** The answer, when it is too large to be stored with the key. */
+  readonly large?: string
   /** … and what its caller gets. */
   answer(): Answer
 }
@@ -167,9 +178,11 @@ function endOf({ execution }: Checked, { row, key }: Held, ran: Ran & { readonly
   const texts = successTexts(execution, { ...ran, executionId, key, expiresAt })
   const answer = () => ({ status: 200, text: texts.first, replayed: false })
   if (standIn) return { end: { to: 'released' }, answer }
+  const end = { to: 'finished', outcome: 'ok', status: 200 } as const
   // The fact counts, and is kept also without the answer.
-  const kept = Buffer.byteLength(texts.again) <= MAX_STORED_BYTES ? { answer: texts.again } : {}
-  return { end: { to: 'finished', outcome: 'ok', status: 200, ...kept }, answer }
+  return Buffer.byteLength(texts.again) <= MAX_STORED_BYTES
+    ? { end: { ...end, answer: texts.again }, answer }
+    : { end, large: texts.again, answer }
 }
 
 function endOfFailed(

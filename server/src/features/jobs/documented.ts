@@ -23,6 +23,7 @@ export const SUBMIT_ANSWERS: DocumentedAnswers = {
     'idempotency_key_reused',
     'overloaded',
     'backlog_full',
+    'payload_store_unavailable',
   ],
   headers: {
     Location: { description: 'Path of the job.', statuses: [202] },
@@ -39,6 +40,7 @@ export const BATCH_ANSWERS: DocumentedAnswers = {
     'idempotency_key_reused',
     'overloaded',
     'backlog_full',
+    'payload_store_unavailable',
   ],
   headers: { 'Idempotent-Replayed': replayed, 'Retry-After': retrySubmitAfter },
 }

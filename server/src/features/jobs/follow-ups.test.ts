@@ -124,6 +124,7 @@ describe('a callback', () => {
         operation: 'call',
         attempts: 1,
         result: { id: 'c1' },
+        result_ref: null,
         why: 'Attempt 1 succeeded with HTTP 201.',
         dead_reason: null,
         error: null,

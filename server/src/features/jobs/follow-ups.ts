@@ -6,6 +6,7 @@ import { enqueueJobs } from '../../queue/enqueue.ts'
 import type { EndedJob, FollowUps, NewJob } from '../../queue/job.ts'
 import type { ActiveConfigs } from '../configs/configs.ts'
 import { followDeliveries } from '../webhooks/webhooks.ts'
+import { shownRef } from './large-bodies.ts'
 
 /** Subject of the jobs that the hub makes by itself. */
 const HUB = 'hub'
@@ -35,7 +36,7 @@ function completionEvent(ended: EndedJob): EventRecord[] {
 }
 
 /** What the callback tells the product about its job. */
-const callbackInput = ({ job, state, result, reason, error, why }: EndedJob, nowMs: number) => ({
+const callbackInput = ({ job, state, result, resultRef, reason, error, why }: EndedJob, nowMs: number) => ({
   type: `job.${state}`,
   timestamp: new Date(nowMs).toISOString(),
   data: {
@@ -45,6 +46,8 @@ const callbackInput = ({ job, state, result, reason, error, why }: EndedJob, now
     operation: job.operation,
     attempts: job.attempt,
     result: result ?? null,
+    // Too large to be sent along: `GET /payloads/:id` has it.
+    result_ref: shownRef(resultRef),
     why,
     dead_reason: reason,
     error: error && { class: error.class, message: error.message, http_status: error.httpStatus ?? null },

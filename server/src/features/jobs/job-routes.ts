@@ -8,6 +8,7 @@ import { obstaclesOf } from '../../queue/obstacles.ts'
 import { findJob, type JobView, jobInput, listJobs } from '../../queue/read.ts'
 import { LIST_ANSWERS, READ_ANSWERS } from './documented.ts'
 import { JobDetail, JobPage, JobParams, JobsQuery } from './jobs.schema.ts'
+import { shownRef } from './large-bodies.ts'
 import { type InputDeps, wholeInput } from './whole-input.ts'
 
 export interface JobReadDeps extends InputDeps {
@@ -115,12 +116,14 @@ export function addJobReadRoutes(app: HttpServer, deps: JobReadDeps): void {
         job: {
           ...view(found.job),
           ...whole,
+          input_ref: shownRef(stored.inputRef),
           metadata: found.job.metadata,
           idempotency_key: found.job.idempotencyKey,
           request_id: found.job.requestId,
           started_at: iso(found.job.startedAt),
           cancel_requested_at: iso(found.job.cancelRequestedAt),
           result: found.job.result ?? null,
+          result_ref: shownRef(found.job.resultRef),
           blocked_by: obstacles.map((each) => ({ ...each, until: iso(each.until) })),
           dead_reason: found.job.deadReason,
         },

@@ -47,6 +47,7 @@ beforeAll(async () => {
       backlog: createBacklog(hub.database.platform),
       wouldHave: hub.guardMetrics.wouldHave,
       readInput: hub.readInput,
+      payloads: hub.payloads,
     }),
   )
   await hub.configure(DOCUMENT())
@@ -148,6 +149,8 @@ describe('a job', () => {
         trace_id,
         input: { name: 'Ada' },
         input_missing: null,
+        input_ref: null,
+        result_ref: null,
         metadata: { order: '17' },
         idempotency_key: `orch-${job_id}`,
         request_id,

@@ -81,7 +81,8 @@ export function jobsExec(app: HttpServer, deps: JobDeps & InputDeps): void {
     },
     async (request, reply) => {
       const malformed = malformedItems(request.validationError)
-      const batch = { items: request.body.jobs, dedupe: dedupeOf(request), malformed }
+      const bytes = request.rawBody.length
+      const batch = { items: request.body.jobs, dedupe: dedupeOf(request), bytes, malformed }
       const jobs = await submitBatch(deps, request, batch)
       if (jobs.every(({ replayed }) => replayed)) reply.header('idempotent-replayed', 'true')
       return reply.code(202).send({

@@ -54,6 +54,7 @@ beforeAll(async () => {
     backlog: createBacklog(hub.database.platform),
     wouldHave: hub.guardMetrics.wouldHave,
     readInput: hub.readInput,
+    payloads: hub.payloads,
   }
   exec = await hub.serve((app) => jobsExec(app, deps))
   control = await hub.serve((app) => jobsControl(app, deps), 'control')

@@ -170,6 +170,17 @@ export const AttemptView = Type.Object({
   next_run_at: OrNull(Time('When the next attempt was set to.')),
 })
 
+const PayloadRef = (description: string) =>
+  Type.Object(
+    {
+      id: Type.String({ format: 'uuid', description: 'For `GET /payloads/:id`.' }),
+      size: Type.Integer({ description: 'Bytes.' }),
+      sha256: Type.String({ description: 'Of the bytes, hex.' }),
+      content_type: Type.String({ description: 'What they are.' }),
+    },
+    { description },
+  )
+
 export const JobDetail = Type.Object({
   job: Type.Object(
     {
@@ -186,12 +197,17 @@ export const JobDetail = Type.Object({
           { description: 'Why `input` is not whole; null when it is.' },
         ),
       ),
+      input_ref: OrNull(PayloadRef('Where the input is when it was too large for the database.')),
       metadata: Type.Record(Type.String(), Type.Unknown(), { description: 'As it was sent.' }),
       idempotency_key: Type.String({ description: 'The key that goes upstream with every attempt.' }),
       request_id: Type.String({ description: 'The request that made the job.' }),
       started_at: OrNull(Time('Start of the attempt that runs now.')),
       cancel_requested_at: OrNull(Time('When a running job was told to stop.')),
-      result: Type.Unknown({ description: 'What the operation answered; null until the job is done.' }),
+      result: Type.Unknown({
+        description:
+          'What the operation answered; null until the job is done, and when it is at `result_ref`.',
+      }),
+      result_ref: OrNull(PayloadRef('Where the result is when it was too large for the database.')),
       blocked_by: Type.Array(
         Type.Object({
           reason: Type.Enum(OBSTACLES, { description: 'What it is.' }),

@@ -10,6 +10,7 @@ import type { Principal } from '../../platform/auth/principal.ts'
 import type { Clock } from '../../platform/clock.ts'
 import type { Db } from '../../platform/db/db.ts'
 import { cancelJob, completionOf } from '../../queue/cancel.ts'
+import { startable } from '../../queue/enqueue.ts'
 import type { Enqueuer } from '../../queue/enqueuer.ts'
 import type { EnqueuedJob, FollowUps, NewJob } from '../../queue/job.ts'
 import { jobsOfKeys } from '../../queue/job-of-key.ts'
@@ -22,8 +23,10 @@ import type { Backlog } from '../workspaces/workspaces.ts'
 import { admitJobs } from './admit-jobs.ts'
 import { createFollowUps } from './follow-ups.ts'
 import type { NewJobBody } from './jobs.schema.ts'
+import { enqueueWithInputs, keepInputs, type LargeBodies } from './large-bodies.ts'
 import { type Caller, connectorsOf, newJob } from './new-job.ts'
 
+export { createPayloadInput, PAYLOAD_INPUT } from './large-bodies.ts'
 export { createFollowUps }
 
 export interface JobDeps {
@@ -36,13 +39,16 @@ export interface JobDeps {
   readonly loadShed: LoadShed
   /** Refuses jobs of a workspace that has as many waiting as it may. */
   readonly backlog: Backlog
+  /** Where large inputs go. */
+  readonly payloads: LargeBodies
   /** Told of jobs that a load shedding in shadow mode would have refused. */
   readonly wouldHave: GuardMetrics['wouldHave']
 }
 
 /**
  * Accepts one job; resolves after the commit. `bytes` is the size of the body. Errors: `connector_not_found`, `operation_not_found`,
- * `input_invalid`, `validation_error`, `idempotency_key_reused`, `database_unavailable`, `overloaded`, `backlog_full`.
+ * `input_invalid`, `validation_error`, `idempotency_key_reused`, `database_unavailable`, `overloaded`, `backlog_full`,
+ * `payload_store_unavailable`.
  */
 export async function submitJob(
   deps: JobDeps,
@@ -63,7 +69,13 @@ export async function submitJob(
     throw error
   }
   await deps.backlog.admit(tenantId, 1)
-  return deps.enqueuer.enqueue(dedupe ? { ...job, dedupe } : job, bytes)
+  const keyed = dedupe ? { ...job, dedupe } : job
+  const withInputs = await keepInputs(deps.payloads, [keyed], bytes)
+  if (withInputs.kept.size === 0) return deps.enqueuer.enqueue(keyed, bytes)
+  const [answer] = await enqueueWithInputs(deps.db, deps.payloads, withInputs)
+  if (!answer) throw new Error('a job was stored without an answer')
+  deps.wakeUp.hint(startable(withInputs.jobs, [answer]))
+  return answer
 }
 
 export type CancelDeps = Pick<JobDeps, 'db' | 'clock' | 'activeConfigs' | 'wakeUp'>

@@ -86,6 +86,7 @@ const attempt = (change: Partial<ClaimedJob> = {}, deps: Partial<JobHandlerDeps>
     guards: hub.guards,
     guardMetrics: hub.guardMetrics,
     readInput: hub.readInput,
+    payloads: hub.payloads,
     gate: hub.gate,
     ...deps,
   })(claimed(change), new AbortController().signal)

@@ -15,6 +15,7 @@ import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
 import { failed, lost, refused } from './failed-attempt.ts'
 import { holdLaneBack } from './hold-lane-back.ts'
 import type { JobGate } from './job-gate.ts'
+import { keepResult, type LargeBodies } from './large-bodies.ts'
 
 export interface JobHandlerDeps {
   readonly platform: Pick<Platform, 'clock' | 'random' | 'log' | 'db'>
@@ -27,6 +28,8 @@ export interface JobHandlerDeps {
   /** The whole input of a job that has an `inputRef`. Errors: a `Problem`, as for what is wrong with a config. */
   readonly readInput: (job: ClaimedJob) => Promise<unknown>
   readonly gate: JobGate
+  /** Where large results go. */
+  readonly payloads: LargeBodies
 }
 
 /** How soon after the end of a suspension its jobs go on. */
@@ -96,7 +99,7 @@ async function attemptOn(
     const { output, httpStatus } = await call(deps, job, active, signal)
     return {
       kind: 'done',
-      result: output,
+      ...(await keepResult({ ...deps.platform, payloads: deps.payloads }, job, output)),
       ...(httpStatus !== null && { httpStatus }),
       why: `Attempt ${job.attempt} succeeded${httpStatus === null ? '' : ` with HTTP ${httpStatus}`}.`,
     }

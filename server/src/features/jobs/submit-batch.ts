@@ -6,6 +6,7 @@ import { jobsOfKeys } from '../../queue/job-of-key.ts'
 import { admitJobs } from './admit-jobs.ts'
 import type { BatchItem } from './jobs.schema.ts'
 import type { JobDeps } from './jobs.ts'
+import { enqueueWithInputs, keepInputs } from './large-bodies.ts'
 import { type Caller, connectorsOf, newJob } from './new-job.ts'
 
 type Dedupe = NonNullable<NewJob['dedupe']>
@@ -14,6 +15,8 @@ export interface Batch {
   readonly items: readonly BatchItem[]
   /** Of the Idempotency-Key of the whole request. */
   readonly dedupe?: Dedupe | undefined
+  /** The size of the request. */
+  readonly bytes: number
   /** Faults of the items that are no jobs at all, by their index. */
   readonly malformed?: ReadonlyMap<number, readonly ProblemDetail[]> | undefined
 }
@@ -24,12 +27,13 @@ const MAX_FAULTS_OF_ITEM = 10
 /**
  * Accepts all jobs or none, in one transaction, all of them by one config. An item whose key was used for the same
  * job answers with the first one, `replayed: true`. Errors: `validation_error` that names every item at fault, and
- * of each item every fault; `idempotency_key_reused` with the places of the keys; `database_unavailable`, `overloaded`.
+ * of each item every fault; `idempotency_key_reused` with the places of the keys; `database_unavailable`, `overloaded`,
+ * `payload_store_unavailable`.
  */
 export async function submitBatch(
   deps: JobDeps,
   caller: Caller,
-  { items, dedupe, malformed = new Map() }: Batch,
+  { items, dedupe, bytes, malformed = new Map() }: Batch,
 ): Promise<EnqueuedJob[]> {
   const { tenantId } = caller.principal
   const formed = items.filter((_, at) => !malformed.has(at))
@@ -54,7 +58,12 @@ export async function submitBatch(
 
   await deps.backlog.admit(tenantId, jobs.size)
   const places = [...jobs.keys()]
-  const enqueued = await enqueueJobs(deps.db, [...jobs.values()]).catch((error: unknown) => {
+  const withInputs = await keepInputs(deps.payloads, [...jobs.values()], bytes)
+  const storing =
+    withInputs.kept.size > 0
+      ? enqueueWithInputs(deps.db, deps.payloads, withInputs)
+      : enqueueJobs(deps.db, withInputs.jobs)
+  const enqueued = await storing.catch((error: unknown) => {
     throw withPlaces(error, (index) => {
       const at = places[index] ?? index
       return items[at]?.idempotency_key === undefined
