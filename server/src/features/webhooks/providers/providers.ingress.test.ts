@@ -253,7 +253,7 @@ describe.each(samples)('provider %s', (name, sample) => {
       async () =>
         expect(await send(signer(UNKNOWN)())).toMatchObject({
           status: 202,
-          text: provider?.reply?.body ?? '{"received":true,"quarantined":true}',
+          text: PROVIDERS.get(name)?.reply?.body ?? '{"received":true,"quarantined":true}',
         }),
       { timeout: 5_000, interval: 200 },
     )
@@ -280,5 +280,17 @@ describe.each(samples)('provider %s', (name, sample) => {
     expect(await send(old())).toMatchObject({ status: 401 })
     hub.secrets.set(secretName, one)
     expect(await inbox()).toHaveLength(before.length + 1)
+  })
+
+  const { question } = sample
+  it.runIf(question)('is answered whether we are there, under a secret of a route and no other', async () => {
+    const body = question?.body ?? Buffer.alloc(0)
+    const before = await everything()
+    for (const to of [undefined, path])
+      expect(await send(signer(KNOWN, to)({ body }))).toMatchObject({ status: 200, text: question?.answer })
+    const forged = await send(signer(KNOWN)({ body, secrets: [sample.secrets[1]] }))
+    expect(forged).toMatchObject({ status: 401 })
+    expect(forged.text).not.toContain('3eZbrw1aBm2rZgRN')
+    expect(await everything()).toEqual(before)
   })
 })
