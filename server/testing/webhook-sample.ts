@@ -57,6 +57,8 @@ export interface WebhookSample {
   readonly account: Applies
   /** The event says whether it is live or a test. */
   readonly livemode: Applies
+  /** Where the sender asks whether we are there: how, and what it wants to hear. */
+  readonly question?: { readonly body: Buffer; readonly answer: string }
   /** An event, formatted so that parsing it and writing it again changes the bytes. */
   body(event?: SampleEvent): Buffer
   sign(unsigned: Unsigned): SignedSample

@@ -18,6 +18,10 @@ export const slack: WebhookSample = {
   allBytesSigned: true,
   account: true,
   livemode: { no: 'Slack has no test mode: every event is of a real team.' },
+  question: {
+    body: Buffer.from('{"token": "XXYYZZ", "challenge": "3eZbrw1aBm2rZgRN", "type": "url_verification"}'),
+    answer: '{"challenge":"3eZbrw1aBm2rZgRN"}',
+  },
   body: ({ id = 'Ev0PV52K21', type = 'app_mention', account } = {}) =>
     Buffer.from(
       JSON.stringify(

@@ -165,6 +165,22 @@ describe.each(cases)('provider %s', (_name, provider, sample) => {
     expect(accepted).toEqual([])
   })
 
+  it.runIf(applies(sample.allBytesSigned))('refuses whatever is changed in the body', async () => {
+    const edit = fc.record({
+      at: fc.nat(valid.raw.length),
+      removed: fc.nat(20),
+      put: fc.uint8Array({ maxLength: 20 }),
+    })
+    await fc.assert(
+      fc.asyncProperty(edit, async ({ at, removed, put }) => {
+        const raw = Buffer.concat([valid.raw.subarray(0, at), put, valid.raw.subarray(at + removed)])
+        fc.pre(!raw.equals(valid.raw))
+        expect(await verify({ ...valid, raw })).toBe('signature_mismatch')
+      }),
+      { numRuns: 100 },
+    )
+  })
+
   it('refuses an empty body under the signature of another one', async () => {
     expect(await verify({ ...valid, raw: Buffer.alloc(0) })).toMatch(/^signature_/)
   })
