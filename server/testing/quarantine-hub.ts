@@ -20,7 +20,8 @@ export const QUARANTINE_LIMITS: QuarantineLimits = {
 export interface Sent {
   readonly provider?: string
   readonly secret: string
-  readonly routeId?: string
+  /** Undefined = the path of the provider alone. */
+  readonly routeId?: string | undefined
   readonly id?: string
   readonly account?: string
   readonly livemode?: boolean
