@@ -1,5 +1,6 @@
 import type { Change } from '../src/features/audit/audit.ts'
 import type { Payloads } from '../src/features/payloads/payloads.ts'
+import { gapCheckFaults } from '../src/features/webhook-gaps/webhook-gaps.ts'
 import {
   createRoute,
   createRouteDirectory,
@@ -145,6 +146,7 @@ export function webhookHub(
           db,
           checks: {
             providerFaults,
+            gapFaults: gapCheckFaults,
             connectorKind: async () => 'callback',
             secretNames: async () => new Set([ref, ...(settings.secretRefs ?? [])]),
             workspaces,

@@ -37,6 +37,8 @@ import { secretsControl } from '../features/secrets/secrets.control.ts'
 import { secretNames } from '../features/secrets/secrets.ts'
 import { storedSecretsControl } from '../features/secrets/stored-secrets.control.ts'
 import { trustedIssuersControl } from '../features/trusted-issuers/trusted-issuers.control.ts'
+import { webhookGapsControl } from '../features/webhook-gaps/webhook-gaps.control.ts'
+import { gapCheckFaults } from '../features/webhook-gaps/webhook-gaps.ts'
 import { webhookInboxControl } from '../features/webhook-inbox/webhook-inbox.control.ts'
 import { webhookRoutesControl } from '../features/webhook-routes/webhook-routes.control.ts'
 import {
@@ -130,6 +132,7 @@ export function addControlRoutes(app: HttpServer, parts: ControlParts): void {
   storedSecretsControl(app, { db, clock, envelope })
   const routeChecks: RouteChecks = {
     providerFaults,
+    gapFaults: gapCheckFaults,
     connectorKind: async (on, tenantId, name) => (await activeDocument(on, tenantId)).connectors[name]?.kind,
     secretNames,
     workspaces: directory,
@@ -165,6 +168,7 @@ export function addControlRoutes(app: HttpServer, parts: ControlParts): void {
     target: deliveryTargets(activeConfigs),
     configVersion: async (tenantId) => (await activeConfigs.get(tenantId)).version,
   })
+  webhookGapsControl(app, { db })
   const readInput = openJobInputs({ db, payloads: parts.payloads, together: false })
   jobsControl(app, { db, clock, activeConfigs, wakeUp, readInput })
   deadLettersControl(app, { db })

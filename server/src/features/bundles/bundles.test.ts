@@ -44,6 +44,7 @@ const depsOn = (db: Db): BundleDeps => ({
       new Map([...unresolved].filter(([name]) => refs.some((ref) => ref.name === name))),
   }),
   routeChecks: {
+    gapFaults: () => [],
     providerFaults: (name) =>
       name === 'stripe' ? [] : [{ path: '/provider', message: 'is not a webhook provider of this hub' }],
     connectorKind: async (on, tenantId, name) => (await activeDocument(on, tenantId)).connectors[name]?.kind,

@@ -91,6 +91,7 @@ function bundledRouteFaults(
   const around = {
     environment,
     providerFaults: deps.routeChecks.providerFaults,
+    gapFaults: deps.routeChecks.gapFaults,
     kindOf: (name: string) => (Object.hasOwn(connectors, name) ? connectors[name]?.kind : undefined),
     secrets: new Set(after.secretRefs.map(({ name }) => name)),
     said: { connectors: 'the bundle', secrets: 'the bundle' },

@@ -2,6 +2,7 @@ import { ownCall } from '../../platform/call-context.ts'
 import { Problem } from '../../problems.ts'
 import type { Executor } from '../execute/execute.ts'
 import type { WebhookRoute } from '../webhook-routes/webhook-routes.ts'
+import { gapCheckFaults } from './check-settings.ts'
 import { type Ask, type Asking, type GapSource, isObject } from './gap-source.ts'
 import { GAP_SOURCES } from './gap-sources/registry.ts'
 
@@ -37,7 +38,10 @@ const askThrough =
     return answer.output
   }
 
-/** Undefined when the route is not checked, or its provider has no list that this hub can read. */
+/**
+ * Undefined when the route is not checked, or its provider has no list that this hub can read. Errors: `config_invalid`
+ * for settings that this hub does not understand.
+ */
 export function askedRoute(
   executor: Pick<Executor, 'execute'>,
   route: WebhookRoute | undefined,
@@ -45,6 +49,13 @@ export function askedRoute(
   const source = route && GAP_SOURCES.get(route.provider)
   if (!source || !route.gapCheck) return undefined
   const { connector, settings } = route.gapCheck
+  // They were right when the route was saved; this hub may be another one.
+  const [fault] = gapCheckFaults(route.provider, undefined, settings)
+  if (fault)
+    throw new Problem(
+      'config_invalid',
+      `The gap check of the route is not valid: ${fault.path} ${fault.message}.`,
+    )
   return { source, asking: { ask: askThrough(executor, route.tenantId, connector), route, settings } }
 }
 

@@ -3,15 +3,9 @@ import { appendEvents } from '../../platform/event-log.ts'
 import { newId } from '../../platform/ids.ts'
 import { routeDelivers } from '../webhook-routes/webhook-routes.ts'
 import type { AskedRoute } from './asking.ts'
+import { type DueCheck, finishCheck, type HeldCheck, letGo, moveOn } from './gap-checks.sql.ts'
 import type { ListedEvent } from './gap-source.ts'
-import {
-  type DueCheck,
-  finishCheck,
-  type HeldCheck,
-  insertMissing,
-  letGo,
-  moveOn,
-} from './webhook-gaps.sql.ts'
+import { insertMissing } from './webhook-gaps.sql.ts'
 
 export interface CheckTiming {
   /** Younger events may be on their way: the next check looks at them. */

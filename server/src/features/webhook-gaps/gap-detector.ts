@@ -6,6 +6,7 @@ import type { AcceptEvents } from '../webhooks/webhooks.ts'
 import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
 import { askedRoute, whyOf } from './asking.ts'
 import { type CheckTiming, checkRoute, LostLease } from './check-route.ts'
+import * as checksSql from './gap-checks.sql.ts'
 import { pullGap } from './pull-gap.ts'
 import * as sql from './webhook-gaps.sql.ts'
 
@@ -70,16 +71,20 @@ export function createGapDetector(deps: GapDetectorDeps): GapDetector {
   const isActive = async (tenantId: string): Promise<boolean> =>
     (await workspaces.find(tenantId))?.status === 'active'
 
-  async function check(due: sql.DueCheck, held: sql.HeldCheck, stopping: AbortSignal): Promise<void> {
+  async function check(
+    due: checksSql.DueCheck,
+    held: checksSql.HeldCheck,
+    stopping: AbortSignal,
+  ): Promise<void> {
     const { tenantId, routeId } = held
     const route = await routeOf(tenantId, routeId)
-    const asked = askedRoute(executor, route)
-    if (!asked || !(await isActive(tenantId))) {
-      await sql.letGo(db, { ...held, againMs: SUSPENDED_MS })
-      return
-    }
-    const { provider } = asked.source
+    const provider = route?.provider ?? 'none'
     try {
+      const asked = askedRoute(executor, route)
+      if (!asked || !(await isActive(tenantId))) {
+        await checksSql.letGo(db, { ...held, againMs: SUSPENDED_MS })
+        return
+      }
       const { found } = await checkRoute(db, asked, due, held, timing, stopping)
       checks.inc({ provider, result: 'ok' })
       if (found > 0) log.warn({ tenant_id: tenantId, route_id: routeId, found }, 'webhooks are missing')
@@ -87,7 +92,7 @@ export function createGapDetector(deps: GapDetectorDeps): GapDetector {
       if (error instanceof LostLease) return
       checks.inc({ provider, result: 'failed' })
       log.warn({ err: error, tenant_id: tenantId, route_id: routeId }, 'a check for missing webhooks failed')
-      await sql.failCheck(db, {
+      await checksSql.failCheck(db, {
         ...held,
         error: whyOf(error),
         againMs: againMs(due.failures, LAST_CHECK_AGAIN_MS),
@@ -98,9 +103,10 @@ export function createGapDetector(deps: GapDetectorDeps): GapDetector {
 
   async function pull(gap: sql.GapRow): Promise<void> {
     const { tenant_id: tenantId, id, route_id: routeId } = gap
-    const asked = askedRoute(executor, await routeOf(tenantId, routeId))
-    const provider = asked?.source.provider ?? 'none'
+    const route = await routeOf(tenantId, routeId)
+    const provider = route?.provider ?? 'none'
     try {
+      const asked = askedRoute(executor, route)
       if (!asked) throw new Error('the route has no check any more')
       if (!(await isActive(tenantId))) throw new Error('the workspace is not active')
       const result = await pullGap({ ...deps, db }, await routes.refresh(), asked, gap)
@@ -123,7 +129,7 @@ export function createGapDetector(deps: GapDetectorDeps): GapDetector {
   return {
     checkNext: async (stopping) => {
       const lease = newId()
-      const due = await sql.takeDueCheck(db, { lease, leaseMs: timing.leaseMs })
+      const due = await checksSql.takeDueCheck(db, { lease, leaseMs: timing.leaseMs })
       if (!due) return false
       await check(due, { tenantId: due.tenant_id, routeId: due.route_id, lease }, stopping)
       return true

@@ -14,18 +14,16 @@ import type { Db } from '../../platform/db/db.ts'
 import { Problem } from '../../problems.ts'
 import { type Change, nameOf, recordAudit } from '../audit/audit.ts'
 import { getRoute } from '../webhook-routes/webhook-routes.ts'
-import { GAP_SOURCES } from './gap-sources/registry.ts'
+import * as checksSql from './gap-checks.sql.ts'
 import * as sql from './webhook-gaps.sql.ts'
 
-export type { GapSource } from './gap-source.ts'
-export type { CheckRow, GapRow } from './webhook-gaps.sql.ts'
-
-/** How the settings of `gapCheck` look for routes of this provider; undefined = its list cannot be read. */
-export const findGapSource = (provider: string) => GAP_SOURCES.get(provider)
+export { gapCheckFaults } from './check-settings.ts'
+export type { CheckRow } from './gap-checks.sql.ts'
+export type { GapRow } from './webhook-gaps.sql.ts'
 
 /** Newest first. */
 export const listGaps = sql.listGaps
-export const listChecks = sql.listChecks
+export const listChecks = checksSql.listChecks
 
 /** As many as one call can ask for; the next call takes the others. */
 const MAX_WANTED = 1_000
@@ -33,12 +31,12 @@ const MAX_WANTED = 1_000
 /** Makes the check of a route due at once. Errors: `not_found`; `conflict` for a route without one. */
 export async function callForCheck(
   db: Db,
-  { tenantId, routeId }: sql.CheckKey,
+  { tenantId, routeId }: checksSql.CheckKey,
   change: Change,
 ): Promise<void> {
   const route = await getRoute(db, tenantId, routeId)
   await db.transaction(async (tx) => {
-    if ((await sql.callForCheck(tx, { tenantId, routeId: route.id })) === 0)
+    if ((await checksSql.callForCheck(tx, { tenantId, routeId: route.id })) === 0)
       throw new Problem('conflict', 'The webhook route has no gap check.')
     await recordAudit(tx, {
       ...change,

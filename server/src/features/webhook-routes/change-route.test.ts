@@ -33,6 +33,7 @@ beforeAll(async () => {
       db,
       checks: {
         providerFaults: () => [],
+        gapFaults: () => [],
         connectorKind: async (_on, _tenantId, name) => kinds.get(name),
         secretNames,
         workspaces: hub.directory,

@@ -44,6 +44,7 @@ export async function requireValid(
     ...routeFaults(route, {
       environment: (await checks.workspaces.find(tenantId))?.environment,
       providerFaults: checks.providerFaults,
+      gapFaults: checks.gapFaults,
       kindOf: (name) => kinds.get(name),
       secrets: await checks.secretNames(tx, tenantId),
       said: { connectors: 'the active config', secrets: 'this workspace' },

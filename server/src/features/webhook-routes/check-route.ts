@@ -10,6 +10,12 @@ export interface RouteChecks {
     provider: string,
     settings: Readonly<Record<string, unknown>>,
   ) => readonly ProblemDetail[]
+  /** What is wrong with the gap check of a route of a provider, through a connector of this kind; paths are of the route. */
+  readonly gapFaults: (
+    provider: string,
+    connectorKind: string | undefined,
+    settings: Readonly<Record<string, unknown>>,
+  ) => readonly ProblemDetail[]
   /** The kind of a connector in the active config of the workspace; undefined = no such connector. */
   readonly connectorKind: (on: Queryable, tenantId: string, connector: string) => Promise<string | undefined>
   /** Names of the workspace's secret refs. */
@@ -18,7 +24,7 @@ export interface RouteChecks {
 }
 
 /** What a route is held against. */
-export interface RouteSurroundings extends Pick<RouteChecks, 'providerFaults'> {
+export interface RouteSurroundings extends Pick<RouteChecks, 'providerFaults' | 'gapFaults'> {
   readonly environment: string | undefined
   readonly kindOf: (connector: string) => string | undefined
   readonly secrets: ReadonlySet<string>
@@ -52,6 +58,13 @@ export function routeFaults(route: RouteSettings, around: RouteSurroundings): Pr
         },
     ),
     ...windowFaults(route),
+    ...(route.gapCheck
+      ? around.gapFaults(
+          route.provider,
+          (asked === 'callback' ? undefined : asked) ?? undefined,
+          route.gapCheck.settings,
+        )
+      : []),
     route.gapCheck &&
       (asked === undefined || asked === 'callback') && {
         path: '/gap_check/connector',

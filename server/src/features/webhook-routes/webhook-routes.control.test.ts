@@ -58,6 +58,7 @@ beforeAll(async () => {
   webhookRoutesControl(app, {
     db,
     checks: {
+      gapFaults: () => [],
       providerFaults: (name, settings) => [
         ...(name === 'stripe'
           ? []
