@@ -10,12 +10,14 @@ import { pinnedSnapshot } from './pinned-snapshot.ts'
 import { postJobs } from './post-jobs.ts'
 import { startLatency, startLatencyApart } from './start-latency.ts'
 import { walPerJob } from './wal-per-job.ts'
+import { webhooks } from './webhooks.ts'
 
 /** In the order of the report. */
 export const CASES: readonly Case[] = [
   enqueueOne,
   postJobs,
   execute,
+  webhooks,
   enqueueBatch,
   drainNoOp,
   drainHttp,

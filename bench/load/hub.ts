@@ -3,37 +3,57 @@ import { once } from 'node:events'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { controlApi } from '../../server/src/commands/workspaces.ts'
-import { loadConfig } from '../../server/src/config.ts'
+import { controlApi } from '../../server/src/commands/control-api.ts'
+import { type Config, loadConfig } from '../../server/src/config.ts'
 import { choosePort, isFree } from '../../server/src/platform/embedded/port.ts'
 import { issueOperatorToken } from '../../server/src/processes/operator-token.ts'
 import type { Run } from '../cases/case.ts'
 
-export interface ExecPlane {
-  readonly port: number
-  readonly pid: number
+export interface ExecPlane extends Plane {
   /** Of a workspace with the connectors that were asked for. */
   readonly token: string
+}
+
+/** A process of the hub. */
+export interface Plane {
+  readonly port: number
+  readonly pid: number
   stop(): Promise<void>
 }
 
+/** A workspace on the database of a measurement, and the processes that serve it. */
+export interface BenchHub {
+  readonly tenantId: string
+  readonly config: Config
+  start(role: 'exec' | 'ingress' | 'worker'): Promise<Plane>
+}
+
+type Where = Pick<Run, 'databaseUrl' | 'folder' | 'nodeArgs'>
+type ControlApi = Awaited<ReturnType<typeof controlApi>>
+
 const CLI = join(import.meta.dirname, '../../server/bin/orchestrator.js')
-const REASON = 'bench'
+export const REASON = 'bench'
+export const SLUG = 'bench-dev'
 const START_MS = 20_000
 
-/** The real exec process on the database, and a workspace with this config, made over the control API. */
-export async function startExecPlane(
-  { databaseUrl, folder, nodeArgs }: Pick<Run, 'databaseUrl' | 'folder' | 'nodeArgs'>,
-  workspace: { readonly document: object; readonly scopes: readonly string[] },
-): Promise<ExecPlane> {
+/** Makes a workspace with this config over the control API; `then` makes what the config does not hold. */
+export async function openBenchHub(
+  { databaseUrl, folder, nodeArgs }: Where,
+  document: object,
+  then: (api: ControlApi) => Promise<void> = async () => undefined,
+): Promise<BenchHub> {
   const control = await choosePort(folder)
-  const ports = { control, exec: await portAfter(control) }
+  const exec = await portAfter(control)
+  const ingress = await portAfter(exec)
+  const ports = { control, exec, ingress, worker: await portAfter(ingress) }
   const env = {
     DATABASE_URL: databaseUrl,
     DATA_DIR: folder,
     PAYLOAD_DIR: `${folder}/payloads`,
     CONTROL_PORT: String(ports.control),
     EXEC_PORT: String(ports.exec),
+    INGRESS_PORT: String(ports.ingress),
+    WORKER_PORT: String(ports.worker),
   }
   const config = loadConfig(env)
   const setUp = await startRole('control', { env, folder, nodeArgs: [], url: config.urls.control })
@@ -41,27 +61,43 @@ export async function startExecPlane(
   try {
     const platformApi = await controlApi(config, config.urls.control)
     const { id } = await platformApi.post<{ id: string }>('/workspaces', {
-      slug: 'bench-dev',
+      slug: SLUG,
       name: 'Bench',
       template: 'empty',
       reason: REASON,
     })
     tenantId = id
     const api = await controlApi(config, config.urls.control, tenantId)
-    const { document } = workspace
+    await then(api)
     const { version } = await api.post<{ version: number }>('/configs', { document, reason: REASON })
     await api.post('/configs/activate', { version, reason: REASON }, { 'if-match': '*' })
   } finally {
     await end(setUp)
   }
-  const exec = await startRole('exec', { env, folder, nodeArgs, url: config.urls.exec })
-  const token = await issueOperatorToken(config, {
-    plane: 'exec',
+  return {
     tenantId,
+    config,
+    start: async (role) => {
+      const child = await startRole(role, { env, folder, nodeArgs, url: config.urls[role] })
+      return { port: ports[role], pid: child.pid ?? 0, stop: () => end(child) }
+    },
+  }
+}
+
+/** The real exec process on the database, and a workspace with this config, made over the control API. */
+export async function startExecPlane(
+  where: Where,
+  workspace: { readonly document: object; readonly scopes: readonly string[] },
+): Promise<ExecPlane> {
+  const hub = await openBenchHub(where, workspace.document)
+  const exec = await hub.start('exec')
+  const token = await issueOperatorToken(hub.config, {
+    plane: 'exec',
+    tenantId: hub.tenantId,
     scopes: [...workspace.scopes],
     lifetimeSeconds: 3_600,
   })
-  return { port: ports.exec, pid: exec.pid ?? 0, token, stop: () => end(exec) }
+  return { ...exec, token }
 }
 
 const INPUT = {
@@ -109,7 +145,7 @@ interface Role {
 }
 
 async function startRole(
-  role: 'control' | 'exec',
+  role: 'control' | 'exec' | 'ingress' | 'worker',
   { env, folder, nodeArgs, url }: Role,
 ): Promise<ChildProcess> {
   const logPath = join(folder, `${role}.log`)

@@ -10,6 +10,13 @@ export interface RawRequest {
   readonly uniqueHeader?: string
 }
 
+/** Whole requests, each a different one. */
+export interface RawRequests {
+  readonly port: number
+  /** The bytes of the next one. */
+  next(): Buffer
+}
+
 const END_OF_HEAD = Buffer.from('\r\n\r\n')
 const CONTENT_LENGTH = Buffer.from('\r\ncontent-length: ')
 const NOTHING: Buffer = Buffer.alloc(0)
@@ -28,7 +35,7 @@ export interface RawConnection {
 
 /** Connects; `answered` is called with the status of each answer. Both ends keep the connection alive. */
 export function openConnection(
-  request: RawRequest,
+  request: RawRequest | RawRequests,
   on: {
     ready(connection: RawConnection): void
     answered(status: string): void
@@ -36,7 +43,7 @@ export function openConnection(
     closed(): void
   },
 ): void {
-  const { bytes, numberAt } = prepare(request)
+  const next = 'next' in request ? request.next : repeated(request)
   let begin = NOTHING
   // One buffer for all that a connection reads: a stream of new ones would be half of the work here.
   const buffer = Buffer.alloc(READ_BYTES)
@@ -58,14 +65,19 @@ export function openConnection(
     noDelay: true,
     onread: { buffer, callback: take },
   })
-  const send = (): void => {
-    sent += 1
-    if (numberAt !== undefined) bytes.write(String(sent).padStart(DIGITS, '0'), numberAt, 'latin1')
-    socket.write(bytes)
-  }
+  const send = (): void => void socket.write(next())
   socket.on('connect', () => on.ready({ socket, send }))
   socket.on('error', on.failed)
   socket.on('close', on.closed)
+}
+
+function repeated(request: RawRequest): () => Buffer {
+  const { bytes, numberAt } = prepare(request)
+  return () => {
+    sent += 1
+    if (numberAt !== undefined) bytes.write(String(sent).padStart(DIGITS, '0'), numberAt, 'latin1')
+    return bytes
+  }
 }
 
 function prepare({ port, path, headers, body, uniqueHeader }: RawRequest): {
