@@ -68,6 +68,16 @@ const letterFilter = ({ names }: World) => ({
   dead_before: '2036-01-01T00:00:00Z',
 })
 
+/** What a route may say beside whose events it takes. Stripe has no settings. */
+const routeParts = ({ names }: World) => ({
+  secret_windows: [
+    { secret_ref: names.spare, valid_from: '2026-01-01T00:00:00Z', valid_until: '2036-01-01T00:00:00Z' },
+  ],
+  settings: {},
+  ordering: { key: '/data/object/id', limit_ms: 60_000 },
+  gap_check: { connector: names.connector, pull: 'manual', every_seconds: 600, settings: {} },
+})
+
 /** Values that leave the identity as it is. */
 const identityLimits = {
   expires_at: '2036-01-01T00:00:00Z',
@@ -264,9 +274,27 @@ export function goodRequests(
         queue: 'low',
         event_types: ['invoice.*'],
         emit_on_delivery: [{ event_types: ['invoice.paid'], event: 'billing_state_updated' }],
+        ...routeParts(world),
         ...reason,
       },
+      open: ['/gap_check/settings'],
     },
+    changeWebhookRoute: {
+      params: { id: world.routeId },
+      headers: { 'if-match': '*' },
+      body: {
+        connector: names.callback,
+        secret_refs: [names.secret, names.spare],
+        queue: 'webhook',
+        event_types: ['*'],
+        emit_on_delivery: [],
+        ...routeParts(world),
+        ...reason,
+      },
+      open: ['/gap_check/settings'],
+    },
+    pauseWebhookRoute: { params: { id: world.routeId }, body: reason },
+    resumeWebhookRoute: { params: { id: world.routeId }, body: reason },
     putPolicy: {
       params: { name: 'default' },
       headers: ifMatch,

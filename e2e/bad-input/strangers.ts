@@ -159,6 +159,14 @@ export function referencePairs(
         stranger.names.callback,
         (said) => post('/webhook-routes', { ...route, connector: said }),
       ],
+      'the connector of a gap check': [
+        stranger.names.connector,
+        (said) =>
+          post('/webhook-routes', {
+            ...route,
+            gap_check: { connector: said, pull: 'manual', every_seconds: 600, settings: {} },
+          }),
+      ],
       'a secret of a webhook route': [
         stranger.names.secret,
         (said) => post('/webhook-routes', { ...route, secret_refs: [said] }),

@@ -1,5 +1,6 @@
 import { Ajv, type ValidateFunction } from 'ajv'
 import { faultsOf } from '../../platform/http/validation.ts'
+import { pointerPart } from '../../platform/json-pointer.ts'
 import type { ProblemDetail } from '../../problems.ts'
 import { PROVIDERS } from './providers/registry.ts'
 
@@ -16,9 +17,10 @@ export function providerFaults(
   const provider = PROVIDERS.get(name)
   if (!provider) return [{ path: '/provider', message: 'is not a webhook provider of this hub' }]
   if (!provider.settings)
-    return Object.keys(settings).length === 0
-      ? []
-      : [{ path: '/settings', message: 'must be empty: this provider has no settings' }]
+    return Object.keys(settings).map((setting) => ({
+      path: `/settings/${pointerPart(setting)}`,
+      message: 'is unknown: this provider has no settings',
+    }))
   const fits =
     compiled.get(name) ??
     new Ajv({ allErrors: true, strict: true, strictRequired: false, allowUnionTypes: true }).compile(
