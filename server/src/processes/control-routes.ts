@@ -28,6 +28,7 @@ import type { Verifications } from '../features/onboarding/onboarding.ts'
 import { membersControl } from '../features/operators/members.control.ts'
 import { operatorsControl } from '../features/operators/operators.control.ts'
 import type { OperatorDeps } from '../features/operators/operators.ts'
+import { payloadsControl } from '../features/payloads/payloads.control.ts'
 import type { Payloads } from '../features/payloads/payloads.ts'
 import { policiesControl } from '../features/policies/policies.control.ts'
 import { quarantineControl } from '../features/quarantine/quarantine.control.ts'
@@ -170,6 +171,7 @@ export function addControlRoutes(app: HttpServer, parts: ControlParts): void {
   })
   webhookGapsControl(app, { db })
   const readInput = openJobInputs({ db, payloads: parts.payloads, together: false })
+  payloadsControl(app, { ...access, db, clock, payloads: parts.payloads })
   jobsControl(app, { db, clock, activeConfigs, wakeUp, readInput })
   deadLettersControl(app, { db })
   executeControl(app, { db })

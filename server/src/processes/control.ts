@@ -86,6 +86,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
         'quarantine',
         'executions',
         'jobs',
+        'payloads',
         'queues',
         'breakers',
         'dead letters',

@@ -6,6 +6,7 @@ import { admit, createGuardMetrics } from '../features/guards/guards.ts'
 import { oauthExec } from '../features/identities/oauth.exec.ts'
 import { withoutImpersonationHeaders } from '../features/impersonation/impersonation.ts'
 import { jobsExec } from '../features/jobs/jobs.exec.ts'
+import { payloadsExec } from '../features/payloads/payloads.exec.ts'
 import { createBacklog } from '../features/workspaces/workspaces.ts'
 import { armFailPoints } from '../platform/fail-points.ts'
 import { createEnqueuer } from '../queue/enqueuer.ts'
@@ -77,6 +78,7 @@ export async function buildExec(environment: Environment): Promise<BuiltProcess>
     wouldHave: guardMetrics.wouldHave,
     readInput: openJobInputs({ db: requestDb, payloads: kept.payloads, together: false }),
   })
+  payloadsExec(app, kept)
   eventsExec(app, { ...platform, requestDb }, access.reasonToStop)
   oauthExec(app, { ...access, db, clock, lifetimeSeconds: config.tokenTtlSeconds })
 

@@ -58,6 +58,7 @@ export const PERMISSIONS = {
   'events.read': see('See events and follow them live.', [READ, 'orchestrator.events.read']),
   'executions.read': see('See executions and their outcome.'),
   'executions.settle': operate('Say how an execution with an unknown outcome ended.'),
+  'payloads.read': see('See and download large bodies.', [READ, 'orchestrator.jobs.read']),
   'queues.read': see('See queues and their depth.'),
   'queues.control': operate('Pause and resume queues.'),
   'breakers.read': see('See breakers.'),
