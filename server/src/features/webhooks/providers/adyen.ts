@@ -8,18 +8,13 @@ import {
   type Verdict,
   type VerifyFailure,
 } from '../provider.ts'
+import { type Fields, isObject, momentOf } from '../request-body.ts'
 
 /** Base64 of 32 bytes. */
 const SIGNATURE = /^[A-Za-z0-9+/]{43}=$/
 /** Adyen gives the key as hex; anything else would be read as a shorter key, or as none. */
 const KEY = /^[0-9a-fA-F]{64}$/
-/** 2100-01-01: later times are nonsense, and the database would refuse the wildest of them. */
-const LAST_MS = 4_102_444_800_000
 
-type Fields = Readonly<Record<string, unknown>>
-
-const isObject = (value: unknown): value is Fields =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
 const textOf = (value: unknown): string =>
   typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' ? String(value) : ''
 
@@ -92,14 +87,13 @@ function readEvent(item: Fields, at: number): Omit<ProviderEvent, 'livemode'> {
   if (typeof pspReference !== 'string') throw fault('pspReference', 'must be a text')
   if (typeof eventCode !== 'string') throw fault('eventCode', 'must be a text')
   if (typeof merchantAccountCode !== 'string') throw fault('merchantAccountCode', 'must be a text')
-  const occurredMs = Date.parse(textOf(item.eventDate))
-  if (!(occurredMs >= 0 && occurredMs <= LAST_MS))
-    throw fault('eventDate', 'must be a time between 1970 and 2100')
+  const occurredAt = momentOf(Date.parse(textOf(item.eventDate)))
+  if (!occurredAt) throw fault('eventDate', 'must be a time between 1970 and 2100')
   return {
     eventId: `${pspReference}.${eventCode}.${textOf(item.success)}`,
     type: eventCode,
     accounts: [merchantAccountCode],
-    occurredAt: new Date(occurredMs),
+    occurredAt,
   }
 }
 

@@ -11,6 +11,7 @@ import {
   type SignedRequest,
   type Verdict,
 } from '../provider.ts'
+import { momentOf, objectOf } from '../request-body.ts'
 
 /**
  * PayPal repeats a request up to 25 times within 3 days and does not say that it signs each one anew: a shorter limit
@@ -28,8 +29,6 @@ const HEADERS = {
 const SIGNATURE = /^(?=.{4,684}$)(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/
 const TRANSMISSION_ID = /^[\w-]{1,100}$/
 const TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?Z$/
-/** 2100-01-01: later times are nonsense, and the database would refuse the wildest of them. */
-const LAST_MS = 4_102_444_800_000
 
 /** A header that is there once. */
 function single(headers: HeaderValues, name: string): string | undefined {
@@ -86,13 +85,11 @@ async function verify(
 }
 
 function readEvent(parsed: unknown, { headers }: SignedRequest): ProviderEvent {
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
-    throw notAnEvent({ path: '/body', message: 'must be an object' })
-  const { id, event_type: type, create_time: created } = parsed as Record<string, unknown>
+  const { id, event_type: type, create_time: created } = objectOf(parsed)
   if (typeof id !== 'string') throw notAnEvent({ path: '/body/id', message: 'must be a text' })
   if (typeof type !== 'string') throw notAnEvent({ path: '/body/event_type', message: 'must be a text' })
-  const createdMs = typeof created === 'string' ? Date.parse(created) : Number.NaN
-  if (!(createdMs >= 0 && createdMs <= LAST_MS))
+  const occurredAt = typeof created === 'string' ? momentOf(Date.parse(created)) : undefined
+  if (!occurredAt)
     throw notAnEvent({ path: '/body/create_time', message: 'must be a time between 1970 and 2100' })
   const certificate = certificateAddress(single(headers, HEADERS.certificate) ?? '')
   return {
@@ -101,7 +98,7 @@ function readEvent(parsed: unknown, { headers }: SignedRequest): ProviderEvent {
     // What is signed has the id of the webhook in it, so the secret of a route says whose event it is.
     accounts: [],
     livemode: certificate?.livemode ?? null,
-    occurredAt: new Date(createdMs),
+    occurredAt,
   }
 }
 

@@ -1,16 +1,14 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import type { Secret } from '../../../platform/secret.ts'
-import { defineProvider, notAnEvent, type ProviderEvent, type Verdict } from '../provider.ts'
+import { defineProvider, notAnEvent, type ProviderEvent } from '../provider.ts'
+import { momentOf, objectOf } from '../request-body.ts'
+import { refused, signedHeader, verdictOf } from '../request-headers.ts'
 
 /** Stripe's own libraries accept 300 s of age; we also refuse what is as far in the future. */
 const TOLERANCE_MS = 300_000
 const SIGNATURE_HEADER = 'stripe-signature'
-/** About fifty signatures. Stripe sends one per active secret, so more is an attempt to make us work. */
-const MAX_HEADER_LENGTH = 4_096
 const TIMESTAMP = /^\d{1,11}$/
 const SIGNATURE = /^[0-9a-f]{64}$/
-/** 2100-01-01: later times are nonsense, and the database would refuse the wildest of them. */
-const LAST_SECOND = 4_102_444_800
 
 interface SignatureHeader {
   readonly timestamp: string
@@ -19,7 +17,6 @@ interface SignatureHeader {
 
 /** Reads `t=<unix s>,v1=<hex>[,v1=<hex>]`. Other schemes are skipped: `v0` is for Stripe's test events only. */
 function readHeader(header: string): SignatureHeader | undefined {
-  if (header.length > MAX_HEADER_LENGTH) return undefined
   const fields = header.split(',').map((field) => {
     const equals = field.indexOf('=')
     return { name: field.slice(0, equals), value: field.slice(equals + 1) }
@@ -41,16 +38,10 @@ function signs(secret: Secret, raw: Buffer, { timestamp, signatures }: Signature
   return signatures.filter((signature) => timingSafeEqual(signature, expected)).length > 0
 }
 
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
-
 /** Snapshot events carry seconds since the epoch, thin events an ISO 8601 text. */
-function momentOf(created: unknown): Date | undefined {
-  if (typeof created === 'number')
-    return created >= 0 && created <= LAST_SECOND ? new Date(Math.floor(created) * 1000) : undefined
-  if (typeof created !== 'string') return undefined
-  const ms = Date.parse(created)
-  return ms >= 0 && ms <= LAST_SECOND * 1000 ? new Date(ms) : undefined
+function createdAt(created: unknown): Date | undefined {
+  if (typeof created === 'number') return momentOf(Math.floor(created) * 1000)
+  return typeof created === 'string' ? momentOf(Date.parse(created)) : undefined
 }
 
 /**
@@ -64,9 +55,9 @@ function accountOf({ account, context }: Record<string, unknown>): string | null
 }
 
 function readEvent(parsed: unknown): ProviderEvent {
-  if (!isObject(parsed)) throw notAnEvent({ path: '/body', message: 'must be an object' })
-  const { object, id, type, livemode } = parsed
-  const [account, occurredAt] = [accountOf(parsed), momentOf(parsed.created)]
+  const body = objectOf(parsed)
+  const { object, id, type, livemode } = body
+  const [account, occurredAt] = [accountOf(body), createdAt(body.created)]
   const fault = (name: string, message: string) => ({ path: `/body/${name}`, message })
   if (object !== 'event' && object !== 'v2.core.event')
     throw notAnEvent(fault('object', 'must be "event" or "v2.core.event"'))
@@ -84,18 +75,15 @@ export const stripe = defineProvider({
   title: 'Stripe',
   keptHeaders: [SIGNATURE_HEADER],
   accounts: 'claimed',
-  verify: ({ raw, headers, nowMs }, secrets): Verdict => {
-    const values = headers[SIGNATURE_HEADER] ?? []
-    const [value] = values
-    if (value === undefined || value === '') return { verified: false, cause: 'signature_missing' }
-    // Sent twice: proxies disagree on which one counts, so neither does.
-    const header = values.length === 1 ? readHeader(value) : undefined
-    if (!header) return { verified: false, cause: 'signature_malformed' }
-    const secret = secrets.find((candidate) => signs(candidate, raw, header))
-    if (!secret) return { verified: false, cause: 'signature_mismatch' }
-    return Math.abs(nowMs - Number(header.timestamp) * 1000) > TOLERANCE_MS
-      ? { verified: false, cause: 'timestamp_outside_tolerance' }
-      : { verified: true, secret }
+  verify: ({ raw, headers, nowMs }, secrets) => {
+    const value = signedHeader(headers, SIGNATURE_HEADER)
+    if ('cause' in value) return refused(value.cause)
+    const header = readHeader(value.value)
+    if (!header) return refused('signature_malformed')
+    const verdict = verdictOf(secrets, (secret) => signs(secret, raw, header))
+    return verdict.verified && Math.abs(nowMs - Number(header.timestamp) * 1000) > TOLERANCE_MS
+      ? refused('timestamp_outside_tolerance')
+      : verdict
   },
   events: (parsed) => [readEvent(parsed)],
 })

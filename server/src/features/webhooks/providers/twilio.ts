@@ -9,6 +9,7 @@ import {
   type SignedRequest,
   type Verdict,
 } from '../provider.ts'
+import { momentOf, objectOf } from '../request-body.ts'
 
 const SIGNATURE_HEADER = 'x-twilio-signature'
 /** Base64 of the 20 bytes of SHA-1. */
@@ -16,8 +17,6 @@ const SIGNATURE = /^[A-Za-z0-9+/]{27}=$/
 const BODY_DIGEST = /[?&]bodySHA256=([0-9a-fA-F]{64})(?:[&#]|$)/
 const ADDRESS = /^(https?:)(\/\/(?:\[[^\]]*\]|[^/?#:]*))(:\d+)?(.*)$/s
 const ASCII = /^[\x20-\x7e]*$/
-/** 2100-01-01: later times are nonsense, and the database would refuse the wildest of them. */
-const LAST_MS = 4_102_444_800_000
 
 type Params = Readonly<Record<string, string | readonly string[]>>
 
@@ -98,9 +97,7 @@ const SUBJECTS = [
 const EVENT_TYPES = ['EventType', 'StatusCallbackEvent'] as const
 
 function readEvent(parsed: unknown, { raw, nowMs }: SignedRequest): ProviderEvent {
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
-    throw notAnEvent({ path: '/body', message: 'must be a form or an object' })
-  const fields = parsed as Record<string, unknown>
+  const fields = objectOf(parsed)
   const textOf = (names: readonly string[]): string | undefined =>
     names
       .map((name) => fields[name])
@@ -119,7 +116,7 @@ function readEvent(parsed: unknown, { raw, nowMs }: SignedRequest): ProviderEven
     type,
     accounts: [account],
     livemode: null,
-    occurredAt: new Date(said >= 0 && said <= LAST_MS ? said : nowMs),
+    occurredAt: momentOf(said) ?? new Date(nowMs),
   }
 }
 
