@@ -25,11 +25,16 @@ export function gapCheckFaults(
       source.settings,
     )
   compiled.set(provider, fits)
-  const kind = source.connectorKind
+  const kinds = source.connectorKinds
   return [
-    ...(connectorKind === undefined || connectorKind === kind
+    ...(connectorKind === undefined || kinds.includes(connectorKind)
       ? []
-      : [{ path: '/gap_check/connector', message: `must be of kind ${kind}, not ${connectorKind}` }]),
+      : [
+          {
+            path: '/gap_check/connector',
+            message: `must be of kind ${kinds.join(' or ')}, not ${connectorKind}`,
+          },
+        ]),
     ...(fits(settings) ? [] : faultsOf(fits.errors, '/gap_check/settings')),
   ]
 }

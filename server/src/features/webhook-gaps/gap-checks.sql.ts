@@ -141,7 +141,7 @@ export const listChecks = many<CheckFilter, CheckRow>(
           c.looked_until, c.last_checked_at, c.last_failed_at, c.last_error, coalesce(c.failures, 0) as failures,
           (select count(*)::int from (
              select from webhook_gap g where g.tenant_id = r.tenant_id and g.route_id = r.id and g.state = 'missing' limit 1000
-           ) as some) as missing
+           ) as counted) as missing
    from webhook_route r
    left join webhook_gap_check c on c.tenant_id = r.tenant_id and c.route_id = r.id
    where r.tenant_id = $1 and json_typeof(r.gap_check) = 'object' and ($2::uuid is null or r.id < $2)

@@ -44,8 +44,8 @@ export interface FetchedEvent {
 export interface GapSource {
   /** As the webhook provider is called. */
   readonly provider: string
-  /** Of which kind the connector must be. */
-  readonly connectorKind: string
+  /** Of which kinds the connector may be; one of kind `http` needs the operations that the source calls. */
+  readonly connectorKinds: readonly string[]
   readonly settings: TObject
   /**
    * One page of the events of the window, without those that the provider knows were received (unless the settings ask

@@ -103,7 +103,7 @@ function headersOf(value: unknown): FetchedEvent['headers'] {
  */
 export const github: GapSource = {
   provider: 'github',
-  connectorKind: 'http',
+  connectorKinds: ['http'],
   settings: GithubGapSettings,
   list: async (asking, { from, until }, after) => {
     const { list = 'undelivered', list_operation = 'list_deliveries', input } = settingsOf(asking)

@@ -47,7 +47,7 @@ function readEvent(value: unknown): ListedEvent & { readonly livemode: unknown }
  */
 export const stripe: GapSource = {
   provider: 'stripe',
-  connectorKind: 'stripe',
+  connectorKinds: ['stripe', 'http'],
   settings: StripeGapSettings,
   list: async (asking, { from, until }, after) => {
     const { list = 'undelivered', types } = settingsOf(asking)
