@@ -71,7 +71,10 @@ export interface Job {
   readonly expires_at: string | null
   readonly created_at: string
   readonly finished_at: string | null
+  /** Of the delivery of a webhook the whole message, with its payload. */
   readonly input: unknown
+  /** Why `input` is not whole, e.g. `payload_erased`; null when it is. */
+  readonly input_missing: { readonly code: string; readonly message: string } | null
   /** What the operation answered; null until the job is done. */
   readonly result: unknown
   readonly dead_reason: string | null

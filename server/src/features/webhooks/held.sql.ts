@@ -33,6 +33,16 @@ export const holdEvents = many<{ readonly held: readonly NewlyHeld[] }, HeldRow>
   ({ held }) => [JSON.stringify(held)],
 )
 
+/** How many of these events still wait for the end of the job that was to be theirs. */
+export const countUnheld = one<{ readonly held: readonly NewlyHeld[] }, { readonly left: number }>(
+  'webhooks.count_unheld',
+  `select count(*)::int as left
+   from json_to_recordset($1::json) as h (tenant_id uuid, id uuid, job_id uuid)
+   join webhook_inbox i on i.tenant_id = h.tenant_id and i.id = h.id
+   where i.job_id = h.job_id and i.state = 'accepted'`,
+  ({ held }) => [JSON.stringify(held)],
+)
+
 /** The events of one route that wait without a job. */
 export interface HeldGroup {
   readonly tenant_id: string

@@ -117,6 +117,22 @@ describe('a delivery whose route is paused', () => {
   })
 })
 
+test('when its event cannot be held the delivery does not end either, but becomes a dead letter', async () => {
+  const route = await freshRoute(hub)
+  const [job] = await claim(route, 1)
+  if (!job) throw new Error('no job')
+  await hub.query(
+    `create function keep_as_it_is() returns trigger language plpgsql as 'begin return null; end'`,
+  )
+  await hub.query(
+    `create trigger stuck before update on webhook_inbox for each row
+     when (old.id = '${job.inboxId}') execute function keep_as_it_is()`,
+  )
+  await settle(job, { kind: 'cancelled', held: 'route_paused', why: 'Held.' })
+  expect(await jobState(job)).toBe('dead')
+  expect(await eventsOf(route, 'webhook.held')).toEqual([])
+})
+
 describe('a receiver that is gone (410)', () => {
   test('pauses the route and alarms once, however many deliveries hear it; all of them are held', async () => {
     const route = await freshRoute(hub)

@@ -7,7 +7,7 @@ import type { ClaimedJob, EndedJob, LaneKey, Outcome } from '../../queue/job.ts'
 import { CallFailure } from '../../resilience/failure.ts'
 import { pauseRouteByHub, type RouteDirectory, type WebhookRoute } from '../webhook-routes/webhook-routes.ts'
 import { type DeliveryEnvelope, INBOX_INPUT } from './delivery.ts'
-import { holdEvents } from './held.sql.ts'
+import { countUnheld, holdEvents } from './held.sql.ts'
 import type { HeldWhy } from './reception.ts'
 
 /** What a worker has to ask about deliveries, before and after an attempt. */
@@ -110,6 +110,9 @@ export async function keepHeldEvents(tx: Tx, ended: readonly EndedJob[]): Promis
   )
   if (held.length === 0) return []
   const rows = await holdEvents(tx, { held })
+  // Without its row changed, the end of the job would be the end of the event: then neither commits.
+  if (rows.length < held.length && (await countUnheld(tx, { held })).left > 0)
+    throw new Error('an event could not be held')
   const whyOf = new Map(ended.map(({ job, why }) => [job.id, why]))
   await appendEvents(tx, {
     events: rows.map((row) => ({
