@@ -7,6 +7,7 @@ import { systemClock } from '../src/platform/clock.ts'
 import { newId } from '../src/platform/ids.ts'
 import { deadJob } from './dead-letters.ts'
 import { unknownExecution } from './execution-keys.ts'
+import { missingWebhook } from './missing-webhook.ts'
 import type { QueueFixture } from './queue-fixture.ts'
 import { CHANGE } from './tenant-access.ts'
 
@@ -47,6 +48,7 @@ export async function everythingOf(
   })
   const route = await send('control', 'POST', '/webhook-routes', {
     ...{ provider: 'stripe', livemode: false, connector: `${mark}-callback`, secret_refs: [mark] },
+    gap_check: { connector: mark, pull: 'manual', every_seconds: 3_600, settings: {} },
   })
   const identity = await send('control', 'POST', '/identities', {
     ...{ name: `svc:${mark}`, scopes: ['orchestrator.execute'] },
@@ -59,6 +61,15 @@ export async function everythingOf(
     ...{ connector: mark, operation: 'get', input: {} },
     run_at: new Date(Date.now() + 86_400_000).toISOString(),
   })
+  // Its input is too large for the database.
+  await send('exec', 'POST', '/jobs', {
+    ...{ connector: mark, operation: 'get', input: { text: mark.repeat(10_000) } },
+    run_at: new Date(Date.now() + 86_400_000).toISOString(),
+  })
+  const { rows: payloads } = await db.execute<{ id: string }>(
+    { name: '', text: 'select id from payload where tenant_id = $1' },
+    [tenantId],
+  )
   const dead = await deadJob(fixture, { tenantId, connector: mark, operation: 'get', input: {} })
   const plan = await send('control', 'POST', '/dlq/default/plans', { action: 'replay', ids: [dead.id] })
   await send('control', 'POST', `/breakers/${mark}/force`, { state: 'open', for_ms: 3_600_000 })
@@ -110,7 +121,9 @@ export async function everythingOf(
     ['/webhook-inbox/{id}', inboxId],
     ['/webhook-inbox/retry/plans/{id}', retryPlan.plan_id],
     ['/webhook-inbox/erase/plans/{id}', erasePlan.plan_id],
+    ['/webhook-gaps/{id}', await missingWebhook(db, { tenantId, routeId: route.id, eventId: mark })],
     ['/jobs/{id}', job.job_id],
+    ['/payloads/{id}', payloads[0]?.id ?? 'there is none'],
     ['/dlq/plans/{id}', plan.plan_id],
     ['/executions/{id}', await unknownExecution(db, tenantId)],
     ['/members/{id}', member.id],

@@ -3,6 +3,7 @@ import { exportAudit } from '../features/audit/audit.ts'
 import { type BundleDeps, exportBundle } from '../features/bundles/bundles.ts'
 import { type Identity, listIdentities } from '../features/identities/identities.ts'
 import { listMembers, type Member } from '../features/operators/operators.ts'
+import { listStoredPayloads, type StoredPayload } from '../features/payloads/payloads.ts'
 import { listIssuers, type TrustedIssuer } from '../features/trusted-issuers/trusted-issuers.ts'
 import {
   type ExportLine,
@@ -37,6 +38,11 @@ export function workspaceExport(deps: WorkspaceDeps & { readonly bundles: Bundle
       updatedAt,
     } of everyRow<TrustedIssuer>((last, limit) => listIssuers(db, { tenantId, beforeId: last?.id, limit })))
       yield { part: 'trusted_issuer', id, name, issuer, jwksUrl, scopes, subjects, createdAt, updatedAt }
+    // What they are; the bytes are history, like the jobs and webhooks that they belong to.
+    for await (const { id, size, sha256, contentType, owner, store, createdAt } of everyRow<StoredPayload>(
+      (last, limit) => listStoredPayloads(db, { tenantId, beforeId: last?.id, limit }),
+    ))
+      yield { part: 'payload', id, size, sha256, contentType, owner, store, createdAt }
     for await (const text of exportAudit(db, { tenantId }, 'json'))
       for (const line of text.split('\n'))
         if (line !== '') yield { part: 'audit_entry', entry: JSON.parse(line) as unknown }

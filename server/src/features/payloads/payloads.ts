@@ -9,7 +9,7 @@
  * States: kept (object, no row) → spooled or stored (row) → gone. `payloads.worker.ts` moves what is spooled.
  */
 import { createHash } from 'node:crypto'
-import type { Tx } from '../../platform/db/statement.ts'
+import type { Queryable, Tx } from '../../platform/db/statement.ts'
 import { newId } from '../../platform/ids.ts'
 import { Problem } from '../../problems.ts'
 import { createBytesKeeper } from './keep-bytes.ts'
@@ -23,7 +23,14 @@ import {
   sealContext,
 } from './payload.ts'
 import type { PayloadDeps } from './payload-deps.ts'
-import { deletePayloads, findOfOwner, findPayload, findWithBody, insertPayloads } from './payloads.sql.ts'
+import {
+  deletePayloads,
+  findOfOwner,
+  findPayload,
+  findWithBody,
+  insertPayloads,
+  listPayloads,
+} from './payloads.sql.ts'
 import { readStored, toStored } from './read-payload.ts'
 
 export type {
@@ -110,6 +117,12 @@ export function createPayloads(deps: PayloadDeps): Payloads {
     },
   }
 }
+
+/** Newest first: what a workspace has in the payload store. */
+export const listStoredPayloads = async (
+  on: Queryable,
+  page: { readonly tenantId: string; readonly beforeId: string | undefined; readonly limit: number },
+): Promise<StoredPayload[]> => (await listPayloads(on, page)).map(toStored)
 
 const gone = (): Problem => new Problem('payload_gone', 'The bytes were erased, or their time is over.')
 

@@ -70,7 +70,7 @@ export function endRoutes(
         tags,
         summary: 'Everything of a workspace that is worth keeping, as a file; no secrets',
         description:
-          'One JSON object per line, streamed; `part` says what of: `workspace`, `quotas`, `bundle`, `identity`, `member`, `trusted_issuer`, `audit_entry`, and `end` as the last one: without it the file is not complete. Noted in the audit log of the workspace.',
+          'One JSON object per line, streamed; `part` says what of: `workspace`, `quotas`, `bundle`, `identity`, `member`, `trusted_issuer`, `payload`, `audit_entry`, and `end` as the last one: without it the file is not complete. Noted in the audit log of the workspace.',
         params: WorkspaceParams,
         querystring: ExportQuery,
         response: {
