@@ -1,8 +1,8 @@
-import { findWebhookProvider } from '../src/features/webhooks/webhooks.ts'
+import { findWebhookProvider, followDeliveries } from '../src/features/webhooks/webhooks.ts'
 import { newId } from '../src/platform/ids.ts'
 import { cancelJob } from '../src/queue/cancel.ts'
 import type { ClaimedJob, Outcome } from '../src/queue/job.ts'
-import { settleJobs } from '../src/queue/settle.ts'
+import { endedBy, settleJobs } from '../src/queue/settle.ts'
 import { SHOP_DOWN } from './dead-letters.ts'
 import { planWork } from './inbox-plans.ts'
 import { claimLane, type QueueFixture, queueFixture, registerNode } from './queue-fixture.ts'
@@ -41,11 +41,20 @@ export async function inboxFixture(): Promise<InboxFixture> {
   const hub = webhookHub(fixture.platform)
   const nodeId = await registerNode(fixture.db)
   const end: InboxFixture['end'] = async (tenantId, outcome) => {
-    const { jobs } = await claimLane(fixture.claimDb, nodeId, { tenantId, queue: 'webhook', lane: 7 }, 1)
-    await settleJobs(
-      fixture.claimDb,
-      jobs.map(({ job }) => ({ job, outcome })),
-    )
+    const claim = () => claimLane(fixture.claimDb, nodeId, { tenantId, queue: 'webhook', lane: 7 }, 1)
+    let { jobs } = await claim()
+    // A claim drops what was cancelled.
+    for (let again = 0; jobs.length === 0 && again < 5; again += 1) ({ jobs } = await claim())
+    await fixture.db.transaction(async (tx) => {
+      const settled = await settleJobs(
+        tx,
+        jobs.map(({ job }) => ({ job, outcome })),
+      )
+      await followDeliveries(
+        tx,
+        settled.flatMap((each) => endedBy(each) ?? []),
+      )
+    })
     const [held] = jobs
     if (!held) throw new Error('no delivery waits')
     return held.job
