@@ -136,6 +136,26 @@ describe.each(cases)('provider %s', (_name, provider, sample) => {
     },
   )
 
+  it('refuses two of every header that says something, also when both are the same', async () => {
+    const outcome = async (request: SignedRequest): Promise<string> => {
+      try {
+        return `${await verify(request)} ${JSON.stringify(eventsOf(request))}`
+      } catch (error) {
+        expect(error).toBeInstanceOf(Problem)
+        return 'refused'
+      }
+    }
+    const asked = received({ event: { account: 'acct_1' } })
+    const good = await outcome(asked)
+    for (const [name, values = []] of Object.entries(asked.headers)) {
+      const { [name]: _, ...without } = asked.headers
+      const says = (await outcome({ ...asked, headers: without })) !== good
+      const twice = await outcome({ ...asked, headers: { ...without, [name]: [...values, ...values] } })
+      if (says) expect([name, twice]).toEqual([name, expect.stringMatching(/^(?:refused$|signature_)/)])
+      else expect([name, twice]).toEqual([name, good])
+    }
+  })
+
   it('refuses every request in which any one character of the signature is another', async () => {
     const accepted: number[] = []
     for (const at of signature.split('').keys()) {
