@@ -150,7 +150,7 @@ begin
                           trace_id)
   values (p_tenant, p_id, p_because_of, p_provider, p_path_route, p_route, p_reason, p_authentic, p_sealed, p_accounts,
           p_livemode, p_events, p_body, p_sha256, octet_length(p_body), jsonb_build_array(p_copy),
-          copy_bytes + rest_bytes, clock_timestamp() + make_interval(days => p_keep_days), p_request,
+          copy_bytes + rest_bytes, clock_timestamp() + make_interval(days => keep_days(p_tenant, 'quarantine', p_keep_days)), p_request,
           p_correlation, p_trace);
   return 'kept';
 end

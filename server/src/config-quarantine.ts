@@ -5,7 +5,6 @@ const whole = (minimum: number, maximum: number, fallback: number, description: 
 
 /** Settings of the quarantine of webhooks. */
 export const QUARANTINE_SETTINGS = {
-  QUARANTINE_KEEP_DAYS: whole(1, 90, 7, 'Days that a refused webhook is kept in quarantine.'),
   QUARANTINE_MAX_BYTES: whole(
     1_048_576,
     1_099_511_627_776,

@@ -167,3 +167,27 @@ test('what has expired goes in batches, in whatever state, and comes again as so
   expect(await all()).toHaveLength(2)
   expect(await used()).toEqual(await counted())
 })
+
+test('a workspace keeps it as long as it says itself; fewer days take what is older, too', async () => {
+  const tenantId = newId()
+  const own = (days: number) =>
+    write(
+      `insert into workspace_retention (tenant_id, subject, days) values ($1, 'quarantine', $2)
+       on conflict (tenant_id, subject) do update set days = excluded.days`,
+      [tenantId, days],
+    )
+  const daysLeft = async () => {
+    const [row] = await all(tenantId)
+    return Math.round(((row?.expires_at.getTime() ?? 0) - Date.now()) / 86_400_000)
+  }
+  await own(30)
+  await keep({ tenantId })
+  await keep()
+  expect(await daysLeft()).toBe(30)
+  await write(`update quarantine set received_at = received_at - interval '5 days'`)
+  expect(await removeExpired(database.db, { limit: 10 })).toEqual([])
+  await own(4)
+  expect(await removeExpired(database.db, { limit: 10 })).toMatchObject([{ rows: 1 }])
+  expect(await all(tenantId)).toEqual([])
+  expect(await all()).toHaveLength(1)
+})

@@ -236,16 +236,22 @@ export const discardRow = run<Ending>(
   ({ tenantId, id, by, why }) => [tenantId, id, by, why],
 )
 
-/** Over all workspaces: whose time is over, at most so many. */
+/** Over all workspaces: whose time is over, also by days that its workspace has cut since, at most so many. */
 export const removeExpired = many<
   { readonly limit: number },
   { readonly provider: string; readonly state: StoredState; readonly rows: number }
 >(
   'quarantine.remove_expired',
-  `with gone as (
+  `with due as (
+     (select tenant_id, id from quarantine where expires_at <= clock_timestamp() order by expires_at limit $1)
+     union
+     (select q.tenant_id, q.id from workspace_retention r
+      join quarantine q on q.tenant_id = r.tenant_id and q.received_at <= now() - make_interval(days => r.days)
+      where r.subject = 'quarantine' limit $1)
+   ),
+   gone as (
      delete from quarantine where (tenant_id, id) in (
-       select tenant_id, id from quarantine where expires_at <= clock_timestamp()
-       order by expires_at limit $1 for update skip locked
+       select q.tenant_id, q.id from quarantine q join due using (tenant_id, id) limit $1 for update of q skip locked
      )
      returning provider, state
    )
