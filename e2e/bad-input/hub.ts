@@ -24,6 +24,7 @@ import { deadJob } from '../../server/testing/dead-letters.ts'
 import { unknownExecution } from '../../server/testing/execution-keys.ts'
 import { startIdentityProvider } from '../../server/testing/identity-provider.ts'
 import { planWork, runAllPlans } from '../../server/testing/inbox-plans.ts'
+import { missingWebhook } from '../../server/testing/missing-webhook.ts'
 import { makePeople, type People } from '../../server/testing/people-of-a-workspace.ts'
 import { type QueueFixture, queueFixture } from '../../server/testing/queue-fixture.ts'
 import { type Answer, type OpenApi, send, type Wire } from './wire.ts'
@@ -64,6 +65,8 @@ export interface BadInputHub {
   searchInboxPlans(): Promise<void>
   /** One whose outcome nobody knows. */
   unknownExecution(tenantId: string): Promise<string>
+  /** As the check of a route finds it. */
+  missingWebhook(of: Parameters<typeof missingWebhook>[1]): Promise<string>
   writeSecret(slug: string, name: string, value: string): Promise<void>
   /** A person for each thing that is done to people. */
   people(workspaceId: string, name: string): Promise<People>
@@ -151,6 +154,7 @@ export async function startHub(): Promise<BadInputHub> {
       return Object.fromEntries(new URLSearchParams(await identityProvider.signOn(authorization_url, email)))
     },
     unknownExecution: (tenantId) => unknownExecution(database.db, tenantId),
+    missingWebhook: (of) => missingWebhook(database.db, of),
     writeSecret: async (slug, name, value) => {
       await mkdir(join(config.secretsDir, slug), { recursive: true })
       await writeFile(join(config.secretsDir, slug, name), value)

@@ -7,6 +7,7 @@ import { stripe } from '../../server/testing/webhook-samples/stripe.ts'
 import { AUDIT_REQUESTS } from './audit-requests.ts'
 import { bundleRequests } from './bundle-requests.ts'
 import { configRequests, openParts } from './config-requests.ts'
+import { gapRequests } from './gap-requests.ts'
 import type { ServerName } from './hub.ts'
 import { inboxRequests } from './inbox-requests.ts'
 import { peopleRequests } from './people-requests.ts'
@@ -236,6 +237,7 @@ export function goodRequests(
     abortDeadLetterPlan: { params: { id: firstPlan }, body: reason },
     commitDeadLetterPlan: { params: { id: secondPlan }, body: reason },
     ...inboxRequests(world),
+    ...gapRequests(world),
     listJobs: { query: { ...PAGE.query, state: 'scheduled', queue: 'default', connector: names.connector } },
     getJob: { params: { id: secondJob } },
     cancelJob: { params: { id: secondJob }, body: reason },

@@ -178,6 +178,18 @@ export function referencePairs(
         (said) => post('/dlq/default/plans', { action: 'replay', ids: [said] }),
       ],
       'an event in a plan': [stranger.inboxId, (said) => post('/webhook-inbox/retry/plans', { ids: [said] })],
+      'events that are missing of a route': [
+        stranger.routeId,
+        (said) => get(`/webhook-gaps?route_id=${said}`),
+      ],
+      'a route to check for missing events': [
+        stranger.routeId,
+        (said) => post('/webhook-gaps/check', { route_id: said, reason }),
+      ],
+      'a missing event to pull in': [
+        stranger.gaps[0],
+        (said) => post('/webhook-gaps/pull', { ids: [said], reason }),
+      ],
       'an event to compare with': [
         stranger.inboxId,
         (said) => get(`/webhook-inbox/compare?left=${world.inboxId}&right=${said}`),
@@ -205,6 +217,7 @@ export const marksOf = ({
   routeId,
   inboxId,
   inbox,
+  gaps,
   identityId,
   issuerId,
   jobs,
@@ -220,6 +233,7 @@ export const marksOf = ({
   inbox.cancelledId,
   ...inbox.retryPlans,
   ...inbox.erasePlans,
+  ...gaps,
   identityId,
   issuerId,
   ...jobs,

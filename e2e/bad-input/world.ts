@@ -25,6 +25,8 @@ export interface World {
   readonly routeId: string
   readonly inboxId: string
   readonly inbox: InboxWorld
+  /** Events that never arrived: one to dismiss, one to pull in. */
+  readonly gaps: readonly [string, string]
   readonly identityId: string
   readonly issuerId: string
   readonly clientSecret: string
@@ -121,6 +123,7 @@ export async function makeWorld(hub: BadInputHub, name: string, configVersions: 
     livemode: false,
     connector: names.callback,
     secret_refs: [names.secret],
+    gap_check: { connector: names.connector, pull: 'manual', every_seconds: 600, settings: {} },
     reason: REASON,
   })
   const identity = await post<{ id: string; client_secret: string }>(
@@ -140,6 +143,8 @@ export async function makeWorld(hub: BadInputHub, name: string, configVersions: 
     scopes: ['orchestrator.execute'],
     reason: REASON,
   })
+  const gap = (what: string) =>
+    hub.missingWebhook({ tenantId, routeId: route.id, eventId: `evt_${what}_of_${name}` })
   const jobs: string[] = []
   for (let count = 0; count < 2; count += 1)
     jobs.push(
@@ -195,6 +200,7 @@ export async function makeWorld(hub: BadInputHub, name: string, configVersions: 
     routeId: route.id,
     inboxId,
     inbox,
+    gaps: [await gap('dismissed'), await gap('pulled')],
     identityId: identity.id,
     issuerId: issuer.id,
     clientSecret: identity.client_secret,

@@ -83,7 +83,7 @@ export async function everythingOf(
     await grantRole(tx, systemClock, made, role, { by: 'a test', change: CHANGE })
     return made
   })
-  const [inboxId, impersonationId, runId] = [newId(), newId(), newId()]
+  const [inboxId, quarantineId, impersonationId, runId] = [newId(), newId(), newId(), newId()]
   await write(
     `insert into webhook_inbox (tenant_id, id, route_id, provider, livemode, event_id, event_type, occurred_at, state,
        connector, secret_ref, size, request_id, correlation_id, trace_id)
@@ -96,6 +96,20 @@ export async function everythingOf(
   )
   const retryPlan = await send('control', 'POST', '/webhook-inbox/retry/plans', { ids: [inboxId] })
   const erasePlan = await send('control', 'POST', '/webhook-inbox/erase/plans', { event_id: mark })
+  await write(
+    `insert into quarantine (tenant_id, id, because_of, provider, route_id, reason, authentic, sealed, accounts, events,
+       body, sha256, size, copies, room, expires_at, request_id, correlation_id, trace_id)
+     values ($1, $2, $1, 'stripe', $3, 'signature_mismatch', false, false, array[$4], $5, $6, sha256($6), 2, '[]', 2,
+       now() + interval '7 days', 'r', 'c', $7)`,
+    [
+      ...[tenantId, quarantineId, route.id, mark],
+      JSON.stringify([
+        { id: mark, type: mark, accounts: [mark], livemode: false, reason: 'signature_mismatch' },
+      ]),
+      Buffer.from(mark),
+      'a'.repeat(32),
+    ],
+  )
   await write(
     `insert into impersonation (tenant_id, id, token_id, impersonator, subject, read_only, reason, expires_at)
      values ($1, $2, $3, 'operator:someone', $4, true, $5, now() + interval '30 minutes')`,
@@ -119,6 +133,7 @@ export async function everythingOf(
     ['/trusted-issuers/{id}', issuer.id],
     ['/webhook-routes/{id}', route.id],
     ['/webhook-inbox/{id}', inboxId],
+    ['/quarantine/{id}', quarantineId],
     ['/webhook-inbox/retry/plans/{id}', retryPlan.plan_id],
     ['/webhook-inbox/erase/plans/{id}', erasePlan.plan_id],
     ['/webhook-gaps/{id}', await missingWebhook(db, { tenantId, routeId: route.id, eventId: mark })],

@@ -1,0 +1,15 @@
+/** One good request for each operation of the webhook gaps. */
+import type { GoodRequest } from './requests.ts'
+import { REASON, type World } from './world.ts'
+
+export function gapRequests({ routeId, gaps }: World): Readonly<Record<string, GoodRequest>> {
+  const [dismissed, pulled] = gaps
+  const reason = { reason: REASON }
+  return {
+    listWebhookGaps: { query: { limit: '10', route_id: routeId, state: 'missing' } },
+    listWebhookGapChecks: { query: { limit: '10' } },
+    checkWebhookGaps: { body: { route_id: routeId, ...reason } },
+    pullWebhookGaps: { body: { ids: [pulled], ...reason }, otherBody: { route_id: routeId, ...reason } },
+    dismissWebhookGap: { params: { id: dismissed }, body: reason },
+  }
+}
