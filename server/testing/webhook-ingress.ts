@@ -1,9 +1,8 @@
 import { type OutgoingHttpHeaders, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { webhooksIngress } from '../src/features/webhooks/webhooks.ingress.ts'
+import type { HttpServer } from '../src/platform/http/http-server.ts'
 import { createHttpServer } from '../src/platform/http/server.ts'
 import type { TestPlatform } from './database.ts'
-import type { WebhookHub } from './webhook-hub.ts'
 
 export interface IngressAnswer {
   readonly status: number
@@ -21,11 +20,10 @@ export interface WebhookIngress {
   close(): Promise<void>
 }
 
-/** The ingress server with nothing but its webhook routes, at a random port. */
+/** A server like that of the ingress process with the routes that `mount` puts there, at a random port. */
 export async function webhookIngress(
   { log, metrics }: TestPlatform,
-  { accept }: Pick<WebhookHub, 'accept'>,
-  { bodyLimitBytes, publicUrl }: { readonly bodyLimitBytes: number; readonly publicUrl?: string },
+  mount: (app: HttpServer) => void,
 ): Promise<WebhookIngress> {
   const app = await createHttpServer({
     log,
@@ -35,7 +33,7 @@ export async function webhookIngress(
     handlerTimeoutMs: 20_000,
     checks: [],
   })
-  webhooksIngress(app, { accept, bodyLimitBytes, publicUrl })
+  mount(app)
   await app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = app.server.address() as AddressInfo
   return {

@@ -10,6 +10,7 @@ import type { SampleEvent } from '../../../testing/webhook-sample.ts'
 import { stripe, stripeSignature } from '../../../testing/webhook-samples/stripe.ts'
 import { newId } from '../../platform/ids.ts'
 import { Secret } from '../../platform/secret.ts'
+import { webhooksIngress } from './webhooks.ingress.ts'
 
 const BODY_LIMIT = 100_000
 const A_SECRET = 'whsec_of_workspace_a'
@@ -25,7 +26,10 @@ let b: string
 beforeAll(async () => {
   database = await testDatabase()
   hub = webhookHub(database.platform)
-  ingress = await webhookIngress(database.platform, hub, { bodyLimitBytes: BODY_LIMIT })
+  const { accept } = hub
+  ingress = await webhookIngress(database.platform, (app) =>
+    webhooksIngress(app, { accept, bodyLimitBytes: BODY_LIMIT, publicUrl: undefined }),
+  )
   a = await hub.workspace('a-dev')
   b = await hub.workspace('b-dev')
   await hub.route(a, { secret: A_SECRET })

@@ -22,6 +22,7 @@ import {
 import { WEBHOOK_SAMPLES } from '../../../../testing/webhook-samples.ts'
 import { newId } from '../../../platform/ids.ts'
 import { Secret } from '../../../platform/secret.ts'
+import { webhooksIngress } from '../webhooks.ingress.ts'
 import { PROVIDERS } from './registry.ts'
 
 const BODY_LIMIT = 100_000
@@ -42,10 +43,10 @@ beforeAll(async () => {
       throw new Error(`nobody has ${url}`)
     },
   })
-  ingress = await webhookIngress(database.platform, hub, {
-    bodyLimitBytes: BODY_LIMIT,
-    publicUrl: PUBLIC_URL,
-  })
+  const { accept } = hub
+  ingress = await webhookIngress(database.platform, (app) =>
+    webhooksIngress(app, { accept, bodyLimitBytes: BODY_LIMIT, publicUrl: PUBLIC_URL }),
+  )
   tenantId = await hub.workspace('known-dev')
 })
 
