@@ -45,6 +45,7 @@ const OF_NO_WORKSPACE: Readonly<Record<string, string>> = {
   '/queues/{queue}': 'every workspace has queues of these names',
   '/operators/{id}': 'people belong to the platform',
   '/operators/invitations/{id}': 'the platform sees all invitations',
+  '/platform/quarantine/{id}': 'what is nobody’s belongs to the platform',
   '/break-glass/{id}': 'emergencies belong to the platform',
   '/auth/sessions/{id}': 'sessions belong to one person, not to a workspace',
 }
