@@ -216,6 +216,26 @@ test('what was erased is delivered by nobody any more', async () => {
   })
 })
 
+test('a provider that sends it again does not bring it back', async () => {
+  await route({ eventTypes: ['invoice.*'] })
+  const dead = await about(CANARY, { id: 'evt_dead' })
+  await fixture.bury(tenantId)
+  const ignored = await fixture.receive({
+    secret,
+    id: 'evt_ignored',
+    type: 'other.thing',
+    object: { a: CANARY },
+  })
+  await erase({ subject: { contains: CANARY } })
+  await fixture.hub.query(`update webhook_route set event_types = '{*}' where tenant_id = $1`, [tenantId])
+  expect(await about(CANARY, { id: 'evt_dead' })).toBe(dead)
+  expect(
+    await fixture.receive({ secret, id: 'evt_ignored', type: 'other.thing', object: { a: CANARY } }),
+  ).toBe(ignored)
+  expect([(await detail(dead)).status, (await detail(ignored)).status]).toEqual(['dead', 'ignored'])
+  expect(await hits()).toEqual([])
+})
+
 test('a search goes on where it was, and waits for a store that is away', async () => {
   await route()
   for (let at = 0; at < 3; at += 1) await about(CANARY, { object: { text: `${at}`.repeat(200_000) } })

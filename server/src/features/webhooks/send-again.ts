@@ -4,7 +4,7 @@ import { appendEvents } from '../../platform/event-log.ts'
 import { pickNamedLetters, replayLetters, whereaboutsOf } from '../../queue/dead-letters.ts'
 import type { LaneKey } from '../../queue/job.ts'
 import { deliverKeptEvents, lineOf } from './lines.ts'
-import { type CopyRow, holdIgnored } from './take.sql.ts'
+import { type CopyRow, findErased, holdIgnored } from './take.sql.ts'
 import type { AcceptedWebhook, VerifiedWebhook } from './verified-webhook.ts'
 
 /** A copy of an event that was taken before, and the event as it is now. */
@@ -16,12 +16,14 @@ export interface Copy extends AcceptedWebhook {
 /**
  * A provider that sends an event again asks for it to be delivered. So one whose delivery is a dead letter, one that is
  * held though nothing holds it any more, and one that was ignored by a filter that takes it now, goes on its way again.
- * What is done, under way, cancelled or put into the bin stays as it is: the first two need nothing, the others are the
- * decision of a person. So does an event whose inbox row is no longer kept: retention keeps those that are not
+ * What is done, under way, cancelled, erased or put into the bin stays as it is: the first two need nothing, the others
+ * are the decision of a person. So does an event whose inbox row is no longer kept: retention keeps those that are not
  * delivered. A delivery that was dead has lost its place in its line and runs at once. Gives the lanes to be woken.
  */
 export async function sendAgain(db: Db, { copyOf, webhook }: Copy): Promise<readonly LaneKey[]> {
   const { inbox_id: inboxId, state, job_id: jobId, dead } = copyOf
+  if (!dead && state !== 'held' && state !== 'ignored') return []
+  if ((await findErased(db, { tenantId: webhook.route.tenantId, id: inboxId }))?.erased) return []
   if (state === 'accepted' && dead && jobId !== null)
     return db.transaction((tx) => replay(tx, webhook, inboxId, jobId))
   if (state === 'held' || state === 'ignored')

@@ -1,4 +1,4 @@
-import { one, run } from '../../platform/db/statement.ts'
+import { maybeOne, one, run } from '../../platform/db/statement.ts'
 import type { JobRecord } from '../../queue/enqueue.ts'
 
 /** One event of a batch, in the shape that the SQL function `take_webhooks` reads. */
@@ -94,6 +94,16 @@ export const takeBatch = one<TakeArgs, TakenRow>(
     lines.length > 0 ? JSON.stringify(lines) : null,
     dedupeDays,
   ],
+)
+
+/** Whether what the event contained was erased at somebody's wish. */
+export const findErased = maybeOne<
+  { readonly tenantId: string; readonly id: string },
+  { readonly erased: boolean }
+>(
+  'webhooks.find_erased',
+  'select erased_at is not null as erased from webhook_payload where tenant_id = $1 and id = $2',
+  ({ tenantId, id }) => [tenantId, id],
 )
 
 /** An event that no filter took is held from now on. */
