@@ -98,24 +98,24 @@ async function matchEvent(attempt: Attempt, event: ProviderEvent): Promise<Match
   const [match, ...more] = verdicts.filter(({ verified }) => verified)
   if (!match?.verified) return noneOf(event, verdicts)
   if (more.length > 0) return refused(event, 'ambiguous', undefined, true)
-  return (await unsureOwner(attempt, match, event)) ?? settle(attempt, match, event)
+  const doubt = await doubtOf(attempt, match)
+  return doubt ? refused(event, doubt, undefined, doubt === 'ambiguous') : settle(attempt, match, event)
 }
 
 /**
  * An account that the signature does not cover proves nothing: when the route of another workspace verifies the same
- * bytes, either of them may be meant. Undefined = there is no such route.
+ * bytes, either of them may be meant. Undefined = nothing is in doubt.
  */
-async function unsureOwner(
+async function doubtOf(
   { request: { provider, routeId }, index, verifier }: Attempt,
-  { route: { tenantId } }: RouteVerdict,
-  event: ProviderEvent,
-): Promise<Match | undefined> {
+  { route: { tenantId } }: Pick<RouteVerdict, 'route'>,
+): Promise<'ambiguous' | 'secret_away' | undefined> {
   if (provider.accountIsSigned !== false || routeId !== undefined) return undefined
   const others = index.ofProvider(provider.name).filter((route) => route.tenantId !== tenantId)
   const verdicts = await verifier.verify(others)
-  if (verdicts.some(({ verified }) => verified)) return refused(event, 'ambiguous', undefined, true)
+  if (verdicts.some(({ verified }) => verified)) return 'ambiguous'
   const away = verdicts.some((verdict) => !verdict.verified && verdict.cause === 'secret_away')
-  return away ? refused(event, 'secret_away') : undefined
+  return away ? 'secret_away' : undefined
 }
 
 /**
@@ -136,19 +136,28 @@ async function matchBySettings(attempt: Attempt): Promise<readonly Match[]> {
     if (!verdict.verified) return []
     const read = (): readonly Match[] =>
       provider.events(parsed, signed, verdict.route.settings).map((event) => settle(attempt, verdict, event))
-    return [{ read, ...attempted(read) }]
+    const { route, workspace } = verdict
+    return [{ route, workspace, read, ...attempted(read) }]
   })
-  const [first, ...more] = readings
+  const [first] = readings
   if (!first) return [noneOf(undefined, verdicts)]
-  if (more.length === 0) return first.read()
-  const possible = readings.filter(({ matches }) => !matches?.some(isAnotherAccounts))
-  const [one = first, ...others] = possible
-  if (others.length === 0) return one.read()
-  const readable = possible.find(({ matches }) => matches)?.matches
-  return (readable ?? one.read()).map(({ event }) => refused(event, 'ambiguous', undefined, true))
+  // Of one route alone it is said what is wrong with it.
+  const possible = readings.filter(
+    ({ matches, route }) =>
+      readings.length === 1 ||
+      (matches ?? []).every(({ event }) => event === undefined || fitsAccount(attempt, route, event)),
+  )
+  const events = (readings.find(({ matches }) => matches)?.matches ?? first.read()).map(({ event }) => event)
+  const nobodys = (cause: RefusalCause) =>
+    events.map((event) => refused(event, cause, undefined, cause !== 'secret_away'))
+  const [one, ...others] = possible
+  if (!one) {
+    const here = readings.some(({ workspace }) => workspace !== undefined)
+    return here ? nobodys('account_mismatch') : first.read()
+  }
+  const cause = others.length > 0 ? 'ambiguous' : await doubtOf(attempt, one)
+  return cause ? nobodys(cause) : one.read()
 }
-
-const isAnotherAccounts = (match: Match): boolean => !match.found && match.cause === 'account_mismatch'
 
 function attempted(read: () => readonly Match[]): { readonly matches?: readonly Match[] } {
   try {
@@ -174,18 +183,24 @@ const addressedBy = ({ index, request: { provider, routeId } }: Attempt): Webhoo
 
 /** Why a verified event still does not belong to the route; undefined when it does. */
 function mismatch(
-  { request: { provider, routeId }, index }: Attempt,
+  attempt: Attempt,
   { route, workspace }: RouteVerdict,
-  { accounts, livemode }: ProviderEvent,
+  event: ProviderEvent,
 ): RefusalCause | undefined {
   if (!workspace || route.livemode !== (workspace.environment === 'prod')) return 'environment_mismatch'
-  if (route.livemode !== (livemode ?? route.livemode)) return 'livemode_mismatch'
-  if (route.account !== null) return accounts.includes(route.account) ? undefined : 'account_mismatch'
-  const claimed = (account: string) => index.claimedBy(provider.name, account, route.livemode) !== undefined
-  const fits =
-    accounts.length === 0 ||
-    (provider.accounts === 'any' && (routeId !== undefined || !accounts.some(claimed)))
-  return fits ? undefined : 'account_mismatch'
+  if (route.livemode !== (event.livemode ?? route.livemode)) return 'livemode_mismatch'
+  return fitsAccount(attempt, route, event) ? undefined : 'account_mismatch'
+}
+
+function fitsAccount(
+  { request: { provider, routeId }, index }: Attempt,
+  { account, livemode }: WebhookRoute,
+  { accounts }: ProviderEvent,
+): boolean {
+  if (account !== null) return accounts.includes(account)
+  if (accounts.length === 0) return true
+  const claimed = (name: string) => index.claimedBy(provider.name, name, livemode) !== undefined
+  return provider.accounts === 'any' && (routeId !== undefined || !accounts.some(claimed))
 }
 
 /** A signature that fits but is too old tells whose event it was; of several that do not fit none does. */
