@@ -10,6 +10,7 @@ import { pinnedSnapshot } from './pinned-snapshot.ts'
 import { postJobs } from './post-jobs.ts'
 import { startLatency, startLatencyApart } from './start-latency.ts'
 import { walPerJob } from './wal-per-job.ts'
+import { webhookBacklog } from './webhook-backlog.ts'
 import { webhooks } from './webhooks.ts'
 
 /** In the order of the report. */
@@ -18,6 +19,7 @@ export const CASES: readonly Case[] = [
   postJobs,
   execute,
   webhooks,
+  webhookBacklog,
   enqueueBatch,
   drainNoOp,
   drainHttp,
