@@ -47,3 +47,14 @@ export const github: WebhookSample = {
     },
   }),
 }
+
+/** A hook may be set to send forms. */
+export const githubForm: WebhookSample = {
+  ...github,
+  secrets: ['secret-of-a-hook-with-forms', 'another-secret-of-a-hook-with-forms'],
+  body: (event) => Buffer.from(`payload=${encodeURIComponent(github.body(event).toString('utf8'))}`),
+  sign: (unsigned) => {
+    const signed = github.sign(unsigned)
+    return { ...signed, headers: { ...signed.headers, 'content-type': 'application/x-www-form-urlencoded' } }
+  },
+}

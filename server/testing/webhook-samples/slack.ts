@@ -43,3 +43,26 @@ export const slack: WebhookSample = {
     headers: { 'content-type': 'application/json', ...slackSignature(body, secret, atMs) },
   }),
 }
+
+/** What somebody typed. */
+const { question: _, ...likeEvents } = slack
+export const slackCommand: WebhookSample = {
+  ...likeEvents,
+  secrets: ['11112222333344445555666677778888', '88887777666655554444333322221111'],
+  body: ({ id = '398738663015.47445629121.803a', account } = {}) =>
+    Buffer.from(
+      new URLSearchParams({
+        token: 'XXYYZZ',
+        ...(account !== undefined && { team_id: account }),
+        command: '/cheese',
+        text: 'Käse ☕ & more = 100 %20',
+        trigger_id: id,
+      })
+        .toString()
+        .replaceAll('+', '%20'),
+    ),
+  sign: (unsigned) => {
+    const signed = slack.sign(unsigned)
+    return { ...signed, headers: { ...signed.headers, 'content-type': 'application/x-www-form-urlencoded' } }
+  },
+}

@@ -1,4 +1,4 @@
-import { createHmac } from 'node:crypto'
+import { createHash, createHmac } from 'node:crypto'
 import type { WebhookSample } from '../webhook-sample.ts'
 
 /** As twilio.com/docs/usage/webhooks/webhooks-security says it: the address, then the fields of the form by name. */
@@ -37,4 +37,26 @@ export const twilio: WebhookSample = {
     },
     url,
   }),
+}
+
+/** The digest of the body is in the address, and the address is signed. */
+export const twilioJson: WebhookSample = {
+  ...twilio,
+  secrets: ['abcdefabcdefabcdefabcdefabcdef00', '00fedcbafedcbafedcbafedcbafedcba'],
+  allBytesSigned: true,
+  body: (event) => {
+    const fields = new URLSearchParams(twilio.body(event).toString('latin1'))
+    return Buffer.from(JSON.stringify(Object.fromEntries(fields), null, 2))
+  },
+  sign: ({ body, secrets: [token = ''], url }) => {
+    const called = `${url}?bodySHA256=${createHash('sha256').update(body).digest('hex')}`
+    return {
+      body,
+      headers: {
+        'content-type': 'application/json',
+        'x-twilio-signature': twilioSignature(called, '', token),
+      },
+      url: called,
+    }
+  },
 }

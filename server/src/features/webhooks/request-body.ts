@@ -61,8 +61,11 @@ export function readForm(raw: Buffer): readonly (readonly [string, string])[] {
 
 const formText = (text: string): string => decodeURIComponent(text.replaceAll('+', ' '))
 
-const isForm = ({ headers }: SignedRequest): boolean =>
-  headers['content-type']?.[0]?.split(';')[0]?.trim().toLowerCase() === 'application/x-www-form-urlencoded'
+function isForm({ headers }: SignedRequest): boolean {
+  const [type, ...more] = headers['content-type'] ?? []
+  if (more.length > 0) throw new Problem('malformed_body', 'The content type is there twice.')
+  return type?.split(';')[0]?.trim().toLowerCase() === 'application/x-www-form-urlencoded'
+}
 
 /**
  * A body in either way in which senders write one: JSON, or a form whose field `payload` is JSON, or a form of plain

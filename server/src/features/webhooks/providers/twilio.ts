@@ -16,6 +16,7 @@ const SIGNATURE_HEADER = 'x-twilio-signature'
 const SIGNATURE = /^[A-Za-z0-9+/]{27}=$/
 const BODY_DIGEST = /[?&]bodySHA256=([0-9a-fA-F]{64})(?:[&#]|$)/
 const ADDRESS = /^(https?:)(\/\/(?:\[[^\]]*\]|[^/?#:]*))(:\d+)?(.*)$/s
+const JSON_START = /^\s*[{[]/
 const ASCII = /^[\x20-\x7e]*$/
 
 type Params = Readonly<Record<string, string | readonly string[]>>
@@ -138,11 +139,13 @@ export const twilio = defineProvider({
   keptHeaders: [SIGNATURE_HEADER],
   // Each account has its own token, so a secret that verifies stands for the account.
   accounts: 'any',
-  parse: ({ raw, url }) => {
-    if (url !== undefined && BODY_DIGEST.test(url)) return parseJson(raw)
+  // By the bytes alone, because the address is not kept with them: a form begins with the name of a field.
+  parse: ({ raw }) => {
+    if (JSON_START.test(raw.toString('latin1', 0, 100))) return parseJson(raw)
     const form = readForm(raw)
     if (!form) throw new Problem('malformed_body', 'The body is not a form.')
-    return form
+    // As JSON would be refused, so that no reader of the fields meets a poisoned name.
+    return parseJson(Buffer.from(JSON.stringify(form)))
   },
   verify,
   events: (parsed, request) => [readEvent(parsed, request)],
