@@ -1,9 +1,13 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { freshRoute, inboxOf, readyOf, setPaused, takeEvents } from '../../../testing/held-deliveries.ts'
-import { type QueueFixture, queueFixture } from '../../../testing/queue-fixture.ts'
+import { claimLane, type QueueFixture, queueFixture, registerNode } from '../../../testing/queue-fixture.ts'
 import { type WebhookHub, webhookHub } from '../../../testing/webhook-hub.ts'
+import { systemClock } from '../../platform/clock.ts'
 import type { Db } from '../../platform/db/db.ts'
 import { createMetrics } from '../../platform/metrics.ts'
+import type { ClaimedJob, Outcome } from '../../queue/job.ts'
+import { createSettler } from '../../queue/settler.ts'
+import { followDeliveries } from './follow-deliveries.ts'
 import { createRelease } from './release.ts'
 
 let database: QueueFixture
@@ -138,4 +142,43 @@ test('what was accepted is still delivered when its route is gone, to the connec
   await release()
   expect(await inboxOf(hub, ids)).toEqual([RELEASED, RELEASED])
   expect(await readyOf(hub, route)).toEqual(ids)
+})
+
+test('held events of an ordered route are released into their line: one at a time, in their order', async () => {
+  const route = await freshRoute(hub, { ordering: { key: '/id', limitMs: 600_000 } })
+  await setPaused(hub, route, true)
+  const ids = await takeEvents(hub, route, 3)
+  await setPaused(hub, route, false)
+  const states = async () => (await inboxOf(hub, ids)).map(({ state }) => state)
+  await release()
+  expect(await states()).toEqual(['accepted', 'waiting', 'waiting'])
+  expect(await readyOf(hub, route)).toEqual(ids.slice(0, 1))
+
+  // Paused again: what the worker meets goes back to the head of the line, and nobody overtakes it.
+  const node = await registerNode(database.db)
+  const claimOne = async () => {
+    const { tenantId, queue } = route
+    const [claimed] = (await claimLane(database.claimDb, node, { tenantId, queue, lane: 7 })).jobs
+    if (!claimed) throw new Error('nothing is ready')
+    return claimed.job
+  }
+  const settle = async (job: ClaimedJob, outcome: Outcome) => {
+    const settler = createSettler({
+      ...{ db: database.claimDb, clock: systemClock, random: () => 0, log: database.platform.log },
+      ...{ followUps: followDeliveries, settled: () => undefined },
+    })
+    await settler.settle({ job, outcome })
+  }
+  await setPaused(hub, route, true)
+  await settle(await claimOne(), { kind: 'cancelled', held: 'route_paused', why: 'Paused.' })
+  expect(await states()).toEqual(['held', 'waiting', 'waiting'])
+  await setPaused(hub, route, false)
+  await release()
+  expect(await states()).toEqual(['accepted', 'waiting', 'waiting'])
+  for (const id of ids) {
+    const job = await claimOne()
+    expect(job.inboxId).toBe(id)
+    await settle(job, { kind: 'done', result: null, why: 'Done.' })
+  }
+  expect(await states()).toEqual(['accepted', 'accepted', 'accepted'])
 })
