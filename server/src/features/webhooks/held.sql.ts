@@ -103,15 +103,18 @@ export interface KeptRow {
   readonly trace_id: string
 }
 
-/** The oldest held events of a route, in the order in which they came. */
-export const oldestHeld = many<HeldSelection, KeptRow>(
+/**
+ * The oldest held events of a route after one of them, in the order in which they came. With the place it does not walk
+ * again over the index entries of those that were just released.
+ */
+export const oldestHeld = many<HeldSelection & { readonly afterId: string }, KeptRow>(
   'webhooks.oldest_held',
   `select id, provider, event_id, event_type, account, livemode, occurred_at, request_id, correlation_id, trace_id
    from webhook_inbox
    where tenant_id = $1 and route_id = $2 and state in ('held', 'waiting') and state = 'held'
-     and ($3::text is null or connector = $3)
+     and ($3::text is null or connector = $3) and id > $5
    order by id limit $4`,
-  ({ tenantId, routeId, connector, limit }) => [tenantId, routeId, connector, limit],
+  ({ tenantId, routeId, connector, limit, afterId }) => [tenantId, routeId, connector, limit, afterId],
 )
 
 /** Says of held events why they wait now, where that is another cause than it was. */

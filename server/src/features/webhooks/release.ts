@@ -43,6 +43,15 @@ interface Way {
   readonly why: HeldWhy | undefined
 }
 
+/** A way that is free. */
+interface Going {
+  readonly way: Way
+  readonly target: DeliveryTarget
+  readonly afterId: string
+}
+
+const FIRST_ID = '00000000-0000-0000-0000-000000000000'
+
 /**
  * Makes one round of the release: the held events of every route whose cause is gone get their delivery, oldest first,
  * each batch in one transaction with its jobs and events. Any number of workers may do it at once, and one that dies in
@@ -69,22 +78,22 @@ export function createRelease(deps: ReleaseDeps): (stopping: AbortSignal) => Pro
     )
   }
 
-  /** Whether there may be more. */
-  const releaseBatch = async (way: Way, target: DeliveryTarget): Promise<boolean> => {
+  /** Gives the last event that was looked at, when there may be more behind it. */
+  const releaseBatch = async ({ way, target, afterId }: Going): Promise<string | undefined> => {
     const batch = await db.transaction(async (tx) => {
       if (!(await lockRelease(tx, way.group)).locked) return undefined
-      const rows = await oldestHeld(tx, selectionOf(way, BATCH))
+      const rows = await oldestHeld(tx, { ...selectionOf(way, BATCH), afterId })
       const { moved, lanes } = await deliverKeptEvents(
         tx,
         rows.map((row) => keptDelivery(way, target, row)),
       )
       failPoint('webhooks.release')
-      return { full: rows.length === BATCH, moved: moved.length, lanes }
+      return { moved: moved.length, lanes, lastId: rows.length === BATCH ? rows.at(-1)?.id : undefined }
     })
-    if (!batch) return false
+    if (!batch) return undefined
     hint(batch.lanes)
     released.inc(batch.moved)
-    return batch.full && batch.moved > 0
+    return batch.lastId
   }
   const hint = (lanes: readonly LaneKey[]): void => deps.wakeUp.hint(lanes)
 
@@ -96,14 +105,17 @@ export function createRelease(deps: ReleaseDeps): (stopping: AbortSignal) => Pro
     for (const group of groups) ways.push(...(await waysOf(group)))
     for (const way of ways)
       if (way.why) await tellOtherCause(db, { ...selectionOf(way, 5 * BATCH), why: way.why })
-    let open = ways.flatMap((way) =>
-      way.why === undefined && way.target ? [{ way, target: way.target }] : [],
+    let open: Going[] = ways.flatMap((way) =>
+      way.why === undefined && way.target ? [{ way, target: way.target, afterId: FIRST_ID }] : [],
     )
     if (open.length > 0)
       log.info({ routes: open.length }, 'held webhooks are released: what they waited for is over')
     while (open.length > 0 && !stopping.aborted) {
-      const left: typeof open = []
-      for (const each of open) if (await releaseBatch(each.way, each.target)) left.push(each)
+      const left: Going[] = []
+      for (const each of open) {
+        const afterId = await releaseBatch(each)
+        if (afterId !== undefined) left.push({ ...each, afterId })
+      }
       open = left
     }
   }
