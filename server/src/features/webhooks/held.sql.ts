@@ -136,3 +136,15 @@ export const lockRelease = one<HeldGroup, { readonly locked: boolean }>(
   `select pg_try_advisory_xact_lock(7126, hashtext($1::uuid || '/' || $2::uuid)) as locked`,
   ({ tenant_id, route_id }) => [tenant_id, route_id],
 )
+
+/** What waits over all workspaces, by its cause; `ordering`: behind an earlier event of its line. Reads every such row. */
+export const measureHeld = many<
+  undefined,
+  { readonly why: string; readonly events: number; readonly oldest_seconds: number }
+>(
+  'webhooks.measure_held',
+  `select coalesce(held_why, 'ordering') as why, count(*)::int as events,
+          greatest(0, extract(epoch from clock_timestamp() - min(received_at)))::float8 as oldest_seconds
+   from webhook_inbox where state in ('held', 'waiting') group by 1`,
+  () => [],
+)

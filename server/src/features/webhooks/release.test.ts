@@ -8,7 +8,8 @@ import { createMetrics } from '../../platform/metrics.ts'
 import type { ClaimedJob, Outcome } from '../../queue/job.ts'
 import { createSettler } from '../../queue/settler.ts'
 import { followDeliveries } from './follow-deliveries.ts'
-import { createRelease } from './release.ts'
+import { createHeldSample } from './held-metrics.ts'
+import { createRelease, type ReleaseDeps } from './release.ts'
 
 let database: QueueFixture
 let hub: WebhookHub
@@ -25,11 +26,15 @@ afterAll(async () => {
 const going = new AbortController().signal
 
 /** One round of one worker. */
-const release = (db: Db = database.platform.db) =>
+const release = (
+  db: Db = database.platform.db,
+  activeConnector: ReleaseDeps['activeConnector'] = async (tenantId, name) =>
+    hub.connectors.get(`${tenantId}/${name}`),
+) =>
   createRelease({
     platform: { ...database.platform, db, metrics: createMetrics('test', false) },
     workspaces: hub.workspaces,
-    activeConnector: async (tenantId, name) => hub.connectors.get(`${tenantId}/${name}`),
+    activeConnector,
     wakeUp: { hint: () => undefined },
   })(going)
 
@@ -126,12 +131,28 @@ test('a worker that dies before the commit leaves its batch held, and the next o
         throw new Error('killed')
       }),
   }
-  await expect(release(dying)).rejects.toThrow('killed')
+  await release(dying)
   expect(await inboxOf(hub, ids)).toEqual([HELD, HELD, HELD])
   expect(await readyOf(hub, route)).toEqual([])
   await release()
   await release()
   expect(await readyOf(hub, route)).toEqual(ids)
+})
+
+test('a route of which something is wrong keeps no other from its release', async () => {
+  const routes = [await freshRoute(hub), await freshRoute(hub), await freshRoute(hub)]
+  for (const route of routes) {
+    await setPaused(hub, route, true)
+    await takeEvents(hub, route, 1)
+    await setPaused(hub, route, false)
+  }
+  const [broken] = routes
+  await release(database.platform.db, async (tenantId, name) => {
+    if (tenantId === broken?.tenantId) throw new Error('its config cannot be read')
+    return hub.connectors.get(`${tenantId}/${name}`)
+  })
+  const ready = await Promise.all(routes.map((route) => readyOf(hub, route)))
+  expect(ready.map(({ length }) => length)).toEqual([0, 1, 1])
 })
 
 test('what was accepted is still delivered when its route is gone, to the connector that it came for', async () => {
@@ -181,4 +202,19 @@ test('held events of an ordered route are released into their line: one at a tim
     await settle(job, { kind: 'done', result: null, why: 'Done.' })
   }
   expect(await states()).toEqual(['accepted', 'accepted', 'accepted'])
+})
+
+test('how many wait, and for how long, is measured by one worker for all', async () => {
+  const route = await freshRoute(hub)
+  await setPaused(hub, route, true)
+  await takeEvents(hub, route, 2)
+  const [leading, other] = [createMetrics('test', false), createMetrics('test', false)]
+  const [sample, second] = [leading, other].map((metrics) => createHeldSample(database.platform.db, metrics))
+  await sample?.()
+  await second?.()
+  const textOf = (metrics: typeof leading) => metrics.registry.metrics()
+  expect(await textOf(leading)).toMatch(/webhooks_held\{why="route_paused",.*\} 2$/m)
+  expect(await textOf(leading)).toMatch(/webhooks_held\{why="connector_missing",.*\} 0$/m)
+  expect(await textOf(leading)).toMatch(/webhooks_held_oldest_seconds\{why="route_paused",.*\} \d/m)
+  expect(await textOf(other)).not.toMatch(/why=/)
 })

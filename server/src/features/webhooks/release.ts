@@ -1,4 +1,5 @@
 import type { Db } from '../../platform/db/db.ts'
+import { isTransient } from '../../platform/db/failures.ts'
 import { failPoint } from '../../platform/fail-points.ts'
 import { newId } from '../../platform/ids.ts'
 import type { Platform } from '../../platform/platform.ts'
@@ -95,6 +96,16 @@ export function createRelease(deps: ReleaseDeps): (stopping: AbortSignal) => Pro
     released.inc(batch.moved)
     return batch.lastId
   }
+  /** What is wrong with one route keeps no other from its release; a database in trouble ends the round. */
+  const alone = async <T>(group: HeldGroup, work: () => Promise<T>): Promise<T | undefined> => {
+    try {
+      return await work()
+    } catch (err) {
+      if (isTransient(err)) throw err
+      log.error({ err, ...group }, 'the held webhooks of a route could not be released')
+      return undefined
+    }
+  }
   const hint = (lanes: readonly LaneKey[]): void => deps.wakeUp.hint(lanes)
 
   /** One batch of each route in turn: a route with many does not keep the others waiting. */
@@ -102,7 +113,7 @@ export function createRelease(deps: ReleaseDeps): (stopping: AbortSignal) => Pro
     const groups = await listHeldGroups(db, { limit: GROUPS })
     const ways: Way[] = []
     // One after the other: there may be a thousand, and each asks the database.
-    for (const group of groups) ways.push(...(await waysOf(group)))
+    for (const group of groups) ways.push(...((await alone(group, () => waysOf(group))) ?? []))
     for (const way of ways)
       if (way.why) await tellOtherCause(db, { ...selectionOf(way, 5 * BATCH), why: way.why })
     let open: Going[] = ways.flatMap((way) =>
@@ -113,7 +124,7 @@ export function createRelease(deps: ReleaseDeps): (stopping: AbortSignal) => Pro
     while (open.length > 0 && !stopping.aborted) {
       const left: Going[] = []
       for (const each of open) {
-        const afterId = await releaseBatch(each)
+        const afterId = await alone(each.way.group, () => releaseBatch(each))
         if (afterId !== undefined) left.push({ ...each, afterId })
       }
       open = left

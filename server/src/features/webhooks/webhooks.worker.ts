@@ -1,5 +1,6 @@
 import type { Platform } from '../../platform/platform.ts'
 import { type RepeatedWork, repeatedWork } from '../../platform/repeated-work.ts'
+import { createHeldSample } from './held-metrics.ts'
 import { careForLines } from './lines.ts'
 import { createRelease, type ReleaseDeps } from './release.ts'
 import { forgetExpiredEvents } from './webhooks.ts'
@@ -20,6 +21,8 @@ export const createInboxCare = ({ db, log, clock }: Pick<Platform, 'db' | 'log' 
 
 /** How long an event waits at most after its cause is gone, or its turn in a line has come without anybody telling. */
 const RELEASE_MS = 2_000
+/** A sample reads every event that waits. */
+const SAMPLE_MS = 15_000
 
 /** Delivers events that no longer have to wait. Any number of workers may do it at once. */
 export function createHeldCare(
@@ -27,6 +30,8 @@ export function createHeldCare(
 ): RepeatedWork {
   const { db, clock, log } = deps.platform
   const release = createRelease(deps)
+  const sample = createHeldSample(db, deps.platform.metrics)
+  let sampleAt = clock.monotonic()
 
   const turns = async (stopping: AbortSignal): Promise<void> => {
     for (let more = true; more && !stopping.aborted; ) {
@@ -42,6 +47,9 @@ export function createHeldCare(
     work: async (stopping) => {
       await release(stopping)
       await turns(stopping)
+      if (clock.monotonic() < sampleAt) return
+      sampleAt = clock.monotonic() + SAMPLE_MS
+      await sample()
     },
     failed: (err) => log.warn({ err }, 'held webhooks could not be released; tried again in a moment'),
   })
