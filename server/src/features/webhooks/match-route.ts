@@ -217,16 +217,18 @@ function noneOf(event: ProviderEvent | undefined, verdicts: readonly RouteVerdic
   return refused(event, cause, one?.route)
 }
 
-/** The own people of a route must see why a secret did not count. Of routes that do not verify only when none does. */
+/**
+ * The own people of a route must see why a secret did not count: one without a value always, one outside of its window
+ * when it may be why nothing verifies. Of routes that do not verify only when none does.
+ */
 function tellAbsent({ log }: Attempt, verdicts: readonly RouteVerdict[]): void {
   const someone = verdicts.some(({ verified }) => verified)
   for (const { route, absent, verified } of verdicts)
-    if (verified || !someone)
-      for (const { secretRef, why } of absent)
-        log[why === 'unresolved' ? 'error' : 'info'](
-          { tenant_id: route.tenantId, route_id: route.id, secret_ref: secretRef },
-          why === 'unresolved'
-            ? 'the signing secret of a webhook route does not resolve'
-            : 'a signing secret of a webhook route is outside of its window',
-        )
+    for (const { secretRef, why } of absent) {
+      const about = { tenant_id: route.tenantId, route_id: route.id, secret_ref: secretRef }
+      if (why === 'unresolved' && (verified || !someone))
+        log.error(about, 'the signing secret of a webhook route does not resolve')
+      if (why === 'outside_its_window' && !someone)
+        log.info(about, 'a signing secret of a webhook route is outside of its window')
+    }
 }
