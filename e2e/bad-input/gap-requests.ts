@@ -1,8 +1,7 @@
 /** One good request for each operation of the webhook gaps. */
-import type { GoodRequest } from './requests.ts'
 import { REASON, type World } from './world.ts'
 
-export function gapRequests({ routeId, gaps }: World): Readonly<Record<string, GoodRequest>> {
+export function gapRequests({ routeId, gaps }: World) {
   const [dismissed, pulled] = gaps
   const reason = { reason: REASON }
   return {

@@ -1,5 +1,4 @@
 /** One good request for each operation of the webhook inbox. */
-import type { GoodRequest } from './requests.ts'
 import { REASON, type World } from './world.ts'
 
 const reason = { reason: REASON }
@@ -13,7 +12,7 @@ const filter = (world: World) => ({
   received_before: '2036-01-01T00:00:00Z',
 })
 
-export function inboxRequests(world: World): Readonly<Record<string, GoodRequest>> {
+export function inboxRequests(world: World) {
   const { inbox, inboxId } = world
   const plans = (name: string, [commit = '', abort = '']: readonly string[]) => ({
     [`listWebhook${name}Plans`]: { query: { limit: '10', state: 'planned' } },

@@ -9,9 +9,9 @@ import { Problem } from '../../problems.ts'
 import { findJob } from '../../queue/read.ts'
 import { createDeliveryInput } from '../webhooks/webhooks.ts'
 import { getInboxDetail } from './inbox-detail.ts'
-import type { Subject } from './plan.ts'
 import { abortPlan, commitPlan, getPlan, makePlan } from './plans.ts'
 import { retryOne } from './retry.ts'
+import type { Subject } from './selection.ts'
 
 const CANARY = 'canary-of-ada-7f31c9d2'
 const find = canaryScan({ ada: CANARY })

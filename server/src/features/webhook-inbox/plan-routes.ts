@@ -5,7 +5,6 @@ import { decodeCursor, pageOf } from '../../platform/http/page.ts'
 import { timeOfId } from '../../platform/ids.ts'
 import { Problem } from '../../problems.ts'
 import { authorOf, nameOf } from '../audit/audit.ts'
-import type { Selection } from './plan.ts'
 import {
   ErasePlanBody,
   PlanPage,
@@ -17,6 +16,7 @@ import {
 } from './plans.schema.ts'
 import type { PlanAction } from './plans.sql.ts'
 import { abortPlan, commitPlan, getPlan, listPlans, makePlan } from './plans.ts'
+import type { Selection } from './selection.ts'
 import { planView } from './views.ts'
 
 export interface PlanRouteDeps {

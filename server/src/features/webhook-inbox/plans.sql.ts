@@ -1,5 +1,5 @@
 import { many, maybeOne, one, run } from '../../platform/db/statement.ts'
-import type { Selection } from './plan.ts'
+import type { Selection } from './selection.ts'
 
 export const PLAN_ACTIONS = ['retry', 'erase'] as const
 export type PlanAction = (typeof PLAN_ACTIONS)[number]

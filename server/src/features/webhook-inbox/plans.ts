@@ -7,9 +7,10 @@ import { newId } from '../../platform/ids.ts'
 import { Problem } from '../../problems.ts'
 import { type Change, nameOf, recordAudit } from '../audit/audit.ts'
 import { lockWorkspace } from '../workspaces/workspaces.ts'
-import { type InboxPlan, planOf, type Selection, shownSelection, skippedOf } from './plan.ts'
+import { type InboxPlan, planOf, skippedOf } from './plan.ts'
 import * as sql from './plans.sql.ts'
 import { requireKnown } from './search-plan.ts'
+import { type Selection, shownSelection } from './selection.ts'
 
 /** Hint to the workers that a plan is to be searched for or was committed; they look every second anyway. */
 export const INBOX_PLAN_CHANNEL = 'orchestrator_webhook_plans'

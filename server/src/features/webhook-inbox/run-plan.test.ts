@@ -4,10 +4,10 @@ import { runAllPlans, stepNow } from '../../../testing/inbox-plans.ts'
 import { misplacedJobs } from '../../../testing/queue-fixture.ts'
 import { CHANGE } from '../../../testing/tenant-access.ts'
 import { newId } from '../../platform/ids.ts'
-import type { Selection, StoredFilter } from './plan.ts'
 import { abortPlan, commitPlan, getPlan, listPlans, makePlan, type PlanRequest } from './plans.ts'
 import { runNextStep } from './run-plan.ts'
 import { idAfter } from './search-plan.ts'
+import type { Selection, StoredFilter } from './selection.ts'
 
 let fixture: InboxFixture
 let tenantId: string

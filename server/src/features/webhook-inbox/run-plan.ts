@@ -4,12 +4,13 @@ import type { Log } from '../../platform/log.ts'
 import { Problem } from '../../problems.ts'
 import type { LaneKey } from '../../queue/job.ts'
 import { type EraseDeps, eraseInbox } from './erase.ts'
-import { type InboxPlan, planOf, shownSelection, skippedOf } from './plan.ts'
+import { type InboxPlan, planOf, skippedOf } from './plan.ts'
 import { takeItems } from './plan-items.sql.ts'
 import * as sql from './plans.sql.ts'
 import { tell } from './plans.ts'
 import { type RetryDeps, retryInbox } from './retry.ts'
 import { type SearchDeps, searchStep } from './search-plan.ts'
+import { shownSelection } from './selection.ts'
 
 export interface RunDeps extends RetryDeps, EraseDeps, SearchDeps {
   readonly db: Db

@@ -10,9 +10,10 @@ import {
   listOldest,
 } from './inbox.sql.ts'
 import { idRange } from './list-inbox.ts'
-import type { InboxPlan, Selection, StoredFilter } from './plan.ts'
+import type { InboxPlan } from './plan.ts'
 import { insertItems } from './plan-items.sql.ts'
 import * as sql from './plans.sql.ts'
+import type { Selection, StoredFilter } from './selection.ts'
 import { type InboxItem, withStatus } from './status.ts'
 import { matcherOf, type PayloadContent } from './subject.ts'
 

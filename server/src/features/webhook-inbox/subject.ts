@@ -1,6 +1,6 @@
 import { pointedAt } from '../../platform/json-pointer.ts'
 import { jsonOf } from './compare.ts'
-import type { Subject } from './plan.ts'
+import type { Subject } from './selection.ts'
 
 export interface PayloadContent {
   readonly body: Buffer

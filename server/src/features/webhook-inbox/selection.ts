@@ -1,0 +1,33 @@
+import type { InboxStatus } from './status.ts'
+
+/** A filter as it is stored with its plan; times are ISO 8601. */
+export interface StoredFilter {
+  /** At least one: what is done and what is dead are different wishes. */
+  readonly statuses: readonly InboxStatus[]
+  readonly provider?: string
+  readonly type?: string
+  readonly account?: string
+  readonly route_id?: string
+  readonly received_after?: string
+  readonly received_before?: string
+}
+
+/** Whom events are about: by one value of the payload, or by a text anywhere in it. */
+export type Subject =
+  | { readonly pointer: string; readonly equals: string }
+  | { readonly contains: string }
+  /** The value has gone with the end of the plan. */
+  | { readonly pointer?: string }
+
+/** What a plan is about. */
+export type Selection =
+  | { readonly ids: readonly string[] }
+  | { readonly filter: StoredFilter }
+  | { readonly event_id: string }
+  | { readonly subject: Subject }
+
+/** The selection as people may see it and as it stays: a person's data is not among it. */
+export const shownSelection = (selection: Selection): Selection =>
+  'subject' in selection
+    ? { subject: 'pointer' in selection.subject ? { pointer: selection.subject.pointer ?? '' } : {} }
+    : selection
