@@ -143,6 +143,8 @@ type Ended =
   | { readonly kind: 'dead'; readonly reason: string; readonly error: AttemptError; readonly why: string }
   | {
       readonly kind: 'cancelled'
+      /** What the upstream answered, if it was asked. */
+      readonly httpStatus?: number
       readonly why: string
       /** The work is not given up but waits elsewhere, for this cause: `FollowUps` keep it, whatever the completion. */
       readonly held?: string

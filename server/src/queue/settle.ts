@@ -94,8 +94,9 @@ function toRecord({ job, outcome }: Settlement): SettleRecord {
     case 'dead':
       return { ...record, outcome: 'dead', reason: storable(outcome.reason), ...failure(outcome.error) }
     case 'cancelled':
+      return { ...record, outcome: 'cancelled', http_status: outcome.httpStatus }
     case 'returned':
-      return { ...record, outcome: outcome.kind }
+      return { ...record, outcome: 'returned' }
   }
 }
 

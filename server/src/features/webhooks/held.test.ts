@@ -163,6 +163,9 @@ describe('a receiver that is gone (410)', () => {
     )
     expect(held.map(({ held_why }) => held_why)).toEqual(Array(5).fill('route_paused'))
     expect(await Promise.all(jobs.map(jobState))).toEqual(Array(5).fill('cancelled'))
+    expect(
+      await hub.query('select outcome, http_status from job_attempt where tenant_id = $1', [route.tenantId]),
+    ).toEqual(Array(5).fill({ outcome: 'cancelled', http_status: 410 }))
     // Every process hears of it: the next delivery is not even tried.
     await vi.waitFor(async () =>
       expect((await hub.routes.current()).byId('stripe', route.id)?.paused?.by).toBe('hub'),

@@ -33,7 +33,7 @@ function routeIdOf({ inputRef }: Pick<ClaimedJob, 'inputRef'>): string | undefin
 // Written by our own `deliveryOf`.
 const providerOf = ({ input }: ClaimedJob): string => (input as DeliveryEnvelope).data.provider
 
-const holds = (held: HeldWhy, why: string): Outcome => ({
+const holds = (held: HeldWhy, why: string): Extract<Outcome, { readonly kind: 'cancelled' }> => ({
   kind: 'cancelled',
   held,
   why: `${why}${why.endsWith('.') ? '' : '.'} The event is held.`,
@@ -69,7 +69,7 @@ export function createDeliveryGate({ platform, routes }: GateDeps): DeliveryGate
       call,
     })
     if (pause === undefined) return undefined
-    if (pause === 'elsewhere') return holds('connector_missing', why)
+    if (pause === 'elsewhere') return { ...holds('connector_missing', why), httpStatus: GONE }
     if (pause === 'paused') {
       paused.inc({ cause: 'receiver_gone' })
       log.error(
@@ -77,7 +77,7 @@ export function createDeliveryGate({ platform, routes }: GateDeps): DeliveryGate
         'a webhook route was paused: its receiver is gone',
       )
     }
-    return holds('route_paused', why)
+    return { ...holds('route_paused', why), httpStatus: GONE }
   }
 
   return {
