@@ -11,6 +11,7 @@ import { gapRequests } from './gap-requests.ts'
 import type { ServerName } from './hub.ts'
 import { inboxRequests } from './inbox-requests.ts'
 import { peopleRequests } from './people-requests.ts'
+import { quarantineRequests } from './quarantine-requests.ts'
 import { secretRequests } from './secret-requests.ts'
 import type { Schema } from './wire.ts'
 import { workspaceRequests } from './workspace-requests.ts'
@@ -237,6 +238,7 @@ export function goodRequests(
     abortDeadLetterPlan: { params: { id: firstPlan }, body: reason },
     commitDeadLetterPlan: { params: { id: secondPlan }, body: reason },
     ...inboxRequests(world),
+    ...quarantineRequests(world),
     ...gapRequests(world),
     listJobs: { query: { ...PAGE.query, state: 'scheduled', queue: 'default', connector: names.connector } },
     getJob: { params: { id: secondJob } },

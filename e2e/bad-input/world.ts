@@ -1,4 +1,5 @@
 /** A workspace with one object of every kind, made through the API like anybody's, and the tokens for it. */
+import { setTimeout as delay } from 'node:timers/promises'
 import { newId } from '../../server/src/platform/ids.ts'
 import type { Plane } from '../../server/src/processes/operator-token.ts'
 import type { People } from '../../server/testing/people-of-a-workspace.ts'
@@ -7,6 +8,7 @@ import type { BadInputHub, ServerName } from './hub.ts'
 import type { Answer, Wire } from './wire.ts'
 import { configDocument, INPUT, type WorldNames } from './world-documents.ts'
 import { type InboxWorld, makeInbox } from './world-inbox.ts'
+import { makeQuarantine, type QuarantineWorld } from './world-quarantine.ts'
 
 export const REASON = 'the bad-input matrix'
 
@@ -25,6 +27,7 @@ export interface World {
   readonly routeId: string
   readonly inboxId: string
   readonly inbox: InboxWorld
+  readonly quarantine: QuarantineWorld
   /** Events that never arrived: one to dismiss, one to pull in. */
   readonly gaps: readonly [string, string]
   readonly identityId: string
@@ -189,6 +192,16 @@ export async function makeWorld(hub: BadInputHub, name: string, configVersions: 
     post: (path, body) => post('control', path, tokens.control, body),
     receive: (id) => receive(stripe.body({ id })),
   })
+  const quarantine = await makeQuarantine({
+    ...{ slug, routeId: route.id, wait: () => delay(20) },
+    get: async (path, as) =>
+      parsed(path, await hub.send('control', json('GET', path, as === 'platform' ? admin : tokens.control))),
+    forge: async (path, id) => {
+      const { bytes, headers } = signedEvent(stripe.body({ id }), `whsec_${newId()}`)
+      const { status } = await hub.send('ingress', { method: 'POST', path, headers, body: bytes })
+      if (status !== 401) throw new Error(`a forged event was answered ${status}`)
+    },
+  })
   return {
     slug,
     tenantId,
@@ -200,6 +213,7 @@ export async function makeWorld(hub: BadInputHub, name: string, configVersions: 
     routeId: route.id,
     inboxId,
     inbox,
+    quarantine,
     gaps: [await gap('dismissed'), await gap('pulled')],
     identityId: identity.id,
     issuerId: issuer.id,

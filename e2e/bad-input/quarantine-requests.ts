@@ -1,0 +1,31 @@
+/** One good request for each operation of the quarantine. */
+import type { GoodRequest } from './requests.ts'
+import { REASON, type World } from './world.ts'
+
+const reason = { reason: REASON }
+
+export function quarantineRequests(world: World): Readonly<Record<string, GoodRequest>> {
+  const { keptId, discardId, platform } = world.quarantine
+  const filter = {
+    ...{ provider: 'stripe', route_id: world.routeId },
+    ...{ from: '2026-01-01T00:00:00Z', to: '2036-01-01T00:00:00Z' },
+  }
+  const list = { limit: '10', reason: 'signature_mismatch', state: 'kept', ...filter }
+  const many = { ...filter, refused_for: 'unknown_account', limit: 5, ...reason }
+  return {
+    listQuarantine: { query: list },
+    getQuarantineEntry: { params: { id: keptId } },
+    verifyQuarantineEntry: { params: { id: keptId }, body: reason },
+    verifyManyQuarantine: { body: many },
+    discardQuarantineEntry: { params: { id: discardId }, body: reason },
+    listPlatformQuarantine: { query: list, ofTheHub: true },
+    getPlatformQuarantineEntry: { params: { id: platform.keptId }, ofTheHub: true },
+    verifyPlatformQuarantineEntry: { params: { id: platform.keptId }, body: reason },
+    verifyManyPlatformQuarantine: { body: many },
+    discardPlatformQuarantineEntry: { params: { id: platform.discardId }, body: reason },
+    assignPlatformQuarantineEntry: {
+      params: { id: platform.assignId },
+      body: { workspace_id: world.tenantId, route_id: world.routeId, ...reason },
+    },
+  }
+}
