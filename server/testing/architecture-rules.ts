@@ -16,6 +16,8 @@ const CONFIG = `${ROOT}config.ts`
 const CONFIG_FILES = [
   CONFIG,
   `${ROOT}config-schema.ts`,
+  `${ROOT}config-payloads.ts`,
+  `${ROOT}config-quarantine.ts`,
   `${ROOT}config-secrets.ts`,
   `${ROOT}config-sign-on.ts`,
   `${ROOT}config-faults.ts`,
@@ -47,7 +49,10 @@ function floorOf(path: string): number | undefined {
   // Parts of the config and the catalogue of the problems are files of their own, on the same floor.
   const name =
     rest.length === 0
-      ? first.replace(/(-schema|-secrets|-sign-on|-faults|(-failures)?-catalogue)?(\.test)?\.ts$/, '')
+      ? first.replace(
+          /(-schema|-secrets|-sign-on|-payloads|-quarantine|-faults|(-failures)?-catalogue)?(\.test)?\.ts$/,
+          '',
+        )
       : first
   const single = name === 'problems' || name === 'config' || name === 'main'
   return single === (rest.length === 0) ? FLOORS.indexOf(name as (typeof FLOORS)[number]) : -1

@@ -2,12 +2,13 @@ import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
+  createPayloadRounds,
   createPayloads,
+  type PayloadCare,
   type PayloadDeps,
   type PayloadStores,
   type Payloads,
 } from '../src/features/payloads/payloads.ts'
-import { createPayloadCare, type PayloadCare } from '../src/features/payloads/payloads.worker.ts'
 import { createMetrics } from '../src/platform/metrics.ts'
 import type { Platform } from '../src/platform/platform.ts'
 import { createDiskStore } from '../src/platform/storage/disk-store.ts'
@@ -49,7 +50,10 @@ export async function testPayloads(
   return {
     payloads: createPayloads(deps()),
     stores,
-    care: createPayloadCare({ ...platform, metrics: createMetrics('test', false) }, options.stores ?? stores),
+    care: createPayloadRounds(
+      { ...platform, metrics: createMetrics('test', false) },
+      options.stores ?? stores,
+    ),
     folder,
     with: (other) => createPayloads({ ...deps(), ...other }),
     goAway: async () => {

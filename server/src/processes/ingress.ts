@@ -5,6 +5,7 @@ import { createKeeper } from '../features/quarantine/quarantine.ts'
 import { createRouteDirectory } from '../features/webhook-routes/webhook-routes.ts'
 import { webhooksIngress } from '../features/webhooks/webhooks.ingress.ts'
 import { createWebhookAcceptor } from '../features/webhooks/webhooks.ts'
+import { armFailPoints } from '../platform/fail-points.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
 import type { Work } from '../resilience/load-shed.ts'
 import { openEventIntake } from './event-intake.ts'
@@ -23,6 +24,7 @@ import { VERSION } from './version.ts'
 
 export async function buildIngress(environment: Environment): Promise<BuiltProcess> {
   const { config } = environment
+  armFailPoints(config.failPoints)
   const platform = createPlatform('ingress', environment)
   const workspaces = createDirectory(config, platform)
   const activeConfigs = createActiveConfigs(platform)

@@ -5,7 +5,7 @@ import { createExecutionCare } from '../features/execute/execute.worker.ts'
 import { createGuardMetrics } from '../features/guards/guards.ts'
 import { createFollowUps } from '../features/jobs/jobs.ts'
 import { createJobHandler } from '../features/jobs/jobs.worker.ts'
-import { createPayloadCare } from '../features/payloads/payloads.worker.ts'
+import { createPayloadWork } from '../features/payloads/payloads.worker.ts'
 import { eraseQuarantined } from '../features/quarantine/quarantine.ts'
 import { createQuarantineCare } from '../features/quarantine/quarantine.worker.ts'
 import { createRetentionWork } from '../features/retention/retention.worker.ts'
@@ -85,7 +85,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
     binDays: config.deadLetterBinDays,
   })
   const retention = createRetentionWork(platform, config.keepDays)
-  const payloadCare = createPayloadCare(platform, kept.stores)
+  const payloadCare = createPayloadWork(platform, kept.stores)
   const quarantineCare = createQuarantineCare(platform)
   const inboxCare = createInboxCare(platform)
   const inboxWork = createInboxWork({

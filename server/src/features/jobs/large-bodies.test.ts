@@ -211,7 +211,7 @@ test('what nothing refers to any more is swept, what is referred to stays', asyn
   expect(await payloads()).toHaveLength(4)
   const sweep = async () => {
     await hub.query(`delete from leader where name = 'payloads'`)
-    await hub.payloadStore.care.rounds.sweep(new AbortController().signal)
+    await hub.payloadStore.care.sweep(new AbortController().signal)
   }
   // As retention does with a day.
   for (const table of ['job_payload', 'job_attempt'])

@@ -185,10 +185,10 @@ describe('with the store away', () => {
     const payloads = [await kept(on.payloads), await kept(on.payloads, randomBytes(2_000))]
     expect(await on.payloads.read(tenantId, payloads[0]?.id ?? '')).toEqual(BYTES)
     expect(await on.payloads.find(tenantId, payloads[0]?.id ?? '')).toMatchObject({ spooled: true })
-    await on.care.rounds.move(never)
+    await on.care.move(never)
     expect(await spooled()).toHaveLength(2)
     await on.comeBack()
-    await on.care.rounds.move(never)
+    await on.care.move(never)
     expect(await spooled()).toEqual([])
     for (const payload of payloads) {
       expect(await on.payloads.find(tenantId, payload.id)).toMatchObject({ spooled: false })
@@ -227,7 +227,7 @@ describe('with the store away', () => {
     const recorded = await kept(on.payloads)
     await query(`update payload_spool set spooled_at = spooled_at - interval '61 minutes'`)
     await query(`delete from leader where name = 'payloads'`)
-    await on.care.rounds.sweep(never)
+    await on.care.sweep(never)
     expect(await spooled()).toEqual([recorded.id])
     await on.comeBack()
   })
@@ -285,7 +285,7 @@ test('a request erases what is its workspace’s, and objects follow whoever era
     ),
   )
   expect(await on.payloads.find(foreign.tenantId, foreign.id)).toBeDefined()
-  await on.care.rounds.erase(never)
+  await on.care.erase(never)
   await expect(readFile(join(on.folder, payload.objectKey))).rejects.toThrow('ENOENT')
   expect(await readFile(join(on.folder, foreign.objectKey))).toEqual(BYTES)
 })

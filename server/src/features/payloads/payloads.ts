@@ -33,6 +33,7 @@ import {
 } from './payloads.sql.ts'
 import { readStored, toStored } from './read-payload.ts'
 
+export { createPayloadRounds, type PayloadCare, SWEEP_EVERY_MS } from './care.ts'
 export type {
   KeptPayload,
   NewPayload,

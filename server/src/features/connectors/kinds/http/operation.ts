@@ -12,7 +12,7 @@ import { sendAuthorized } from './send.ts'
 import type { HttpOperation, HttpSettings } from './settings.ts'
 
 /** A provider's answer that is larger than this is no answer to one operation, and no page of a list. */
-export const MAX_RESPONSE_BYTES = 1024 * 1024
+export const MAX_RESPONSE_BYTES = 4 * 1024 * 1024
 export const DEADLINE_HEADER = 'x-orchestrator-deadline-ms'
 
 /** An operation of the config made callable. `tokens` gives the tokens of an auth of type `oauth2`. */
