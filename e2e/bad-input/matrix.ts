@@ -1,9 +1,10 @@
 /** The routes of the hub as their OpenAPI documents tell them, each with its good request and all bad ones. */
 import { type AnswerCheck, answerCheck } from './answers.ts'
 import { badBodies } from './bodies.ts'
+import type { GoodRequest } from './good-request.ts'
 import { type BadInputHub, BODY_LIMIT, SERVERS, type ServerName } from './hub.ts'
 import { type BadRequest, badParameters, type Parts, wireOf } from './parameters.ts'
-import { type GoodRequest, goodRequests, type Refinements } from './requests.ts'
+import { goodRequests, type Refinements } from './requests.ts'
 import { refined } from './schemas.ts'
 import type { Answer, Operation, Schema, Wire } from './wire.ts'
 import { json, type World } from './world.ts'

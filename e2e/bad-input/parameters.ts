@@ -1,5 +1,5 @@
 /** Everything that can be wrong with the token, the query, the path and the headers of a request. */
-import type { GoodRequest } from './requests.ts'
+import type { GoodRequest } from './good-request.ts'
 import { freshAjv } from './schemas.ts'
 import type { Operation, Parameter, Wire } from './wire.ts'
 

@@ -1,5 +1,5 @@
 /** One good request for each operation of the quarantine. */
-import type { GoodRequest } from './requests.ts'
+import type { GoodRequest } from './good-request.ts'
 import { REASON, type World } from './world.ts'
 
 const reason = { reason: REASON }

@@ -8,6 +8,7 @@ import { AUDIT_REQUESTS } from './audit-requests.ts'
 import { bundleRequests } from './bundle-requests.ts'
 import { configRequests, openParts } from './config-requests.ts'
 import { gapRequests } from './gap-requests.ts'
+import type { GoodRequest } from './good-request.ts'
 import type { ServerName } from './hub.ts'
 import { inboxRequests } from './inbox-requests.ts'
 import { peopleRequests } from './people-requests.ts'
@@ -17,31 +18,6 @@ import type { Schema } from './wire.ts'
 import { workspaceRequests } from './workspace-requests.ts'
 import { REASON, signedEvent, type World } from './world.ts'
 import { httpConnector, INPUT, tabledPolicy, workspacePolicy } from './world-documents.ts'
-
-export interface GoodRequest {
-  readonly params?: Readonly<Record<string, string>>
-  readonly query?: Readonly<Record<string, string>>
-  readonly headers?: Readonly<Record<string, string>>
-  /** Instead of a token of the world: the session of a person. */
-  readonly authorization?: string
-  /** Shows all workspaces, to whoever has a role on the platform. */
-  readonly ofTheHub?: boolean
-  /** A GET that leaves something behind. */
-  readonly changes?: boolean
-  /** JSON. */
-  readonly body?: unknown
-  /** Instead of `body`: what is no JSON of ours, e.g. the signed bytes of a provider. */
-  readonly bytes?: Buffer
-  /** Another good body, for fields that exclude each other. */
-  readonly otherBody?: unknown
-  /**
-   * By JSON pointer into the body: the schema of a part that the OpenAPI document leaves open, because it depends
-   * on a connector kind or an operation.
-   */
-  readonly refine?: Readonly<Record<string, Schema>>
-  /** Pointers into the body below which anything is good. */
-  readonly open?: readonly string[]
-}
 
 type Requests = Readonly<Record<string, GoodRequest>>
 
