@@ -11,7 +11,7 @@ export type KeyType = 'ec' | 'rsa'
 /** A throw-away authority. */
 export interface Authority extends Pem {
   /** A certificate of it for one DNS name, valid from 2020 to `until` (UTCTime, `YYMMDD`). */
-  issue(name: string, until?: string, keyType?: KeyType): Pem
+  issue(name: string, until?: string, keyType?: KeyType, issuerAt?: string): Pem
   /** An authority of its own under this one. */
   authority(name: string): Authority
 }
@@ -34,6 +34,8 @@ const nameOf = (name: string) =>
   der(0x30, der(0x31, der(0x30, hex('0603550403'), der(0x0c, Buffer.from(name)))))
 const ALT_NAME = '0603551d11'
 const BASIC_CONSTRAINTS = '0603551d13'
+const AUTHORITY_INFO = '06082b06010505070101'
+const CA_ISSUERS = '06082b06010505073002'
 const extension = (id: string, value: Buffer) => der(0x30, hex(id), der(0x04, value))
 
 /** A certificate (RFC 5280), for a name or for an authority. */
@@ -42,6 +44,8 @@ function certificate(of: {
   readonly until: string
   readonly authority: boolean
   readonly keyType?: KeyType | undefined
+  /** Where the certificate of the issuer can be had. */
+  readonly issuerAt?: string | undefined
   readonly issuer?: { readonly name: string; readonly key: KeyObject }
 }): Pem & { readonly privateKey: KeyObject } {
   const { privateKey, publicKey } =
@@ -53,6 +57,9 @@ function certificate(of: {
   const extensions = authority
     ? extension(BASIC_CONSTRAINTS, der(0x30, der(0x01, Buffer.from([0xff]))))
     : extension(ALT_NAME, der(0x30, der(0x82, Buffer.from(subject))))
+  const info = of.issuerAt
+    ? extension(AUTHORITY_INFO, der(0x30, der(0x30, hex(CA_ISSUERS), der(0x86, Buffer.from(of.issuerAt)))))
+    : Buffer.alloc(0)
   const tbs = der(
     0x30,
     der(0xa0, der(0x02, Buffer.from([2]))),
@@ -62,7 +69,7 @@ function certificate(of: {
     der(0x30, time('200101'), time(until)),
     nameOf(subject),
     publicKey.export({ format: 'der', type: 'spki' }),
-    der(0xa3, der(0x30, extensions)),
+    der(0xa3, der(0x30, extensions, info)),
   )
   const signature = der(0x03, Buffer.from([0]), sign('sha256', tbs, issuer.key))
   const cert = der(0x30, tbs, ECDSA_WITH_SHA256, signature).toString('base64')
@@ -84,8 +91,8 @@ function authorityOf(
   return {
     key,
     cert,
-    issue: (subject, until = NEVER, keyType = 'ec') => {
-      const issued = certificate({ subject, until, authority: false, keyType, issuer })
+    issue: (subject, until = NEVER, keyType = 'ec', issuerAt = undefined) => {
+      const issued = certificate({ subject, until, authority: false, keyType, issuerAt, issuer })
       return { key: issued.key, cert: issued.cert }
     },
     authority: (subject) =>

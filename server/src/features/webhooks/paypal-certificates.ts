@@ -36,6 +36,7 @@ export type PaypalKeyAt = (
 /** Fetches certificates of PayPal, checks them up to an authority that Node trusts, and keeps them as long as they hold. */
 export function createPaypalCertificates(): PaypalKeyAt {
   const kept = new Map<string, TrustedChain>()
+  const loading = new Map<string, Promise<TrustedChain>>()
   let fetches: readonly number[] = []
 
   async function load(
@@ -72,7 +73,10 @@ export function createPaypalCertificates(): PaypalKeyAt {
   return async (at, nowMs, tools) => {
     const known = kept.get(at.url)
     if (known && known.fromMs <= nowMs && nowMs <= known.untilMs) return known.leaf.publicKey
-    const chain = await load(at, nowMs, tools)
+    // When PayPal changes its certificate, many requests name the new one at once.
+    const started = loading.get(at.url) ?? load(at, nowMs, tools).finally(() => loading.delete(at.url))
+    loading.set(at.url, started)
+    const chain = await started
     const [oldest] = kept.keys()
     if (kept.size >= MAX_KEPT && oldest !== undefined) kept.delete(oldest)
     kept.set(at.url, chain)

@@ -1,7 +1,7 @@
-import { createSign } from 'node:crypto'
+import { createSign, X509Certificate } from 'node:crypto'
 import { getCACertificates, setDefaultCACertificates } from 'node:tls'
 import { describe, expect, it } from 'vitest'
-import { throwAwayAuthority } from '../../../../testing/self-signed.ts'
+import { type Pem, throwAwayAuthority } from '../../../../testing/self-signed.ts'
 import { paypalHeaders, paypal as sample } from '../../../../testing/webhook-samples/paypal.ts'
 import { Secret } from '../../../platform/secret.ts'
 import { paypal } from './paypal.ts'
@@ -25,6 +25,8 @@ async function verdictOf(
     readonly key?: string
     readonly url?: string
     readonly served?: string | Buffer | Error
+    /** What is served at other addresses. */
+    readonly elsewhere?: Readonly<Record<string, Buffer>>
     readonly headers?: Record<string, string>
     readonly nowMs?: number
     readonly body?: Buffer
@@ -47,6 +49,8 @@ async function verdictOf(
     {
       fetch: async (address) => {
         fetched.push(address)
+        const other = change.elsewhere?.[address]
+        if (other) return other
         if (served instanceof Error) throw served
         return Buffer.from(served)
       },
@@ -112,6 +116,15 @@ describe('the certificate', () => {
     expect(fetched).toEqual([url, url])
   })
 
+  it('is fetched once for all requests that wait for it', async () => {
+    const [url, issued, fetched]: [string, Pem, string[]] = [newUrl(), root.issue(NAME, undefined, 'rsa'), []]
+    const of = { url, fetched, key: issued.key, served: issued.cert, nowMs: NOW + 2_400_000 }
+    expect(await Promise.all(Array.from({ length: 20 }, () => verdictOf(of)))).toEqual(
+      Array.from({ length: 20 }, () => true),
+    )
+    expect(fetched).toEqual([url])
+  })
+
   it('verifies nothing that another key has signed', async () => {
     const other = root.issue(NAME, undefined, 'rsa')
     expect(await verdictOf({ key: other.key })).toBe('signature_mismatch')
@@ -147,6 +160,22 @@ describe('the certificate', () => {
     const nowMs = NOW + 120_000
     expect(await verdictOf({ key: issued.key, served: issued.cert + between.cert, nowMs })).toBe(true)
     await expect(verdictOf({ key: issued.key, served: issued.cert, nowMs })).rejects.toThrow('trusted')
+  })
+
+  it.each([
+    ['where its authority keeps them', 'http://cacerts.digicert.com/Between.crt', true],
+    ['nowhere else', 'http://169.254.169.254/Between.crt', false],
+  ])('is found through an authority in between that is asked for %s', async (_what, at, found) => {
+    const between = root.authority('An authority between them')
+    const issued = between.issue(NAME, undefined, 'rsa', at)
+    const [url, fetched, nowMs]: [string, string[], number] = [newUrl(), [], NOW + 1_200_000]
+    const elsewhere = {
+      'https://cacerts.digicert.com/Between.crt': new X509Certificate(between.cert).raw,
+    }
+    const verdict = verdictOf({ key: issued.key, served: issued.cert, url, elsewhere, fetched, nowMs })
+    if (found) expect(await verdict).toBe(true)
+    else await expect(verdict).rejects.toThrow('trusted')
+    expect(fetched).toEqual(found ? [url, 'https://cacerts.digicert.com/Between.crt'] : [url])
   })
 
   it('is asked for a few times a minute, whatever addresses strangers send', async () => {
