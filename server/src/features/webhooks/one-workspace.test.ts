@@ -202,6 +202,18 @@ const EXAMPLES: Readonly<Record<string, World>> = {
       },
     ],
   },
+  // Sent to the path of a live route, which this hub must not have, by whoever has the secret of another one.
+  'standard-webhooks': {
+    provider: 'standard-webhooks',
+    routes: [
+      {
+        ...{ place: 'active', claims: null, livemode: true },
+        secrets: [{ secret: 1, window: 'always' }],
+      },
+      { ...shared('active', 0), claims: null },
+    ],
+    requests: [{ accounts: [undefined], livemode: false, signedWith: [0], old: false, to: 0 }],
+  },
 }
 
 describe('an event', () => {
