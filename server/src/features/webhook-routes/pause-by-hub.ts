@@ -47,7 +47,7 @@ export const pauseRouteByHub = (
           request_id: call.requestId,
           correlation_id: call.correlationId,
           trace_id: call.traceId,
-          data: { route_id: routeId, provider: route.provider, paused_by: HUB },
+          data: { route_id: routeId, provider: route.provider, by: HUB, reason: why },
         },
       ],
     })

@@ -145,7 +145,7 @@ describe('a receiver that is gone (410)', () => {
       await hub.query('select paused_by, paused_why from webhook_route where id = $1', [route.id]),
     ).toEqual([{ paused_by: 'hub', paused_why: why }])
     expect(await eventsOf(route, 'webhook_route.paused')).toMatchObject([
-      { severity: 'error', message: why, data: { route_id: route.id, paused_by: 'hub' } },
+      { severity: 'error', message: why, data: { route_id: route.id, by: 'hub' } },
     ])
     expect(
       await hub.query('select actor, reason, object from audit_entry where tenant_id = $1 and action = $2', [
