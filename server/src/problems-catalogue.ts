@@ -136,7 +136,7 @@ export const PROBLEMS = {
   },
   idempotent_response_gone: {
     status: 410,
-    title: 'The answer to this call was too large to be kept',
+    title: 'The answer to this call could not be kept',
     retryable: false,
     next: 'The call was carried out once and is not carried out again: read the result from the upstream.',
   },

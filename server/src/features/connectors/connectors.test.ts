@@ -367,7 +367,7 @@ describe('one attempt', () => {
         body: '{"amount":5,"for":"customer cus/1"}',
         signal: expect.any(AbortSignal),
         connectTimeoutMs: 3_000,
-        maxResponseBytes: 1_048_576,
+        maxResponseBytes: 4_194_304,
       },
     ])
   })
