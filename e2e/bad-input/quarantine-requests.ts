@@ -11,7 +11,8 @@ export function quarantineRequests(world: World): Readonly<Record<string, GoodRe
     ...{ from: '2026-01-01T00:00:00Z', to: '2036-01-01T00:00:00Z' },
   }
   const list = { limit: '10', reason: 'signature_mismatch', state: 'kept', ...filter }
-  const many = { ...filter, refused_for: 'unknown_account', limit: 5, ...reason }
+  const cursor = Buffer.from(JSON.stringify([keptId])).toString('base64url')
+  const many = { ...filter, refused_for: 'unknown_account', cursor, limit: 5, ...reason }
   return {
     listQuarantine: { query: list },
     getQuarantineEntry: { params: { id: keptId } },
