@@ -24,11 +24,14 @@ test('outside of every workspace nobody has what only roles or scopes of a works
     caller({ tenantId: NO_WORKSPACE, scopes: EVERY_SCOPE, roles: new Set(['platform_admin']) }),
   )
   expect(hub).toEqual([
+    'platform_quarantine.read',
+    'quarantine.assign',
     'workspaces.read',
     'workspaces.manage',
     'operators.read',
     'operators.manage',
     'platform_audit.read',
+    'platform_retention.read',
     'impersonation.start',
     'impersonation.read',
     'break_glass.read',
@@ -37,11 +40,13 @@ test('outside of every workspace nobody has what only roles or scopes of a works
     'break_glass.review',
   ])
   expect(allowed(caller({ tenantId: NO_WORKSPACE, roles: new Set(['emergency']) }))).toEqual([
+    'platform_quarantine.read',
     'workspaces.read',
     'workspaces.manage',
     'operators.read',
     'operators.manage',
     'platform_audit.read',
+    'platform_retention.read',
     'impersonation.read',
     'break_glass.read',
     'break_glass.use',
