@@ -109,7 +109,7 @@ const Change = Type.Object({
   object: Type.Enum(['policy', 'connector', 'secret_ref', 'webhook_route'], { description: 'What it is.' }),
   name: Type.String({ description: 'Its name; of a route provider, account and mode.' }),
   action: Type.Enum(['create', 'change', 'remove'], {
-    description: 'What happens to it. A route that changes gets another id.',
+    description: 'What happens to it. A route that changes keeps its id, and stays paused if it is.',
   }),
   differences: Type.Array(Difference, { description: 'What differs.' }),
 })

@@ -222,7 +222,8 @@ describe('an import', () => {
     expect(copy).toEqual({ ...changed, webhook_routes: changed.webhook_routes.map(whole) })
     const [after] = await footprint(into.id)
     expect(after).toMatchObject({ versions: 2, active: 2 })
-    expect(after).not.toMatchObject({ routes: (before as { routes: unknown }).routes })
+    // Providers know its path, and the inbox what it has taken before.
+    expect(after).toMatchObject({ routes: (before as { routes: unknown }).routes })
   })
 
   test('takes everything that a route says about its events along', async () => {
@@ -273,6 +274,27 @@ describe('an import', () => {
     ).rejects.toMatchObject({
       extra: { details: [{ path: '/body/bundle/webhook_routes/0/secret_windows/0/valid_until' }] },
     })
+  })
+
+  test('keeps a route that changes, with its id and its pause, also when its connector goes', async () => {
+    await load(into.id, bundleOf(into.slug))
+    await hub.query(
+      `update webhook_route set paused_at = now(), paused_by = 'svc:test', paused_why = 'a move' where tenant_id = $1`,
+      [into.id],
+    )
+    const told = () => hub.query('select id, paused_why from webhook_route where tenant_id = $1', [into.id])
+    const [before] = await told()
+    const bundle = bundleOf(into.slug)
+    const { product: receiver, ...others } = bundle.config.connectors
+    if (!receiver) throw new Error('the bundle has no callback')
+    const moved: Bundle = {
+      ...bundle,
+      config: { ...bundle.config, connectors: { ...others, receiver } },
+      webhook_routes: [{ ...route(), connector: 'receiver' }],
+    }
+    await load(into.id, moved)
+    expect(await told()).toEqual([before])
+    expect((await exportBundle(deps, into.id)).webhook_routes).toMatchObject([{ connector: 'receiver' }])
   })
 
   test('waits for nobody’s plan but its own: the world has changed since', async () => {

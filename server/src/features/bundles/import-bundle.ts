@@ -3,7 +3,7 @@ import type { Tx } from '../../platform/db/statement.ts'
 import { Problem } from '../../problems.ts'
 import { type Change as Authored, recordAudit } from '../audit/audit.ts'
 import { editConfig, withHubPart } from '../configs/configs.ts'
-import { createRoute, deleteRoute, settingsOf } from '../webhook-routes/webhook-routes.ts'
+import { changeRoute, createRoute, deleteRoute, settingsOf } from '../webhook-routes/webhook-routes.ts'
 import { lockWorkspace } from '../workspaces/workspaces.ts'
 import type { BundleDeps } from './bundle-deps.ts'
 import type { Change, Imported, PlanBody } from './bundles.schema.ts'
@@ -66,9 +66,15 @@ async function apply(
   const putRefs = of('secret_ref', 'create', 'change')
   for (const { name, ref } of after.secretRefs)
     if (putRefs.has(name)) await deps.secrets.put(db, { tenantId, name, ref }, change)
-  const goneRoutes = of('webhook_route', 'remove', 'change')
-  for (const [route, id] of before.routeIds)
+  const [goneRoutes, changedRoutes] = [of('webhook_route', 'remove'), of('webhook_route', 'change')]
+  const wanted = new Map(after.routes.map((route) => [routeName(route), route]))
+  for (const [route, id] of before.routeIds) {
+    const to = wanted.get(routeName(route))
     if (goneRoutes.has(routeName(route))) await deleteRoute(db, tenantId, id, change)
+    // Its connector may be of the config that comes next: the whole bundle was checked, as it will be in the end.
+    else if (to && changedRoutes.has(routeName(route)))
+      await changeRoute({ db, checks: 'done' }, { tenantId, id, seen: '*' }, () => settingsOf(to), change)
+  }
   const config = await editConfig(
     { ...deps.config, db },
     { tenantId },
@@ -76,7 +82,7 @@ async function apply(
     (active) => withHubPart(after.document, active),
     change,
   )
-  const madeRoutes = of('webhook_route', 'create', 'change')
+  const madeRoutes = of('webhook_route', 'create')
   for (const route of after.routes)
     if (madeRoutes.has(routeName(route)))
       await createRoute({ db, checks: deps.routeChecks }, tenantId, settingsOf(route), change)
