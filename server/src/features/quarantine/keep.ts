@@ -22,6 +22,9 @@ export interface Keeper {
   settled(): Promise<void>
 }
 
+/** Hashed only when it is let in: a flood of large bodies must not cost more than to refuse it. */
+type Refused = Omit<NewRow, 'sha256'>
+
 /** Headers of every provider that say what the bytes are and who sent them. */
 const ALWAYS_KEPT = ['content-type', 'user-agent']
 const MAX_COPY_LENGTH = 16_384
@@ -63,22 +66,22 @@ export function createKeeper(
   const waiting = { items: 0, bytes: 0 }
   let last: Promise<unknown> = Promise.resolve()
 
-  const drop = ({ provider, reason }: Pick<NewRow, 'provider' | 'reason'>, why: string): false => {
+  const drop = ({ provider, reason }: Pick<Refused, 'provider' | 'reason'>, why: string): false => {
     dropped.inc({ provider, reason, why })
     return false
   }
 
-  const mayCome = (row: NewRow): boolean => {
+  const mayCome = (row: Refused): boolean => {
     const source = `${row.provider}/${row.reason}`
     return row.authentic
       ? rates.take({ [`authentic/${source}/${row.becauseOf}`]: rate(1) })
       : rates.take({ [`open/${source}`]: rate(1), open: rate(OPEN_FLOODS) })
   }
 
-  const store = async (row: NewRow, request: WebhookRequest): Promise<boolean> => {
+  const store = async (row: Refused, request: WebhookRequest): Promise<boolean> => {
     try {
       const outcome = await db.transaction(async (tx) => {
-        const result = await keepRow(tx, { ...row, ...limits })
+        const result = await keepRow(tx, { ...row, ...limits, sha256: sha256(row.body) })
         if (result.outcome === 'kept' && rates.take({ [`told/${row.tenantId}/${row.reason}`]: TOLD }))
           await appendEvents(tx, { events: [eventOf(row)] })
         return result.outcome
@@ -92,7 +95,7 @@ export function createKeeper(
     }
   }
 
-  const storeBehind = (row: NewRow, request: WebhookRequest): boolean => {
+  const storeBehind = (row: Refused, request: WebhookRequest): boolean => {
     const bytes = row.body.length
     if (waiting.items >= MAX_WAITING.items || waiting.bytes + bytes > MAX_WAITING.bytes)
       return drop(row, 'busy')
@@ -121,7 +124,7 @@ export function createKeeper(
   }
 }
 
-const eventOf = (row: NewRow): EventRecord => ({
+const eventOf = (row: Refused): EventRecord => ({
   tenant_id: row.tenantId,
   type: 'webhook.quarantined',
   severity: 'warning',
@@ -140,7 +143,7 @@ const eventOf = (row: NewRow): EventRecord => ({
 })
 
 /** The reason of what is wrong with the whole comes first: a request is told by its first event that was refused. */
-function rowOf(refusal: RefusedWebhook, nowMs: number): NewRow {
+function rowOf(refusal: RefusedWebhook, nowMs: number): Refused {
   const { request, refused } = refusal
   const owner = ownerOf(refusal)
   const [first] = refused
@@ -175,13 +178,14 @@ function rowOf(refusal: RefusedWebhook, nowMs: number): NewRow {
     sealed: owner.sealed,
     ...known,
     body: request.raw,
-    sha256: createHash('sha256').update(request.raw).digest(),
     copy: copyOf(refusal, nowMs),
     requestId: request.call.requestId,
     correlationId: request.call.correlationId,
     traceId: request.call.traceId,
   }
 }
+
+const sha256 = (bytes: Buffer): Buffer => createHash('sha256').update(bytes).digest()
 
 /** A path may hold what no text column can. */
 const textOf = (text: string): string =>
