@@ -141,19 +141,17 @@ async function matchBySettings(attempt: Attempt): Promise<readonly Match[]> {
   })
   const [first] = readings
   if (!first) return [noneOf(undefined, verdicts)]
-  // Of one route alone it is said what is wrong with it.
-  const possible = readings.filter(
-    ({ matches, route }) =>
-      readings.length === 1 ||
-      (matches ?? []).every(({ event }) => event === undefined || fitsAccount(attempt, route, event)),
+  const possible = readings.filter(({ matches, route }) =>
+    (matches ?? []).every(({ event }) => event === undefined || fitsAccount(attempt, route, event)),
   )
   const events = (readings.find(({ matches }) => matches)?.matches ?? first.read()).map(({ event }) => event)
   const nobodys = (cause: RefusalCause) =>
     events.map((event) => refused(event, cause, undefined, cause !== 'secret_away'))
   const [one, ...others] = possible
   if (!one) {
-    const here = readings.some(({ workspace }) => workspace !== undefined)
-    return here ? nobodys('account_mismatch') : first.read()
+    // Of one route alone it is said what is wrong with it.
+    const several = readings.length > 1 && readings.some(({ workspace }) => workspace !== undefined)
+    return several ? nobodys('account_mismatch') : first.read()
   }
   const cause = others.length > 0 ? 'ambiguous' : await doubtOf(attempt, one)
   return cause ? nobodys(cause) : one.read()
