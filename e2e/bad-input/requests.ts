@@ -2,7 +2,6 @@
  * One good request for every operation of every plane: what the matrix spoils, a fault at a time. A new operation
  * needs a line here, with a value in every field of its query and body.
  */
-
 import { stripe } from '../../server/testing/webhook-samples/stripe.ts'
 import { AUDIT_REQUESTS } from './audit-requests.ts'
 import { bundleRequests } from './bundle-requests.ts'
@@ -11,6 +10,7 @@ import { gapRequests } from './gap-requests.ts'
 import type { GoodRequest } from './good-request.ts'
 import type { ServerName } from './hub.ts'
 import { inboxRequests } from './inbox-requests.ts'
+import { execPayloadRequests, payloadRequests } from './payload-requests.ts'
 import { peopleRequests } from './people-requests.ts'
 import { quarantineRequests } from './quarantine-requests.ts'
 import { secretRequests } from './secret-requests.ts'
@@ -152,6 +152,7 @@ export function goodRequests(
       listJobs: {
         query: { ...PAGE.query, state: 'scheduled', queue: 'default', connector: names.connector },
       },
+      ...execPayloadRequests(world),
       getJob: { params: { id: firstJob } },
       cancelJob: { params: { id: firstJob }, body: reason },
       listEvents: { query: { ...PAGE.query, order: 'desc', ...eventFilters(world) } },
@@ -217,6 +218,7 @@ export function goodRequests(
     ...quarantineRequests(world),
     ...gapRequests(world),
     listJobs: { query: { ...PAGE.query, state: 'scheduled', queue: 'default', connector: names.connector } },
+    ...payloadRequests(world),
     getJob: { params: { id: secondJob } },
     cancelJob: { params: { id: secondJob }, body: reason },
     listExecutions: { query: { ...PAGE.query, state: 'unknown', connector: names.connector } },

@@ -5,6 +5,7 @@ import type { Plane } from '../../server/src/processes/operator-token.ts'
 import type { People } from '../../server/testing/people-of-a-workspace.ts'
 import { stripe, stripeSignature } from '../../server/testing/webhook-samples/stripe.ts'
 import type { BadInputHub, ServerName } from './hub.ts'
+import { makePayload, type PayloadWorld } from './payload-requests.ts'
 import type { Answer, Wire } from './wire.ts'
 import { configDocument, INPUT, type WorldNames } from './world-documents.ts'
 import { type InboxWorld, makeInbox } from './world-inbox.ts'
@@ -27,6 +28,7 @@ export interface World {
   readonly routeId: string
   readonly inboxId: string
   readonly inbox: InboxWorld
+  readonly payload: PayloadWorld
   readonly quarantine: QuarantineWorld
   /** Events that never arrived: one to dismiss, one to pull in. */
   readonly gaps: readonly [string, string]
@@ -186,6 +188,13 @@ export async function makeWorld(hub: BadInputHub, name: string, configVersions: 
     return parsed<{ inbox_id: string }>('webhook', taken).inbox_id
   }
   const inboxId = await receive(event)
+  const payload = await makePayload({
+    large: () => {
+      const event = JSON.parse(stripe.body({ id: `evt_large_${name}` }).toString()) as object
+      return receive(Buffer.from(JSON.stringify({ ...event, note: 'x'.repeat(100_000) })))
+    },
+    get: async (path) => parsed(path, await hub.send('control', json('GET', path, tokens.control))),
+  })
   const inbox = await makeInbox({
     ...{ slug, reason: REASON, search: hub.searchInboxPlans },
     get: async (path) => parsed(path, await hub.send('control', json('GET', path, tokens.control))),
@@ -213,6 +222,7 @@ export async function makeWorld(hub: BadInputHub, name: string, configVersions: 
     routeId: route.id,
     inboxId,
     inbox,
+    payload,
     quarantine,
     gaps: [await gap('dismissed'), await gap('pulled')],
     identityId: identity.id,
