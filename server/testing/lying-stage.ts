@@ -123,7 +123,8 @@ export function lyingStage(lie: Lie = {}): Stage {
       return byToken(token, 'of exec', list(...events))
     },
     ingress: (_path, body) => {
-      if (body.includes(`${account}stranger`)) return absent
+      if (body.includes(`${account}stranger`))
+        return { status: 202, body: { received: true, quarantined: true } }
       webhooks += 1
       const first = webhooks === 1
       if (first) reached('callback')

@@ -166,6 +166,12 @@ const LIES: [Check, string, Lie, RegExp][] = [
   ],
   [
     routing,
+    'a stranger is taken for somebody',
+    { plane: 'ingress', sent: /stranger/, answer: status(202, { received: true }) },
+    /answered 202 and not put into quarantine/,
+  ],
+  [
+    routing,
     'a stranger stands in the inbox',
     {
       plane: 'control',
