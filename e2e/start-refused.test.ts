@@ -136,6 +136,12 @@ describe('what a person must mend is told in one message, exit code 1', () => {
     expect(await readdir(untouched)).toEqual([])
   })
 
+  test('a process of its own that would keep large bodies where perhaps no other looks', async () => {
+    const alone = home.with({ DATABASE_URL: 'postgres://127.0.0.1:1/hub', PAYLOAD_DIR: '' })
+    for (const role of ['exec', 'ingress'])
+      await expectRefusal(await runCli(alone, 'start', role), 'PAYLOAD_DIR', 'PAYLOAD_STORE=s3')
+  })
+
   test('commands that make no sense', async () => {
     const cases: [string[], string][] = [
       [[], 'Usage: npx orchestrator <command>'],

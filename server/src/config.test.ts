@@ -149,4 +149,29 @@ describe('loadConfig', () => {
     const config = loadConfig({ ORCH_SECRET__BUILDOS_DEV__KEY: 'v', PATH: '/bin' })
     expect([...config.secretVariables]).toEqual([['ORCH_SECRET__BUILDOS_DEV__KEY', 'v']])
   })
+
+  test('large bodies go to disk by default; S3 is named as a whole, and no value is repeated', () => {
+    const { payloads, dataDir } = loadConfig({})
+    expect(payloads).toMatchObject({ store: 'disk', folder: `${dataDir}/payloads`, folderIsChosen: false })
+    const s3 = {
+      ...{ S3_ENDPOINT: 'http://minio:9000', S3_BUCKET: 'payloads', S3_ACCESS_KEY_ID: 'key' },
+      S3_SECRET_ACCESS_KEY: 'hunter2hunter2',
+    }
+    const chosen = loadConfig({ PAYLOAD_STORE: 's3', PAYLOAD_DIR: '/mnt/x', ...s3 }).payloads
+    expect(chosen).toMatchObject({ store: 's3', folderIsChosen: true, s3: { region: 'us-east-1' } })
+    expect(JSON.stringify(chosen)).not.toContain('hunter2')
+    const { S3_BUCKET: _, ...half } = s3
+    for (const [env, said] of [
+      [{ PAYLOAD_STORE: 's3' }, /PAYLOAD_STORE=s3 needs S3_ENDPOINT, S3_BUCKET, S3_ACCESS_KEY_ID/],
+      [{ PAYLOAD_STORE: 's3', ...half }, /PAYLOAD_STORE=s3 needs S3_BUCKET$/m],
+      [half, /S3 settings belong together, without S3_BUCKET/],
+      [{ ...s3, S3_SECRET_ACCESS_KEY_FILE: '/x' }, /exactly one of S3_SECRET_ACCESS_KEY/],
+      [{ ...s3, S3_SECRET_ACCESS_KEY: '' }, /exactly one of S3_SECRET_ACCESS_KEY/],
+      [{ ...s3, S3_ENDPOINT: 'http://minio:9000/path' }, /S3_ENDPOINT must match/],
+      [{ PAYLOAD_INLINE_LIMIT_BYTES: '100' }, /PAYLOAD_INLINE_LIMIT_BYTES/],
+    ] as const) {
+      expect(() => loadConfig(env)).toThrow(said)
+      expect(() => loadConfig(env)).not.toThrow(/hunter2/)
+    }
+  })
 })
