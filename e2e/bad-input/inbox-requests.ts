@@ -35,7 +35,7 @@ export function inboxRequests(world: World) {
       otherBody: { filter: { statuses: ['done'], ...filter(world) } },
     },
     planWebhookErase: {
-      body: { subject: { pointer: '/data/object/customer', equals: 'cus_of_nobody' } },
+      body: { subject: { pointer: '/data/object/customer', equals: 'cus_of_nobody', contains: 'cus_of' } },
       otherBody: { event_id: 'evt_of_nobody' },
     },
     retryWebhook: { params: { id: inbox.cancelledId }, body: { new_message_id: false, ...reason } },

@@ -47,11 +47,11 @@ function eraseSelection({ event_id, subject }: ErasePlanBody): Selection {
   if (event_id !== undefined && !subject) return { event_id }
   if (!subject || event_id !== undefined) throw invalid('/body', 'must have either event_id or subject')
   const { pointer, equals, contains } = subject
-  if (contains !== undefined && pointer === undefined && equals === undefined)
-    return { subject: { contains } }
-  if (pointer !== undefined && equals !== undefined && contains === undefined)
-    return { subject: { pointer, equals } }
-  throw invalid('/body/subject', 'must have either pointer and equals, or contains')
+  if ((pointer === undefined) !== (equals === undefined))
+    throw invalid('/body/subject', 'must have pointer and equals together')
+  if (equals === undefined && contains === undefined)
+    throw invalid('/body/subject', 'must have pointer and equals, or contains, or both')
+  return { subject }
 }
 
 /** `/webhook-inbox/retry/plans` and `/webhook-inbox/erase/plans` of the control plane. */

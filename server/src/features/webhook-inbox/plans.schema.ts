@@ -96,7 +96,7 @@ export const ErasePlanBody = Type.Object(
             }),
           ),
           contains: Type.Optional(
-            SubjectText('A text anywhere in the payload. Instead of the other two fields.'),
+            SubjectText('A text anywhere in the payload. With the other two fields both must hold.'),
           ),
         },
         {

@@ -12,12 +12,15 @@ export interface StoredFilter {
   readonly received_before?: string
 }
 
-/** Whom events are about: by one value of the payload, or by a text anywhere in it. */
-export type Subject =
-  | { readonly pointer: string; readonly equals: string }
-  | { readonly contains: string }
-  /** The value has gone with the end of the plan. */
-  | { readonly pointer?: string }
+/**
+ * Whom events are about: by the value at a place of the payload, by a text anywhere in it, or by both at once. Without
+ * `equals` and `contains` the values have gone with the end of the plan.
+ */
+export interface Subject {
+  readonly pointer?: string
+  readonly equals?: string
+  readonly contains?: string
+}
 
 /** What a plan is about. */
 export type Selection =
@@ -28,6 +31,6 @@ export type Selection =
 
 /** The selection as people may see it and as it stays: a person's data is not among it. */
 export const shownSelection = (selection: Selection): Selection =>
-  'subject' in selection
-    ? { subject: 'pointer' in selection.subject ? { pointer: selection.subject.pointer ?? '' } : {} }
-    : selection
+  'subject' in selection ? { subject: pointerOf(selection.subject) } : selection
+
+const pointerOf = ({ pointer }: Subject): Subject => (pointer === undefined ? {} : { pointer })

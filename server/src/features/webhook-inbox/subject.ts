@@ -25,16 +25,14 @@ function hasText(value: unknown, part: string): boolean {
 
 const isScalar = (value: unknown): boolean => typeof value === 'string' || typeof value === 'number'
 
-/** Whether a payload is about the subject. A number equals its decimal digits. */
-export function matcherOf(subject: Subject): (content: PayloadContent) => boolean {
-  if ('contains' in subject) {
-    const { contains } = subject
-    const bytes = Buffer.from(contains)
-    return (content) => content.body.includes(bytes) || hasText(valuesOf(content), contains)
-  }
-  if (!('equals' in subject)) return () => false
-  const { pointer, equals } = subject
+/** Whether a payload is about the subject, in every way that it says. A number equals its decimal digits. */
+export function matcherOf({ pointer, equals, contains }: Subject): (content: PayloadContent) => boolean {
+  if (equals === undefined && contains === undefined) return () => false
+  const bytes = Buffer.from(contains ?? '')
   return (content) => {
+    if (contains !== undefined && !content.body.includes(bytes) && !hasText(valuesOf(content), contains))
+      return false
+    if (equals === undefined || pointer === undefined) return contains !== undefined
     const value = pointedAt(valuesOf(content), pointer)
     return isScalar(value) && String(value) === equals
   }

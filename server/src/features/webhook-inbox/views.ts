@@ -91,10 +91,7 @@ const selectionView = (plan: InboxPlan) => {
     ids: 'ids' in selection ? [...selection.ids] : null,
     filter: 'filter' in selection ? { ...selection.filter, statuses: [...selection.filter.statuses] } : null,
     event_id: 'event_id' in selection ? selection.event_id : null,
-    subject:
-      'subject' in selection
-        ? { pointer: 'pointer' in selection.subject ? (selection.subject.pointer ?? null) : null }
-        : null,
+    subject: 'subject' in selection ? { pointer: selection.subject.pointer ?? null } : null,
   }
 }
 
