@@ -124,6 +124,16 @@ export const configDocument = (world: { readonly names: WorldNames }, url: strin
   },
 })
 
+/** What the route of the world says besides. No event of the tests has a value at the ordering key: none waits. */
+export const routeParts = ({ secret, connector }: Pick<WorldNames, 'secret' | 'connector'>) => ({
+  secret_windows: [
+    { secret_ref: secret, valid_from: '2026-01-01T00:00:00.000Z', valid_until: '2036-01-01T00:00:00.000Z' },
+  ],
+  settings: {},
+  ordering: { key: '/data/object/of_nobody', limit_ms: 60_000 },
+  gap_check: { connector, pull: 'manual', every_seconds: 600, settings: {} },
+})
+
 /** Everything of the world that a bundle holds, as it is made. */
 export const bundleDocument = (
   { names, slug }: { readonly names: WorldNames; readonly slug: string },
@@ -144,6 +154,7 @@ export const bundleDocument = (
       queue: 'webhook',
       event_types: ['*'],
       emit_on_delivery: [] as object[],
+      ...routeParts(names),
     },
   ],
 })

@@ -7,7 +7,7 @@ import { stripe, stripeSignature } from '../../server/testing/webhook-samples/st
 import type { BadInputHub, ServerName } from './hub.ts'
 import { makePayload, type PayloadWorld } from './payload-requests.ts'
 import type { Answer, Wire } from './wire.ts'
-import { configDocument, INPUT, type WorldNames } from './world-documents.ts'
+import { configDocument, INPUT, routeParts, type WorldNames } from './world-documents.ts'
 import { type InboxWorld, makeInbox } from './world-inbox.ts'
 import { makeQuarantine, type QuarantineWorld } from './world-quarantine.ts'
 
@@ -128,7 +128,7 @@ export async function makeWorld(hub: BadInputHub, name: string, configVersions: 
     livemode: false,
     connector: names.callback,
     secret_refs: [names.secret],
-    gap_check: { connector: names.connector, pull: 'manual', every_seconds: 600, settings: {} },
+    ...routeParts(names),
     reason: REASON,
   })
   const identity = await post<{ id: string; client_secret: string }>(
