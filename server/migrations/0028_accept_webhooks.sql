@@ -69,23 +69,27 @@ begin
     from json_to_recordset(lines) as l (tenant_id uuid, route_id uuid, key text, id uuid)
     order by tenant_id, route_id, key, id
   ),
+  -- `limit 1` keeps each look a look by key: a condition `exists` may be planned as a scan of all lines.
   first as materialized (
-    select a.tenant_id, a.route_id, a.key, a.id, f.place, f.inbox_id, f.job, f.limit_ms,
-           exists (
-             select from webhook_route r where r.tenant_id = a.tenant_id and r.id = a.route_id and r.paused_at is not null
-           ) as paused
+    select a.tenant_id, a.route_id, a.key, a.id, f.place, f.inbox_id, f.job, f.limit_ms, r.paused is not null as paused
     from asked a
     cross join lateral (
       select place, inbox_id, job, limit_ms from webhook_line w
       where w.tenant_id = a.tenant_id and w.route_id = a.route_id and w.key = a.key and w.started_at is null
       order by place limit 1
     ) as f
-    where f.job is not null
-      and not exists (
-        select from webhook_line w
-        where w.tenant_id = a.tenant_id and w.route_id = a.route_id and w.key = a.key
-          and w.started_at is not null and w.overtaken_at is null
-      )
+    left join lateral (
+      select true as busy from webhook_line w
+      where w.tenant_id = a.tenant_id and w.route_id = a.route_id and w.key = a.key
+        and w.started_at is not null and w.overtaken_at is null
+      limit 1
+    ) as b on true
+    left join lateral (
+      select true as paused from webhook_route r
+      where r.tenant_id = a.tenant_id and r.id = a.route_id and r.paused_at is not null
+      limit 1
+    ) as r on true
+    where f.job is not null and b.busy is null
   ),
   moved as (
     update webhook_line w
@@ -201,9 +205,22 @@ declare
 begin
   perform lock_webhook_lines(lines);
   delete from webhook_line w
-  using json_to_recordset(lines) as l (tenant_id uuid, inbox_id uuid)
-  where w.tenant_id = l.tenant_id and w.inbox_id = l.inbox_id and w.started_at is not null
-    and not exists (select from job j where j.tenant_id = w.tenant_id and j.id = w.job_id and j.state = 'queued');
+  using (
+    select l.tenant_id, l.inbox_id
+    from json_to_recordset(lines) as l (tenant_id uuid, inbox_id uuid)
+    cross join lateral (
+      select job_id from webhook_line
+      where tenant_id = l.tenant_id and inbox_id = l.inbox_id and started_at is not null
+      limit 1
+    ) as s
+    left join lateral (
+      select true as open from job j
+      where j.tenant_id = l.tenant_id and j.id = s.job_id and j.state = 'queued'
+      limit 1
+    ) as j on true
+    where j.open is null
+  ) as over
+  where w.tenant_id = over.tenant_id and w.inbox_id = over.inbox_id and w.started_at is not null;
   with looked_at as (
     update webhook_line w
     set overtaken_at = case when w.started_at + w.limit_ms * interval '1 millisecond' <= at then at end,
@@ -323,12 +340,13 @@ begin
         ord int, tenant_id uuid, id uuid, route_id uuid, event_id text, connector text, provider text, account text,
         livemode boolean, event_type text, source text, request_id text, correlation_id text, trace_id text
       )
+      -- Of a route that is gone, nothing is taken.
+      cross join lateral (
+        select id from webhook_route where tenant_id = i.tenant_id and id = i.route_id limit 1
+      ) as r
       cross join lateral (
         select inbox_id from webhook_dedupe
-        where tenant_id = i.tenant_id and event_id = i.event_id and route_id = i.route_id
-          -- Of a route that is gone, nothing is taken.
-          and exists (select from webhook_route where tenant_id = i.tenant_id and id = i.route_id)
-        offset 0
+        where tenant_id = i.tenant_id and event_id = i.event_id and route_id = i.route_id limit 1
       ) as d
       where i.id <> all (added)
     ),
@@ -345,10 +363,13 @@ begin
     into others
     from copy c
     left join lateral (
-      select i.state, i.job_id,
-             exists (select from job_dead x where x.tenant_id = i.tenant_id and x.job_id = i.job_id and not x.binned) as dead
-      from webhook_inbox i where i.tenant_id = c.tenant_id and i.id = c.inbox_id
-      offset 0
+      select i.state, i.job_id, x.dead is not null as dead
+      from webhook_inbox i
+      left join lateral (
+        select true as dead from job_dead d where d.tenant_id = i.tenant_id and d.job_id = i.job_id and not d.binned limit 1
+      ) as x on true
+      where i.tenant_id = c.tenant_id and i.id = c.inbox_id
+      limit 1
     ) as w on true;
   end if;
 
