@@ -1,5 +1,6 @@
 import { startChild } from '../load/child.ts'
-import type { HttpLoad, HttpLoadReport } from '../load/http-load.ts'
+import type { HttpLoad } from '../load/http-load.ts'
+import type { HttpLoadReport } from '../load/http-loops.ts'
 import type { HttpRate } from '../load/http-rate.ts'
 import { findNginx, startNginx } from '../load/nginx.ts'
 import { countProcessorTime } from '../load/processor-time.ts'

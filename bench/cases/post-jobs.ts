@@ -1,6 +1,7 @@
 import { Client } from 'pg'
 import { startChild } from '../load/child.ts'
-import type { HttpLoad, HttpLoadReport } from '../load/http-load.ts'
+import type { HttpLoad } from '../load/http-load.ts'
+import type { HttpLoadReport } from '../load/http-loops.ts'
 import { countProcessorTime } from '../load/processor-time.ts'
 import { itemOf } from '../sides/side.ts'
 import { type Case, CPU, RATE, type Run, type Sample, TAIL_MS } from './case.ts'

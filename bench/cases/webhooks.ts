@@ -1,6 +1,6 @@
 import { Client } from 'pg'
 import { startChild } from '../load/child.ts'
-import type { HttpLoadReport } from '../load/http-load.ts'
+import type { HttpLoadReport } from '../load/http-loops.ts'
 import { countProcessorTime } from '../load/processor-time.ts'
 import type { WebhookLoad } from '../load/webhook-load.ts'
 import { type Case, CPU, MEDIAN_MS, RATE, type Run, type Sample, TAIL_MS } from './case.ts'

@@ -11,14 +11,5 @@ export interface HttpLoad extends RawRequest {
   readonly measureMs: number
 }
 
-export interface HttpLoadReport {
-  readonly perSecond: number
-  readonly p50Ms: number
-  readonly p99Ms: number
-  /** Answers by status, warm-up included. */
-  readonly statuses: Readonly<Record<string, number>>
-  readonly failure?: string
-}
-
 process.once('disconnect', () => process.exit(1))
 process.send?.(await closedHttpLoop(JSON.parse(process.argv[2] ?? '{}') as HttpLoad))

@@ -1,8 +1,16 @@
 /** The two ways in which processes send load: as fast as it is answered, and at a fixed rate. */
 import { percentile, sorted } from '../statistics.ts'
-import type { HttpLoadReport } from './http-load.ts'
 import { openLoop } from './open-loop.ts'
 import { openConnection, type RawConnection, type RawRequest, type RawRequests } from './raw-http.ts'
+
+export interface HttpLoadReport {
+  readonly perSecond: number
+  readonly p50Ms: number
+  readonly p99Ms: number
+  /** Answers by status, warm-up included. */
+  readonly statuses: Readonly<Record<string, number>>
+  readonly failure?: string
+}
 
 interface Times {
   readonly connections: number
