@@ -190,6 +190,30 @@ describe('a route that has changed since the process looked', () => {
   })
 })
 
+describe('a database that fails in the middle of a batch', () => {
+  it.each([
+    ['because its disk is full', `raise exception 'no space left' using errcode = 'disk_full'`],
+    ['because the connection is killed', 'perform pg_terminate_backend(pg_backend_pid())'],
+    ['because the time is over', `raise exception 'too slow' using errcode = 'query_canceled'`],
+  ])('%s stores nothing of it, and takes it when it comes again', async (_why, fault) => {
+    await hub.query(`create or replace function fault() returns trigger language plpgsql
+      as $$ begin ${fault}; return new; end $$`)
+    await hub.query('create trigger fault before insert on job_payload for each row execute function fault()')
+    const before = await hub.stored()
+    const { intake, block, lanes } = intakeOf()
+    const open = block()
+    const events = [verifiedEvent(route), verifiedEvent(route), verifiedEvent(route)]
+    const taking = events.map((event) => intake.take([event]))
+    open()
+    const results = await Promise.allSettled(taking)
+    await hub.query('drop trigger fault on job_payload')
+    expect(results.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected'])
+    expect(await hub.stored()).toEqual(before)
+    expect(lanes).toEqual([])
+    for (const event of events) expect(await one(intake, event)).toMatchObject({ duplicate: false })
+  })
+})
+
 describe('what waits for the database', () => {
   it.each([
     ['events', { maxWaiting: 2 }],
