@@ -30,7 +30,7 @@ function anyValue({ type }: Column, number: number): unknown {
   if (type === 'boolean') return false
   if (type === 'bytea') return Buffer.from([number])
   if (/^jsonb?$/.test(type)) return '{}'
-  if (type.startsWith('timestamp')) return new Date()
+  if (type.startsWith('timestamp') || type === 'date') return new Date()
   throw new Error(`a value of ${type} is not known here: add one`)
 }
 
