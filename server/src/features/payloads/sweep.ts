@@ -29,6 +29,8 @@ export async function sweepObjects(deps: CareDeps, stopping: AbortSignal): Promi
   let deleted = 0
   for (const store of deps.stores.byName.values())
     try {
+      // A store that was never used is there from now on, and one that is away looks empty to nobody.
+      await store.check({ timeoutMs: TIMEOUT_MS })
       for (const { day } of await daysToSweep(deps.db, { store: store.name, days: DAYS })) {
         deleted += await sweepDay(deps, store, day, stopping)
         if (stopping.aborted) return deleted
