@@ -43,7 +43,7 @@ export interface IntakeDeps {
 /** In one statement: more hardly lower the cost of each (research/performance.md §5c). */
 const MAX_EVENTS = 100
 const MAX_BYTES = 8 * 1_024 * 1_024
-const MAX_IN_FLIGHT = 2
+const MAX_IN_FLIGHT = 3
 /** A statement of its own costs as much as some events: fewer leave the last slot to those that are enough. */
 const ENOUGH = 24
 
