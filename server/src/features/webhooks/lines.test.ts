@@ -3,13 +3,14 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { claimLane, type QueueFixture, queueFixture, registerNode } from '../../../testing/queue-fixture.ts'
 import { type WebhookHub, webhookHub } from '../../../testing/webhook-hub.ts'
 import { laneOfRoute, verifiedEvent } from '../../../testing/webhook-intake.ts'
+import { systemClock } from '../../platform/clock.ts'
 import { newId } from '../../platform/ids.ts'
 import { cancelJob } from '../../queue/cancel.ts'
 import type { ClaimedJob } from '../../queue/job.ts'
 import { endedBy, type Settlement, settleJobs } from '../../queue/settle.ts'
+import { createFollowUps } from '../jobs/jobs.ts'
 import type { WebhookRoute } from '../webhook-routes/webhook-routes.ts'
-import { keepHeldEvents } from './held.ts'
-import { careForLines, deliverKeptEvents, endLineTurns, lineOf } from './lines.ts'
+import { careForLines, deliverKeptEvents, lineOf } from './lines.ts'
 import { createIntake, type Intake } from './take-webhook.ts'
 import type { VerifiedWebhook } from './verified-webhook.ts'
 
@@ -68,13 +69,18 @@ const ENDS = {
   cancelled: { kind: 'cancelled', why: 'cancelled' },
 } as const satisfies Record<string, Settlement['outcome']>
 
+/** Those of every process that ends jobs; deliveries have no callbacks, so that no config is asked for. */
+const followUps = createFollowUps({
+  activeConfigs: { get: () => expect.unreachable('a config was asked for') },
+  clock: systemClock,
+})
+
 /** As a worker ends it: what follows commits with the end. */
 const end = (job: ClaimedJob, how: keyof typeof ENDS) =>
   fixture.db.transaction(async (tx) => {
     const settled = await settleJobs(tx, [{ job, outcome: ENDS[how] }])
     const ended = settled.flatMap((each) => endedBy(each) ?? [])
-    await keepHeldEvents(tx, ended)
-    await endLineTurns(tx, ended)
+    await followUps(tx, ended)
   })
 
 async function claim(route: WebhookRoute, most = 100): Promise<ClaimedJob[]> {
@@ -145,7 +151,7 @@ describe('events of one key', () => {
     const cancelled = await cancelJob(
       fixture.db,
       { tenantId, id: row?.job_id ?? '', actor: 'ada' },
-      { followUps: endLineTurns },
+      { followUps },
     )
     expect(cancelled.lanes).toEqual([laneOfRoute(route)])
     expect(await statesOf([first, second])).toEqual(['accepted cancelled', 'accepted queued'])
