@@ -125,7 +125,7 @@ describe('whose it is', () => {
   })
 
   test("one workspace's event at the path of another one: of no workspace, and neither sees it", async () => {
-    expect(await hub.send({ ...newEvent(), secret: OF_B, routeId: ofA.id })).toBe('quarantined')
+    expect(await hub.send({ ...newEvent(), secret: OF_B, routeId: ofA.id })).toBe('signature_invalid')
     expect(await hub.rows()).toMatchObject([{ tenant_id: NO_WORKSPACE, authentic: true, route_id: null }])
   })
 

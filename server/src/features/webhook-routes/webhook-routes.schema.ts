@@ -54,7 +54,7 @@ const more = {
       description: 'When secrets count; at most one window for each. A secret without one counts always.',
     },
   ),
-  settings: Type.Record(Type.String({ maxLength: 63 }), Type.Unknown(), {
+  settings: Type.Record(Type.String(), Type.Unknown(), {
     maxProperties: 30,
     description: 'What the provider needs beside its secrets, by its own schema; most need nothing.',
   }),
@@ -96,7 +96,7 @@ const more = {
             maximum: 86_400,
             description: 'How often the provider is asked.',
           }),
-          settings: Type.Record(Type.String({ maxLength: 63 }), Type.Unknown(), {
+          settings: Type.Record(Type.String(), Type.Unknown(), {
             maxProperties: 30,
             description: 'What the list of the provider needs, e.g. repository and hook of GitHub.',
           }),

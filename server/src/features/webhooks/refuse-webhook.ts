@@ -16,7 +16,6 @@ export const tryLater = (cause?: unknown): Problem =>
 /** Nothing is wrong with the request: somebody has to say whose it is, so that sending it again cannot help. */
 const WAITS_FOR_A_ROUTE: ReadonlySet<RefusalCause> = new Set([
   'unknown_account',
-  'unknown_route',
   'ambiguous',
   'account_mismatch',
 ])

@@ -41,10 +41,10 @@ export function createWebhookMatcher(deps: MatchDeps): {
     verifier: createRouteVerifier(deps, request),
   })
   const origin = ({ request, index, verifier }: Attempt, named: number): Promise<Origin> => {
-    const { provider, routeId } = request
+    const { provider } = request
     // What a request of an unknown account costs anyway.
     const own =
-      provider.accounts === 'any' && routeId === undefined
+      provider.accounts === 'any' && request.routeId === undefined
         ? index.ownAccount(provider.name, deps.livemode).length
         : 0
     return originOf({ provider, index, verifier, livemode: deps.livemode, atLeast: Math.max(1, named, own) })
@@ -63,7 +63,7 @@ export function createWebhookMatcher(deps: MatchDeps): {
     }
     const named = matches.map(({ event }) => event?.accounts.length ?? 0)
     const from = await origin(attempt, Math.max(...named))
-    return matches.map((each) => (each.found ? each : withOrigin(each, from)))
+    return matches.map((each) => (each.found ? each : withOrigin(request, each, from)))
   }
 
   const handshake: AnswerHandshake = async (request, reply) => {
@@ -88,11 +88,21 @@ export function createWebhookMatcher(deps: MatchDeps): {
 }
 
 /** What the secrets of other routes say of a refusal: whether it is from the provider, and only not for whom it says. */
-function withOrigin(refusal: Extract<Match, { found: false }>, from: Origin): Match {
+function withOrigin(
+  { routeId }: IncomingRequest,
+  refusal: Extract<Match, { found: false }>,
+  from: Origin,
+): Match {
   if (refusal.authentic || refusal.cause === 'secret_away' || from === 'unknown') return refusal
   if (from === 'unsure')
     // Of what is no signature at all, or too old, it is known.
     return COULD_BE_ANOTHERS.has(refusal.cause) ? { ...refusal, cause: 'secret_away' } : refusal
+  const { route: _, ...nobodys } = { ...refusal, authentic: true }
+  // Whoever names a route must know its secret; its workspace may not see what is another one's.
+  if (routeId !== undefined)
+    return refusal.cause === 'signature_mismatch' || refusal.cause === 'no_usable_secret'
+      ? { ...nobodys, cause: 'unknown_route' }
+      : { ...refusal, authentic: true }
   return {
     ...refusal,
     authentic: true,
@@ -102,13 +112,11 @@ function withOrigin(refusal: Extract<Match, { found: false }>, from: Origin): Ma
 
 const NOT_ITS_ROUTES: ReadonlySet<RefusalCause> = new Set([
   'unknown_account',
-  'unknown_route',
   'livemode_mismatch',
   'environment_mismatch',
 ])
 const COULD_BE_ANOTHERS: ReadonlySet<RefusalCause> = new Set([
   'unknown_account',
-  'unknown_route',
   'signature_mismatch',
   'no_usable_secret',
 ])

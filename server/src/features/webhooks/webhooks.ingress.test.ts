@@ -381,8 +381,6 @@ describe('a refused request', () => {
     'the account of another workspace',
     'the route of another account',
     'an own event on the route of an account',
-    'an unknown route',
-    'a route id that is none',
     'a secret that two workspaces have',
   ])
 
