@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import type { Config } from '../config.ts'
-import { createPayloads, type PayloadStores, type Payloads } from '../features/payloads/payloads.ts'
+import { createPayloads, hasKept, type PayloadStores, type Payloads } from '../features/payloads/payloads.ts'
 import type { Db } from '../platform/db/db.ts'
 import type { Envelope } from '../platform/envelope.ts'
 import type { ReadinessCheck } from '../platform/http/probes.ts'
@@ -35,7 +35,13 @@ export function openPayloads(
   const byName = new Map<ObjectStore['name'], ObjectStore>()
   // What was kept before the store was changed is still read, where it can be.
   if (config.store === 'disk' || existsSync(config.folder))
-    byName.set('disk', createDiskStore({ folder: config.folder }))
+    byName.set(
+      'disk',
+      createDiskStore({
+        folder: config.folder,
+        mayBegin: async () => !(await hasKept(platform.db, 'disk')),
+      }),
+    )
   if (config.s3) byName.set('s3', openS3(config.s3))
   const stores: PayloadStores = { current: config.store, byName }
   const current = byName.get(config.store)

@@ -12,6 +12,16 @@ export const readHub = one<undefined, { readonly id: string }>(
   () => [],
 )
 
+/** Whether an object should be in this store. */
+export const anyIn = one<{ readonly store: string }, { readonly any: boolean }>(
+  'payloads.any_in',
+  `select exists (
+     select from payload p where p.store = $1
+       and not exists (select from payload_spool s where s.tenant_id = p.tenant_id and s.id = p.id)
+   ) as any`,
+  ({ store }) => [store],
+)
+
 /** See the SQL function `spool_payload`. `total` is what the spool holds afterwards. */
 export const spoolPayload = one<
   Named & { readonly body: Buffer; readonly limit: number },

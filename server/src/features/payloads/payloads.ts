@@ -11,6 +11,7 @@
 import { createHash } from 'node:crypto'
 import type { Queryable, Tx } from '../../platform/db/statement.ts'
 import { newId } from '../../platform/ids.ts'
+import type { ObjectStore } from '../../platform/storage/object-store.ts'
 import { Problem } from '../../problems.ts'
 import { createBytesKeeper } from './keep-bytes.ts'
 import { objectKey } from './object-key.ts'
@@ -24,6 +25,7 @@ import {
 } from './payload.ts'
 import type { PayloadDeps } from './payload-deps.ts'
 import {
+  anyIn,
   deletePayloads,
   findOfOwner,
   findPayload,
@@ -118,6 +120,10 @@ export function createPayloads(deps: PayloadDeps): Payloads {
     },
   }
 }
+
+/** Whether the hub has ever kept an object in this store that it still knows of. */
+export const hasKept = async (on: Queryable, store: ObjectStore['name']): Promise<boolean> =>
+  (await anyIn(on, { store })).any
 
 /** Newest first: what a workspace has in the payload store. */
 export const listStoredPayloads = async (

@@ -13,17 +13,31 @@ const LEFT_AFTER_MS = 3_600_000
 /** A delete may take the empty folder away that a put has just made. */
 const RENAME_TRIES = 5
 
+export interface DiskOptions {
+  readonly folder: string
+  /** Asked where we have not written yet: false = objects were kept, so that this is not the folder that they are in. */
+  readonly mayBegin?: () => Promise<boolean>
+}
+
 /**
  * Objects as files of one folder, which nobody else may read. For one host: processes of other hosts see other files.
  * Times do not bound a disk that hangs; the processes on this host hang with it.
  */
-export function createDiskStore({ folder }: { readonly folder: string }): ObjectStore {
+export function createDiskStore({ folder, mayBegin }: DiskOptions): ObjectStore {
   const pathOf = (key: string): string => join(folder, ...requireKey(key).split('/'))
   const unfinished = join(folder, UNFINISHED)
   let prepared: Promise<void> | undefined
 
+  const requireBegun = async (): Promise<void> => {
+    if (!mayBegin || (await isThere(unfinished)) || (await mayBegin())) return
+    throw new StoreFailure(
+      `the payload folder has none of the objects that were kept in it: mount its disk, or make the folder ${UNFINISHED} in it to begin anew`,
+    )
+  }
+
   const prepare = (): Promise<void> => {
-    prepared ??= makePrivateFolder(unfinished)
+    prepared ??= requireBegun()
+      .then(() => makePrivateFolder(unfinished))
       .then(() => makePrivateFolder(folder))
       .then(() => removeLeftovers(unfinished))
       .catch((error: unknown) => {
@@ -159,6 +173,12 @@ async function* walk(root: string, prefix: string, after: string): AsyncGenerato
     } else if (key > after || after.startsWith(key)) yield* walk(root, key, after)
   }
 }
+
+const isThere = (path: string): Promise<boolean> =>
+  access(path).then(
+    () => true,
+    () => false,
+  )
 
 const codeOf = (error: unknown): unknown => (error as { code?: unknown } | null)?.code
 

@@ -98,6 +98,19 @@ describe('files', () => {
     expect(await readdir(folder)).toEqual(['.unfinished'])
   })
 
+  test('where objects were kept, another empty folder is a disk that is not mounted', async () => {
+    const folder = await ownFolder()
+    const kept = createDiskStore({ folder, mayBegin: async () => false })
+    await expect(kept.put('a/b', Buffer.from('x'), CALL)).rejects.toThrow(/mount its disk/)
+    await expect(kept.get('a/b', CALL)).rejects.toBeInstanceOf(StoreFailure)
+    await expect(kept.check(CALL)).rejects.toBeInstanceOf(StoreFailure)
+    await expect(readdir(folder)).rejects.toThrow('ENOENT')
+    // The disk is back, or somebody begins anew.
+    await createDiskStore({ folder, mayBegin: async () => true }).put('a/b', Buffer.from('x'), CALL)
+    await kept.put('a/c', Buffer.from('x'), CALL)
+    expect(await kept.list('', CALL)).toEqual(['a/b', 'a/c'])
+  })
+
   test('a folder in the place of an object is none', async () => {
     const folder = await ownFolder()
     const store = createDiskStore({ folder })
