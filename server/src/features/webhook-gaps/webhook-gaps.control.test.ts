@@ -114,8 +114,11 @@ describe('/webhook-gaps', () => {
   it('has missing events pulled in by their ids or by their route, of this workspace only', async () => {
     const [one, two] = await missing('evt_d', 'evt_e')
     const foreign = await send('POST', '/webhook-gaps/pull', { as: stranger, body: { ids: [one], reason } })
-    expect(foreign).toMatchObject({ status: 202, body: { requested: 0 } })
-    const byId = await send('POST', '/webhook-gaps/pull', { body: { ids: [one, newId()], reason } })
+    expect(foreign).toMatchObject({ status: 404, body: { code: 'not_found' } })
+    expect((await send('POST', '/webhook-gaps/pull', { body: { ids: [one, newId()], reason } })).status).toBe(
+      404,
+    )
+    const byId = await send('POST', '/webhook-gaps/pull', { body: { ids: [one], reason } })
     expect(byId.body).toEqual({ requested: 1 })
     const wanted = await gaps.hub.query('select id, why from webhook_gap where pull_at is not null')
     expect(wanted).toEqual([{ id: one, why: reason }])

@@ -106,6 +106,16 @@ export const failPull = run<GapKey & { readonly error: string; readonly againMs:
   ({ tenantId, id, error, againMs }) => [tenantId, id, error, againMs],
 )
 
+/** Ids are different ones. */
+export const countGaps = one<
+  { readonly tenantId: string; readonly ids: readonly string[] },
+  { readonly known: number }
+>(
+  'webhook_gaps.count',
+  'select count(*)::int as known from webhook_gap where tenant_id = $1 and id = any ($2::uuid[])',
+  ({ tenantId, ids }) => [tenantId, ids],
+)
+
 export interface Wanted {
   readonly tenantId: string
   readonly ids?: readonly string[] | undefined

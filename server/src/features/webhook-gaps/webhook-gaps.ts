@@ -25,6 +25,8 @@ export type { GapRow } from './webhook-gaps.sql.ts'
 export const listGaps = sql.listGaps
 export const listChecks = checksSql.listChecks
 
+const notFound = (): Problem => new Problem('not_found', 'There is no such webhook gap.')
+
 /** As many as one call can ask for; the next call takes the others. */
 const MAX_WANTED = 1_000
 
@@ -49,7 +51,7 @@ export async function callForCheck(
 
 /**
  * Has missing events pulled in: those with these ids, or of this route the oldest; how many will be, at most a thousand. What is not
- * missing (any more) is left as it is. Errors: `not_found` for a route that is not there.
+ * missing (any more) is left as it is. Errors: `not_found` for a route or a gap that is not there.
  */
 export async function wantPulled(
   db: Db,
@@ -63,12 +65,14 @@ export async function wantPulled(
   const { tenantId, ids, routeId } = of
   if (routeId !== undefined) await getRoute(db, tenantId, routeId)
   return db.transaction(async (tx) => {
+    if (ids && (await sql.countGaps(tx, { tenantId, ids })).known < ids.length) throw notFound()
     const wanted = await sql.wantPulled(tx, {
       ...{ tenantId, ids, routeId },
       limit: MAX_WANTED,
       by: nameOf(change),
       why: change.reason,
     })
+    if (wanted.length === 0) return 0
     await recordAudit(tx, {
       ...change,
       tenantId,
@@ -86,7 +90,7 @@ export async function wantPulled(
 export async function dismissGap(db: Db, { tenantId, id }: sql.GapKey, change: Change): Promise<sql.GapRow> {
   return db.transaction(async (tx) => {
     const before = await sql.findGap(tx, { tenantId, id })
-    if (!before) throw new Problem('not_found', 'There is no such webhook gap.')
+    if (!before) throw notFound()
     const end = { state: 'dismissed', inboxId: null, by: nameOf(change), why: change.reason } as const
     if ((await sql.endGap(tx, { tenantId, id, ...end })) === 0)
       throw new Problem('conflict', 'The event is not missing any more.')
