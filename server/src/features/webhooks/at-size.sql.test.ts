@@ -35,6 +35,7 @@ afterAll(async () => {
 })
 
 const ROWS = 1_000_000
+const INBOX_ROWS = 300_000
 
 const fill = () =>
   hub.query(
@@ -48,6 +49,18 @@ const fill = () =>
      insert into webhook_line (tenant_id, route_id, key, inbox_id, limit_ms, job, job_id, started_at, look_at)
      select $1, $3, '"c' || n || '"', at_random, 60000, null, at_random, now(), now() + interval '1 hour' from n where n % 10 = 0`,
     [route.tenantId, ROWS, ordered.id],
+  )
+
+/** Rows of today, in the partition that the statement writes to. */
+const fillInbox = () =>
+  hub.query(
+    `insert into webhook_inbox (tenant_id, id, route_id, provider, livemode, event_id, event_type, occurred_at, state,
+                                connector, size, request_id, correlation_id, trace_id)
+     select $1, (lpad(to_hex((extract(epoch from now()) * 1000)::bigint), 12, '0') || '7' || substr(md5(n::text), 1, 3)
+                 || 'a' || lpad(to_hex(n), 15, '0'))::uuid,
+            $2, 'stripe', false, 'evt', 'paid', now(), 'ignored', 'product', 1, 'r', 'c', md5(n::text)
+     from generate_series(1, $3::int) as n`,
+    [route.tenantId, route.id, INBOX_ROWS],
   )
 
 /** Pages of the second of two batches: the first one plans and opens what is new. */
@@ -77,6 +90,7 @@ test('a million events before: a batch touches hardly more pages than with none,
   const alone: number[] = []
   for (const [to, copies] of kinds) alone.push(await pages(to, copies))
   await fill()
+  await fillInbox()
   for (const [at, [to, copies]] of kinds.entries()) {
     expect(await pages(to, copies)).toBeLessThan(2 * (alone[at] ?? 0))
     expect(watched.plans()).not.toMatch(/"Node Type": "Seq Scan",[^{]*"Relation Name": "(webhook_|job)/)
