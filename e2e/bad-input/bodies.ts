@@ -101,7 +101,8 @@ function faultsAt(place: Place, body: unknown, fits: (text: string) => boolean):
         INVALID,
         `${at}/${pointerPart(name)}`,
       )
-  const [named] = Object.values(value)
+  // An empty one takes anything here: its names are what is wrong.
+  const [named = []] = Object.values(value)
   if (isObject(schema.additionalProperties) || isObject(schema.patternProperties))
     // Not asked of the schema: OpenAPI documents do not tell the rules for names.
     for (const [key, member] of [

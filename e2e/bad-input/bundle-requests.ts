@@ -4,7 +4,8 @@ import { bundleDocument } from './world-documents.ts'
 /** Requests about bundles. What the schema of a config refuses is spoilt at `storeConfig`. */
 export function bundleRequests(world: World, hubUrl: string) {
   const body = { bundle: bundleDocument(world, hubUrl), as: world.slug }
-  const open = ['/bundle/config', '/bundle/webhook_routes/0/gap_check/settings']
+  const inRoute = '/bundle/webhook_routes/0'
+  const open = ['/bundle/config', `${inRoute}/settings`, `${inRoute}/gap_check/settings`]
   return {
     exportBundle: {},
     getBundleSchema: {},
