@@ -33,7 +33,14 @@ export type Match =
       readonly route?: WebhookRoute
       /** The secret of some route verified it: it is from the provider, only not for whom it says. */
       readonly authentic: boolean
+      /** Whose secrets verified the request, in a fixed order: for who answers for it, not for who may have it. */
+      readonly verifiedBy?: readonly VerifiedBy[]
     }
+
+export interface VerifiedBy {
+  readonly tenantId: string
+  readonly routeId: string
+}
 
 /** A request, and where it was sent. */
 export interface IncomingRequest {

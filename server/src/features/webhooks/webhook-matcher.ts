@@ -6,6 +6,7 @@ import {
   type Match,
   matchEvents,
   type RefusalCause,
+  type VerifiedBy,
 } from './match-route.ts'
 import { createOriginCheck, type Origin } from './other-routes.ts'
 import type { WebhookReply } from './provider.ts'
@@ -63,7 +64,12 @@ export function createWebhookMatcher(deps: MatchDeps): {
     }
     const named = matches.map(({ event }) => event?.accounts.length ?? 0)
     const from = await origin(attempt, Math.max(...named))
-    return matches.map((each) => (each.found ? each : withOrigin(request, each, from)))
+    const verifiedBy = await verifiersOf(attempt)
+    return matches.map((each) => {
+      if (each.found) return each
+      const told = withOrigin(request, each, from)
+      return told.found || !told.authentic ? told : { ...told, verifiedBy }
+    })
   }
 
   const handshake: AnswerHandshake = async (request, reply) => {
@@ -86,6 +92,13 @@ export function createWebhookMatcher(deps: MatchDeps): {
 
   return { match, handshake }
 }
+
+/** By their ids, so that it is the same one of several who answers for it each time. */
+const verifiersOf = async ({ verifier }: Attempt): Promise<readonly VerifiedBy[]> =>
+  (await verifier.verdicts())
+    .filter(({ verified }) => verified)
+    .map(({ route: { tenantId, id } }) => ({ tenantId, routeId: id }))
+    .sort((one, other) => (one.routeId < other.routeId ? -1 : 1))
 
 /** What the secrets of other routes say of a refusal: whether it is from the provider, and only not for whom it says. */
 function withOrigin(
