@@ -83,6 +83,7 @@ export async function buildControl(environment: Environment): Promise<BuiltProce
         'webhook routes',
         'bundles',
         'webhook inbox',
+        'webhook gaps',
         'quarantine',
         'executions',
         'jobs',

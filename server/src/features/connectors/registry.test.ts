@@ -20,6 +20,7 @@ import {
 } from './connectors.ts'
 import { schemaFaults } from './json-schema.ts'
 import { BILLING } from './kinds/stripe/billing.ts'
+import { EVENTS } from './kinds/stripe/events.ts'
 import { inputOf, type StripeOperation } from './kinds/stripe/operation.ts'
 import { PAYMENTS } from './kinds/stripe/payments.ts'
 import { KINDS } from './registry.ts'
@@ -92,7 +93,7 @@ const SAMPLES: Record<
   }),
   stripe: (url) => {
     const given: Record<string, unknown> = { id: 'x_1', query: 'a', items: [], amount: 1, currency: 'eur' }
-    const operations = Object.entries({ ...BILLING, ...PAYMENTS })
+    const operations = Object.entries({ ...BILLING, ...PAYMENTS, ...EVENTS })
     const required = (operation: StripeOperation) => inputOf(operation).required as string[]
     return {
       config: { settings: { mode: 'test', base_url: url }, secrets: { api_key: 'token' } },

@@ -4,8 +4,9 @@ import { Reason } from '../audit/audit.ts'
 
 const Id = (description: string) => Type.String({ format: 'uuid', description })
 const Time = (description: string) => Type.String({ format: 'date-time', description })
-const Nullable = <Schema extends ReturnType<typeof Type.String>>(schema: Schema) =>
-  Type.Union([schema, Type.Null()])
+const NullableTime = (description: string) =>
+  Type.Union([Type.String({ format: 'date-time' }), Type.Null()], { description })
+const NullableText = (description: string) => Type.Union([Type.String(), Type.Null()], { description })
 
 const STATES = ['missing', 'pulled', 'arrived', 'dismissed'] as const
 
@@ -20,13 +21,13 @@ export const GapView = Type.Object({
     description:
       'missing · pulled: fetched from the provider · arrived: sent by the provider after all · dismissed: not wanted.',
   }),
-  pull_at: Nullable(Time('When it is pulled in, or tried again; null: nobody wants that.')),
+  pull_at: NullableTime('When it is pulled in, or tried again; null: nobody wants that.'),
   pulls: Type.Integer({ description: 'Tries to pull it in since somebody wanted it last.' }),
-  pull_error: Nullable(Type.String({ description: 'Why the last try failed.' })),
-  inbox_id: Nullable(Type.String({ description: 'Where it is in the inbox.' })),
-  changed_at: Nullable(Time('When it was decided on last.')),
-  changed_by: Nullable(Type.String({ description: 'By whom; `hub` for the hub itself.' })),
-  why: Nullable(Type.String({ description: 'Why.' })),
+  pull_error: NullableText('Why the last try failed.'),
+  inbox_id: NullableText('Where it is in the inbox.'),
+  changed_at: NullableTime('When it was decided on last.'),
+  changed_by: NullableText('By whom; `hub` for the hub itself.'),
+  why: NullableText('Why.'),
 })
 export type GapView = Static<typeof GapView>
 export const GapPage = Page(GapView)
@@ -46,16 +47,12 @@ export const CheckView = Type.Object({
   connector: Type.String({ description: "The connector through which the provider's list is read." }),
   pull: Type.Enum(['automatic', 'manual'], { description: 'Whether what is missing is pulled in at once.' }),
   every_seconds: Type.Integer({ description: 'How often.' }),
-  due_at: Nullable(Time('When it is checked next; null: as soon as a worker is free.')),
+  due_at: NullableTime('When it is checked next; null: as soon as a worker is free.'),
   running: Type.Boolean({ description: 'A worker is at it.' }),
-  looked_until: Nullable(Time('Everything that happened before has been looked at.')),
-  last_checked_at: Nullable(Time('When the last check came to its end.')),
-  last_failed_at: Nullable(Time('When a check failed last.')),
-  last_error: Nullable(
-    Type.String({
-      description: 'Why the last check failed; null: it did not. The next one goes on where it was.',
-    }),
-  ),
+  looked_until: NullableTime('Everything that happened before has been looked at.'),
+  last_checked_at: NullableTime('When the last check came to its end.'),
+  last_failed_at: NullableTime('When a check failed last.'),
+  last_error: NullableText('Why the last check failed; null: it did not. The next one goes on where it was.'),
   failures: Type.Integer({ description: 'Failures in a row.' }),
   missing: Type.Integer({ description: 'Events that are missing now, counted up to 1000.' }),
 })
