@@ -1,5 +1,8 @@
 -- Webhooks are taken in batches, and can be delivered one after the other (docs/decisions/0024).
 
+-- When the timeline was last told of a copy. Without an index: updates of a row stay in its page.
+alter table webhook_dedupe add column told_at timestamptz;
+
 -- Events of routes with an ordering, from their acceptance to the end of their delivery. A row is one of:
 --   held        no `job`, not started: its inbox row says why; who ends the hold gives it a job
 --   waiting     has a `job`, not started
@@ -253,7 +256,8 @@ $$;
 -- Takes the events of a batch in one round trip: dedupe keys, inbox rows, payloads, events and the jobs of the new ones.
 -- `batch`: [{ord, id, …}…] as take.sql.ts builds it; `bodies`: all bytes one behind the other, each item says where its
 -- own are (`at` from 0, `size`); `jobs`: records for `enqueue_jobs`, `ord` and `inbox_id` as of the event; `lines`: events
--- of ordered routes for `join_webhook_lines`. Copies of an event wait at its dedupe key until the first one has committed.
+-- of ordered routes for `join_webhook_lines`. Copies of an event wait at its dedupe key until the first one has committed;
+-- the event log is told of one a minute at most, so that whoever repeats a request fills nobody's log.
 -- The route of an event is asked for here, whatever the memory of the process says: gone, nothing is taken; paused,
 -- the event is held.
 -- Gives the inbox ids that are new with their states ([{id, state}…], null: all are new and as asked for), about
@@ -272,6 +276,7 @@ declare
   added uuid[];
   held uuid[];
   wanted json := jobs;
+  moment timestamptz := clock_timestamp();
 begin
   with item as materialized (
     select i.*, r.paused
@@ -287,13 +292,16 @@ begin
   ),
   -- In the order of the keys, for the same reason as in `enqueue_jobs`; of copies in one batch the first one counts.
   kept as (
-    insert into webhook_dedupe as d (tenant_id, event_id, route_id, inbox_id, duplicates, expires_at)
+    insert into webhook_dedupe as d (tenant_id, event_id, route_id, inbox_id, duplicates, told_at, expires_at)
     select distinct on (tenant_id, event_id, route_id) tenant_id, event_id, route_id, id,
-           count(*) over (partition by tenant_id, event_id, route_id) - 1, now() + make_interval(days => keep_days)
+           count(*) over same - 1, case when count(*) over same > 1 then moment end,
+           now() + make_interval(days => keep_days)
     from item where paused is not null
+    window same as (partition by tenant_id, event_id, route_id)
     order by tenant_id, event_id, route_id, ord
     on conflict (tenant_id, event_id, route_id)
-      do update set duplicates = d.duplicates + 1 + excluded.duplicates, last_seen_at = clock_timestamp()
+      do update set duplicates = d.duplicates + 1 + excluded.duplicates, last_seen_at = clock_timestamp(),
+                    told_at = case when d.told_at > moment - interval '1 minute' then d.told_at else moment end
     returning inbox_id
   ),
   new as materialized (
@@ -335,7 +343,7 @@ begin
 
   if asked <> cardinality(added) then
     with copy as materialized (
-      select i.*, d.inbox_id
+      select i.*, d.inbox_id, d.duplicates, d.told_at = moment as told
       from json_to_recordset(batch) as i (
         ord int, tenant_id uuid, id uuid, route_id uuid, event_id text, connector text, provider text, account text,
         livemode boolean, event_type text, source text, request_id text, correlation_id text, trace_id text
@@ -345,18 +353,21 @@ begin
         select id from webhook_route where tenant_id = i.tenant_id and id = i.route_id limit 1
       ) as r
       cross join lateral (
-        select inbox_id from webhook_dedupe
+        select inbox_id, duplicates, told_at from webhook_dedupe
         where tenant_id = i.tenant_id and event_id = i.event_id and route_id = i.route_id limit 1
       ) as d
       where i.id <> all (added)
     ),
     told as (
       insert into event (tenant_id, type, message, connector, inbox_id, request_id, correlation_id, trace_id, data)
-      select tenant_id, 'webhook.duplicate', 'The provider sent this event again; it was taken before.',
+      select distinct on (tenant_id, inbox_id)
+             tenant_id, 'webhook.duplicate', 'The provider sent this event again; it was taken before.',
              connector, inbox_id, request_id, correlation_id, trace_id,
              json_build_object('provider', provider, 'route_id', route_id, 'event_id', event_id,
-                               'event_type', event_type, 'account', account, 'livemode', livemode, 'source', source)
-      from copy order by ord
+                               'event_type', event_type, 'account', account, 'livemode', livemode, 'source', source,
+                               'duplicates', duplicates)
+      from copy where told
+      order by tenant_id, inbox_id, ord
     )
     select json_agg(json_build_object('ord', c.ord, 'inbox_id', c.inbox_id, 'state', w.state, 'job_id', w.job_id,
                                       'dead', w.dead))
@@ -366,7 +377,10 @@ begin
       select i.state, i.job_id, x.dead is not null as dead
       from webhook_inbox i
       left join lateral (
-        select true as dead from job_dead d where d.tenant_id = i.tenant_id and d.job_id = i.job_id and not d.binned limit 1
+        -- What the receiver has refused for good is not sent again for the asking of a provider.
+        select true as dead from job_dead d
+        where d.tenant_id = i.tenant_id and d.job_id = i.job_id and not d.binned and d.reason <> 'aborted_by_receiver'
+        limit 1
       ) as x on true
       -- In the order of the key, so that no other index that begins with the tenant looks as good while a day is young.
       where i.tenant_id = c.tenant_id and i.id >= c.inbox_id and i.id <= c.inbox_id

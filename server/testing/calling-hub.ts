@@ -110,7 +110,7 @@ export async function callingHub(audience: string): Promise<CallingHub> {
     random: platform.random,
     onTransition: (transition) => transitions.push(transition),
   })
-  const payloadStore = await testPayloads(platform, { inlineLimitBytes: 65_536 })
+  const payloadStore = testPayloads(platform, { inlineLimitBytes: 65_536 })
   const configDeps = { db, secretNames, deliveries: async () => [], refusal: dial.refusal }
   return {
     database,

@@ -21,7 +21,7 @@ import { createMetrics } from '../src/platform/metrics.ts'
 import { type CallingHub, callingHub } from './calling-hub.ts'
 import { GITHUB_OPERATIONS } from './event-lists.ts'
 import { executionKeys } from './execution-keys.ts'
-import { payloadFolder } from './payload-folder.ts'
+import { testPayloads } from './payload-store.ts'
 import { CHANGE } from './tenant-access.ts'
 import { UNLIMITED } from './unlimited.ts'
 
@@ -47,7 +47,7 @@ export async function gapHub(): Promise<GapHub> {
   const keys = executionKeys(platform)
   const executor = createExecutor({ ...hub, platform, requestLog, keys })
   const routes = createRouteDirectory(platform)
-  const large = payloadFolder(platform)
+  const large = testPayloads(platform, { inlineLimitBytes: 65_536 })
   const intake = createIntake({ db, wakeUp: { hint: () => undefined }, payloads: large.payloads })
   const acceptEvents: AcceptEvents = createEventAcceptor({
     platform: { ...platform, metrics: createMetrics('test', false) },
@@ -124,7 +124,7 @@ export async function gapHub(): Promise<GapHub> {
     },
     close: async () => {
       await intake.close()
-      await large.close()
+      await large.remove()
       await routes.close()
       await keys.close()
       await requestLog.close()

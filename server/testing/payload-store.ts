@@ -1,4 +1,5 @@
-import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdirSync, mkdtempSync } from 'node:fs'
+import { rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
@@ -29,12 +30,10 @@ export interface TestPayloads {
 }
 
 /** Payloads on a real folder of their own; bodies beyond 1,000 bytes go there. */
-export async function testPayloads(
-  platform: Platform,
-  options: Partial<PayloadDeps> = {},
-): Promise<TestPayloads> {
-  const home = await mkdtemp(join(tmpdir(), 'orchestrator-test-payloads-'))
+export function testPayloads(platform: Platform, options: Partial<PayloadDeps> = {}): TestPayloads {
+  const home = mkdtempSync(join(tmpdir(), 'orchestrator-test-payloads-'))
   const [mount, away] = [join(home, 'mount'), join(home, 'away')]
+  mkdirSync(mount)
   const folder = join(mount, 'objects')
   const disk = createDiskStore({ folder })
   const stores: PayloadStores = { current: 'disk', byName: new Map([['disk', disk]]) }
@@ -46,7 +45,6 @@ export async function testPayloads(
     ...{ inlineLimitBytes: 1_000, spoolLimitBytes: 1_000_000 },
     ...options,
   })
-  await disk.check({ timeoutMs: 5_000 })
   return {
     payloads: createPayloads(deps()),
     stores,

@@ -28,7 +28,7 @@ import { Secret } from '../src/platform/secret.ts'
 import { Problem } from '../src/problems.ts'
 import type { LaneKey } from '../src/queue/job.ts'
 import type { TestPlatform } from './database.ts'
-import { payloadFolder } from './payload-folder.ts'
+import { testPayloads } from './payload-store.ts'
 
 export interface WebhookHub {
   readonly payloads: Payloads
@@ -82,7 +82,7 @@ export function webhookHub(
   const quarantined: RefusedWebhook[] = []
   const workspaces = createWorkspaceDirectory({ ...platform, environment })
   const routes = createRouteDirectory(platform)
-  const large = payloadFolder(platform)
+  const large = testPayloads(platform, { inlineLimitBytes: 65_536 })
   const intake = createIntake({
     db,
     wakeUp: { hint: (lanes) => void hints.push(...lanes) },
@@ -171,7 +171,7 @@ export function webhookHub(
     },
     close: async () => {
       await intake.close()
-      await large.close()
+      await large.remove()
       workspaces.close()
       await routes.close()
     },

@@ -17,7 +17,7 @@ beforeAll(async () => {
   database = await testDatabase()
 })
 beforeEach(async () => {
-  on = await testPayloads(database.platform)
+  on = testPayloads(database.platform)
 })
 afterEach(async () => {
   await on.remove()

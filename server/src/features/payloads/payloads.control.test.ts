@@ -57,7 +57,7 @@ async function serve(payloads: Payloads): Promise<typeof ask> {
 beforeAll(async () => {
   database = await testDatabase()
   // As the planes have it: what is read is read as a request of the caller's workspace.
-  on = await testPayloads(database.platform, { readDb: database.platform.requestDb })
+  on = testPayloads(database.platform, { readDb: database.platform.requestDb })
   control = await tenantAccess(database, { audience: 'orchestrator-control' })
   exec = await tenantAccess(database, { audience: 'orchestrator-exec' })
   tenantId = (await control.workspace('shop-dev')).id
@@ -223,7 +223,7 @@ describe.runIf(HAS_S3)('with S3', () => {
         secretAccessKey: new Secret(S3_KEYS.secret_access_key),
       }),
     })
-    s3 = await testPayloads(database.platform, {
+    s3 = testPayloads(database.platform, {
       stores: { current: 's3', byName: new Map([['s3', store]]) },
       readDb: database.platform.requestDb,
     })

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Queryable, Tx } from '../../platform/db/statement.ts'
 import { newId } from '../../platform/ids.ts'
+import { pointedAt } from '../../platform/json-pointer.ts'
 import { jobRecord } from '../../queue/enqueue.ts'
 import type { EndedJob, LaneKey, NewJob } from '../../queue/job.ts'
 import { queueName } from '../../queue/job.ts'
@@ -27,24 +28,13 @@ export function lineOf(
   { id, ordering }: Pick<WebhookRoute, 'id' | 'ordering'>,
   payload: unknown,
 ): Line | undefined {
-  const value = ordering && valueAt(payload, ordering.key)
+  const value = ordering && pointedAt(payload, ordering.key)
   if (!ordering || !(typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'))
     return undefined
   // As JSON, so that 1 and "1" differ and nothing is in it that Postgres text cannot hold.
   const text = JSON.stringify(value)
   const key = text.length <= MAX_KEY ? text : `sha256:${createHash('sha256').update(text).digest('hex')}`
   return { routeId: id, key, limitMs: ordering.limitMs }
-}
-
-/** What a JSON pointer (RFC 6901) leads to; undefined when it leads nowhere. */
-function valueAt(document: unknown, pointer: string): unknown {
-  let value = document
-  for (const part of pointer.split('/').slice(1)) {
-    const name = part.replaceAll('~1', '/').replaceAll('~0', '~')
-    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return undefined
-    value = (value as Readonly<Record<string, unknown>>)[name]
-  }
-  return value
 }
 
 /** The delivery of an event that has a line: its end lets the next one go. */

@@ -42,6 +42,8 @@ type Place =
   | 'retrying'
   | 'done'
   | 'dead'
+  /** A dead letter because its receiver wants it no more. */
+  | 'aborted'
   | 'bin'
   | 'cancelled'
   | 'held'
@@ -72,6 +74,7 @@ const ENDS = {
   done: { kind: 'done', result: 1, why: 'done' },
   retrying: { kind: 'retry', delayMs: 3_600_000, error, why: 'retry' },
   dead: { kind: 'dead', reason: 'attempts_spent', error, why: 'dead' },
+  aborted: { kind: 'dead', reason: 'aborted_by_receiver', error, why: 'aborted' },
   held: { kind: 'cancelled', held: 'route_paused', why: 'held' },
 } as const satisfies Partial<Record<Place, Settlement['outcome']>>
 
@@ -164,7 +167,7 @@ const step: fc.Arbitrary<readonly [string, Step]> = fc.oneof(
   {
     weight: 6,
     arbitrary: fc
-      .constantFrom<keyof typeof ENDS>('done', 'retrying', 'dead', 'dead', 'held')
+      .constantFrom<keyof typeof ENDS>('done', 'retrying', 'dead', 'dead', 'aborted', 'held')
       .map((end) => [`work: ${end}`, STEPS.work(end)] as const),
   },
   fc
@@ -194,6 +197,7 @@ const IN_TABLES = {
   retrying: { inbox: 'accepted', job: 'queued', ready: 0, run: 0, deferred: 1, dead: 0 },
   done: { inbox: 'accepted', job: 'done', ready: 0, run: 0, deferred: 0, dead: 0 },
   dead: { inbox: 'accepted', job: 'dead', ready: 0, run: 0, deferred: 0, dead: 1 },
+  aborted: { inbox: 'accepted', job: 'dead', ready: 0, run: 0, deferred: 0, dead: 1 },
   bin: { inbox: 'accepted', job: 'dead', ready: 0, run: 0, deferred: 0, dead: 1 },
   cancelled: { inbox: 'accepted', job: 'cancelled', run: 0, deferred: 0, dead: 0 },
   held: { inbox: 'held', run: 0, deferred: 0, dead: 0 },
@@ -230,11 +234,12 @@ const EXAMPLES: [CopyKind, (readonly [string, Step])[]][] = [
     'delivered',
     [worked('retrying'), worked('retrying'), copied, worked('done'), worked('done'), worked('done'), copied],
   ],
+  ['delivered', [worked('aborted'), worked('aborted'), copied, copied]],
   ['held', [copied]],
   ['ignored', [copied]],
 ]
 
-it('sends again what was given up, held or ignored, and leaves alone what is done, under way or decided by a person', async () => {
+it('sends again what was given up, held or ignored, and leaves alone what is done, under way or decided by a person or the product', async () => {
   const seen = new Set<string>()
   await fc.assert(
     fc.asyncProperty(

@@ -16,8 +16,8 @@ export interface Copy extends AcceptedWebhook {
 /**
  * A provider that sends an event again asks for it to be delivered. So one whose delivery is a dead letter, one that is
  * held though nothing holds it any more, and one that was ignored by a filter that takes it now, goes on its way again.
- * What is done, under way, cancelled, erased or put into the bin stays as it is: the first two need nothing, the others
- * are the decision of a person. So does an event whose inbox row is no longer kept: retention keeps those that are not
+ * What is done, under way, cancelled, erased, aborted by its receiver or put into the bin stays as it is: the first two
+ * need nothing, the others are the decision of a person or of the product. So does an event whose inbox row is no longer kept: retention keeps those that are not
  * delivered. A delivery that was dead has lost its place in its line and runs at once. Gives the lanes to be woken.
  */
 export async function sendAgain(db: Db, { copyOf, webhook }: Copy): Promise<readonly LaneKey[]> {
@@ -31,6 +31,8 @@ export async function sendAgain(db: Db, { copyOf, webhook }: Copy): Promise<read
   return []
 }
 
+/** As in `take_webhooks`, which saves this step; the letter may have changed since. */
+const ABORTED = 'aborted_by_receiver'
 const AGAIN = 'The provider sent the event again'
 
 async function replay(
@@ -44,7 +46,7 @@ async function replay(
   if (where?.place !== 'dead_letter') return []
   const scope = { tenantId, queue: where.queue, binned: false, ids: [jobId] }
   const [letter] = await pickNamedLetters(tx, scope)
-  if (!letter?.kept) return []
+  if (!letter?.kept || letter.reason === ABORTED) return []
   await tell(tx, webhook, inboxId, `${AGAIN}: its delivery, a dead letter, is replayed.`, 'dead')
   const actor = `the provider ${webhook.route.provider}`
   return replayLetters(tx, {

@@ -259,9 +259,94 @@ it('puts a large body into the payload store, and its row commits with the event
   expect(await hub.payloads.findOf(tenantId, { kind: 'webhook', id: inboxId })).toMatchObject({
     size: 100_000,
   })
-  // A copy leaves nothing behind that would have to be kept.
-  const count = () => hub.query('select count(*)::int as n from payload')
-  const before = await count()
-  expect(await one(intake, webhook)).toEqual({ inboxId, duplicate: true })
-  expect(await count()).toEqual(before)
+})
+
+describe('a copy of an event with a large body', () => {
+  const LARGE = Buffer.alloc(100_000, 0x61)
+  const objects = async () =>
+    hub.query<{ rows: number; leaving: number }>(
+      'select (select count(*)::int from payload) as rows, (select count(*)::int from payload_erasure) as leaving',
+    )
+
+  it('puts nothing into the store: who repeats a request does not fill it', async () => {
+    const webhook = verifiedEvent(route, { bytes: LARGE })
+    const { inboxId } = await one(intakeOf().intake, webhook)
+    const before = await objects()
+    const payloads = { ...hub.payloads, keep: () => expect.unreachable('it was put into the store') }
+    expect(await one(intakeOf({ payloads }).intake, webhook)).toEqual({ inboxId, duplicate: true })
+    expect(await objects()).toEqual(before)
+  })
+
+  it('that arrives with the first one leaves no object without a row', async () => {
+    const { intake } = intakeOf()
+    const webhook = verifiedEvent(route, { bytes: LARGE })
+    const [before] = await objects()
+    const kept = vi.spyOn(hub.payloads, 'keep')
+    const answers = await Promise.all([1, 2, 3, 4].map(() => one(intake, webhook)))
+    expect(answers.filter(({ duplicate }) => !duplicate)).toHaveLength(1)
+    expect(kept).toHaveBeenCalledTimes(4)
+    kept.mockRestore()
+    const [after] = await objects()
+    expect(after).toEqual({ rows: (before?.rows ?? 0) + 1, leaving: (before?.leaving ?? 0) + 3 })
+  })
+})
+
+describe('a flood of copies', () => {
+  const about = async (inboxId: string) => {
+    const [row] = await hub.query<{ told: { data: { duplicates: number } }[]; duplicates: number }>(
+      `select (select coalesce(json_agg(json_build_object('data', data) order by seq), '[]')
+               from event where inbox_id = $1 and type = 'webhook.duplicate') as told,
+              (select duplicates from webhook_dedupe where inbox_id = $1) as duplicates`,
+      [inboxId],
+    )
+    return { told: row?.told.map(({ data }) => data.duplicates), duplicates: row?.duplicates }
+  }
+
+  it('is counted, and told of at the first copy and then once a minute, with the count', async () => {
+    const { intake } = intakeOf()
+    const webhook = verifiedEvent(route)
+    const { inboxId } = await one(intake, webhook)
+    expect(await about(inboxId)).toEqual({ told: [], duplicates: 0 })
+    await one(intake, webhook)
+    expect(await about(inboxId)).toEqual({ told: [1], duplicates: 1 })
+    for (let at = 0; at < 20; at += 1) await one(intake, webhook)
+    await Promise.all(Array.from({ length: 200 }, () => one(intake, webhook)))
+    expect(await about(inboxId)).toEqual({ told: [1], duplicates: 221 })
+    await hub.query(`update webhook_dedupe set told_at = told_at - interval '1 minute' where inbox_id = $1`, [
+      inboxId,
+    ])
+    await Promise.all(Array.from({ length: 50 }, () => one(intake, webhook)))
+    const { told, duplicates } = await about(inboxId)
+    expect([told?.length, told?.[0], duplicates]).toEqual([2, 1, 271])
+  })
+
+  it('that comes in the batch of the first one is told of once, too', async () => {
+    const { intake, block } = intakeOf()
+    const open = block()
+    const webhook = verifiedEvent(route)
+    const taking = Array.from({ length: 30 }, () => one(intake, webhook))
+    open()
+    const [first] = await Promise.all(taking)
+    expect((await about(first?.inboxId ?? '')).duplicates).toBe(29)
+    expect((await about(first?.inboxId ?? '')).told).toHaveLength(1)
+  })
+
+  it('adds no rows and no pages: its row is updated in its place', async () => {
+    const { intake } = intakeOf()
+    const webhook = verifiedEvent(route)
+    await one(intake, webhook)
+    await one(intake, webhook)
+    const before = await hub.stored()
+    const size = async () =>
+      (
+        await hub.query<{ heap: string; index: string }>(
+          `select pg_relation_size('webhook_dedupe') as heap, pg_indexes_size('webhook_dedupe') as index`,
+        )
+      )[0]
+    const pages = await size()
+    // One after the other: each is an update of its own.
+    for (let at = 0; at < 500; at += 1) await one(intake, webhook)
+    expect(await hub.stored()).toEqual(before)
+    expect(await size()).toEqual(pages)
+  })
 })

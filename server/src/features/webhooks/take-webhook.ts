@@ -3,11 +3,12 @@ import { Problem } from '../../problems.ts'
 import { createBatcher } from '../../queue/batcher.ts'
 import type { LaneKey } from '../../queue/job.ts'
 import type { WakeUp } from '../../queue/wake-up.ts'
-import type { Payloads } from '../payloads/payloads.ts'
+import type { KeptPayload, Payloads } from '../payloads/payloads.ts'
 import { type PreparedWebhook, prepare, toStore } from './events-to-store.ts'
 import { lanesOf } from './lines.ts'
+import { recordLarge } from './record-large.ts'
 import { type Copy, sendAgain } from './send-again.ts'
-import { type TakenRow, takeBatch } from './take.sql.ts'
+import { isTaken, type TakenRow, takeBatch } from './take.sql.ts'
 import type { AcceptedWebhook, VerifiedWebhook } from './verified-webhook.ts'
 
 export {
@@ -33,7 +34,7 @@ export interface Intake {
 export interface IntakeDeps {
   readonly db: Db
   readonly wakeUp: Pick<WakeUp, 'hint'>
-  readonly payloads: Pick<Payloads, 'keep' | 'record'>
+  readonly payloads: Pick<Payloads, 'inlineLimitBytes' | 'keep' | 'record' | 'erase'>
   /** Events that may wait for the database, default 5,000. */
   readonly maxWaiting?: number
   /** Of their bytes, default 64 MiB. */
@@ -63,22 +64,15 @@ export function createIntake(deps: IntakeDeps): Intake {
 
   const store = async (requests: readonly Request[]): Promise<Stored[]> => {
     const events = requests.flat()
-    const large = events.flatMap(({ kept, inboxId }) =>
-      kept ? [{ payload: kept, owner: { kind: 'webhook', id: inboxId } as const }] : [],
-    )
+    const large = events.some(({ kept }) => kept)
     const args = toStore(events)
-    const row =
-      large.length === 0
-        ? await takeBatch(db, args)
-        : await db.transaction(async (tx) => {
-            const taken = await takeBatch(tx, args)
-            const added = addedOf(taken, events)
-            await payloads.record(
-              tx,
-              large.filter(({ owner }) => added.has(owner.id)),
-            )
-            return taken
-          })
+    const row = large
+      ? await db.transaction(async (tx) => {
+          const taken = await takeBatch(tx, args)
+          await recordLarge(tx, payloads, events, addedOf(taken, events))
+          return taken
+        })
+      : await takeBatch(db, args)
     wakeUp.hint(startedBy(row, events))
     const answers = answersOf(row, events)
     let from = 0
@@ -99,8 +93,19 @@ export function createIntake(deps: IntakeDeps): Intake {
     },
   })
 
-  const keep = (webhook: VerifiedWebhook) =>
-    payloads.keep(webhook.route.tenantId, webhook.bytes, webhook.headers['content-type'] ?? '')
+  const keep = async ({
+    route,
+    event,
+    bytes,
+    headers,
+  }: VerifiedWebhook): Promise<KeptPayload | undefined> => {
+    const { tenantId, id: routeId } = route
+    // A copy needs no bytes: whoever repeats a large request must not fill the store with it. Should its key be forgotten
+    // in this very moment it is a new event, and its bytes stay in the database.
+    if (bytes.length > payloads.inlineLimitBytes)
+      if ((await isTaken(db, { tenantId, routeId, eventId: event.eventId })).taken) return undefined
+    return payloads.keep(tenantId, bytes, headers['content-type'] ?? '')
+  }
 
   const held = async <T>(webhooks: readonly VerifiedWebhook[], work: () => Promise<T>): Promise<T> => {
     const bytes = webhooks.reduce((sum, webhook) => sum + webhook.bytes.length, 0)

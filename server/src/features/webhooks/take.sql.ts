@@ -63,7 +63,7 @@ export interface CopyRow {
   /** Null: the inbox row is no longer kept. */
   readonly state: 'accepted' | 'held' | 'waiting' | 'ignored' | null
   readonly job_id: string | null
-  /** Its delivery is a dead letter, outside of the bin. */
+  /** Its delivery is a dead letter, outside of the bin, and not for a `webhook-delivery: abort` of the receiver. */
   readonly dead: boolean | null
 }
 
@@ -94,6 +94,18 @@ export const takeBatch = one<TakeArgs, TakenRow>(
     lines.length > 0 ? JSON.stringify(lines) : null,
     dedupeDays,
   ],
+)
+
+/** Whether the event was taken before. A look without a lock: only the statement that takes can decide. */
+export const isTaken = one<
+  { readonly tenantId: string; readonly eventId: string; readonly routeId: string },
+  { readonly taken: boolean }
+>(
+  'webhooks.is_taken',
+  `select exists (
+     select from webhook_dedupe where tenant_id = $1 and event_id = $2 and route_id = $3
+   ) as taken`,
+  ({ tenantId, eventId, routeId }) => [tenantId, eventId, routeId],
 )
 
 /** Whether what the event contained was erased at somebody's wish. */

@@ -272,7 +272,7 @@ describe('a repeated event', () => {
       ),
     ).toEqual([
       { type: 'job.queued', count: 1 },
-      { type: 'webhook.duplicate', count: 99 },
+      { type: 'webhook.duplicate', count: 1 },
       { type: 'webhook.received', count: 1 },
     ])
   })
