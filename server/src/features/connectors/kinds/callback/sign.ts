@@ -1,4 +1,4 @@
-import { createHash, createHmac } from 'node:crypto'
+import { createHash, createHmac, createSecretKey, type KeyObject } from 'node:crypto'
 import type { Secret } from '../../../../platform/secret.ts'
 import { Problem } from '../../../../problems.ts'
 
@@ -41,7 +41,7 @@ export const messageId = (idempotencyKey: string): string =>
     : `msg_${createHash('sha256').update(idempotencyKey).digest('base64url')}`
 
 /** An older value of another form was perhaps replaced for that: it must not keep the newest from signing. */
-function keysOf(name: string, secret: Secret): Buffer[] {
+function keysOf(name: string, secret: Secret): KeyObject[] {
   const [newest, ...older] = secret.inForce().map(keyOf)
   if (newest) return [newest, ...older.filter((key) => key !== undefined)]
   throw new Problem(
@@ -50,9 +50,18 @@ function keysOf(name: string, secret: Secret): Buffer[] {
   )
 }
 
-function keyOf(secret: Secret): Buffer | undefined {
+/** Made once for each value, because a key costs three times what signing with it does; gone with the value. */
+const KEYS = new WeakMap<Secret, { readonly key: KeyObject | undefined }>()
+
+function keyOf(secret: Secret): KeyObject | undefined {
+  const made = KEYS.get(secret) ?? { key: makeKey(secret) }
+  KEYS.set(secret, made)
+  return made.key
+}
+
+function makeKey(secret: Secret): KeyObject | undefined {
   const value = secret.reveal()
   const encoded = value.startsWith(PREFIX) ? value.slice(PREFIX.length) : ''
   const key = BASE64.test(encoded) ? Buffer.from(encoded, 'base64') : Buffer.alloc(0)
-  return key.length >= MIN_KEY_BYTES && key.length <= MAX_KEY_BYTES ? key : undefined
+  return key.length >= MIN_KEY_BYTES && key.length <= MAX_KEY_BYTES ? createSecretKey(key) : undefined
 }
