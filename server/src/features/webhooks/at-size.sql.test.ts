@@ -4,6 +4,7 @@ import { type WatchedPlans, watchPlans } from '../../../testing/watched-plans.ts
 import { type WebhookHub, webhookHub } from '../../../testing/webhook-hub.ts'
 import { verifiedEvent } from '../../../testing/webhook-intake.ts'
 import type { WebhookRoute } from '../webhook-routes/webhook-routes.ts'
+import { deliveredBytes } from './delivery.sql.ts'
 import { prepare, toStore } from './events-to-store.ts'
 import { takeBatch } from './take.sql.ts'
 
@@ -96,3 +97,15 @@ test('a million events before: a batch touches hardly more pages than with none,
     expect(watched.plans()).not.toMatch(/"Node Type": "Seq Scan",[^{]*"Relation Name": "(webhook_|job)/)
   }
 }, 120_000)
+
+test('what deliveries read opens the partitions of the days that they name, not those of all days', async () => {
+  const events = Array.from({ length: 20 }, () => prepare(verifiedEvent(route), undefined))
+  await takeBatch(watched.db, toStore(events))
+  const refs = events.map(({ inboxId }) => ({ tenantId: route.tenantId, id: inboxId }))
+  for (const mode of ['force_custom_plan', 'force_generic_plan']) {
+    await watched.db.execute({ name: '', text: `set plan_cache_mode = ${mode}` }, [])
+    expect(await deliveredBytes(watched.db, { refs })).toHaveLength(20)
+    const opened = watched.plans().matchAll(/"Relation Name": "(webhook_payload\w*)"/g)
+    expect(new Set([...opened].map(([, name]) => name)).size).toBe(1)
+  }
+})

@@ -16,7 +16,8 @@ export interface DeliveredBytes {
 
 /**
  * What the provider sent, for many deliveries of any workspaces at once; a reference of which nothing is kept has no
- * row. `offset 0` keeps a lookup a lookup by the whole key, in its own partition.
+ * row. `offset 0` keeps a lookup a lookup by the whole key; the range of the ids lets the statement open the partitions of
+ * their days instead of all.
  */
 export const deliveredBytes = many<{ readonly refs: readonly InboxRef[] }, DeliveredBytes>(
   'webhooks.delivered_bytes',
@@ -24,10 +25,14 @@ export const deliveredBytes = many<{ readonly refs: readonly InboxRef[] }, Deliv
    from unnest($1::uuid[], $2::uuid[]) with ordinality as r (tenant_id, id, place)
    cross join lateral (
      select w.body, w.payload_id, w.headers from webhook_payload w
-     where w.tenant_id = r.tenant_id and w.id = r.id
+     where w.tenant_id = r.tenant_id and w.id = r.id and w.id >= $3 and w.id <= $4
      offset 0
    ) as p`,
-  ({ refs }) => [refs.map(({ tenantId }) => tenantId), refs.map(({ id }) => id)],
+  ({ refs }) => {
+    const ids = refs.map(({ id }) => id)
+    const sorted = ids.toSorted()
+    return [refs.map(({ tenantId }) => tenantId), ids, sorted[0], sorted.at(-1)]
+  },
 )
 
 /** How many bytes the provider sent, whether they are still kept or not. */
