@@ -31,6 +31,8 @@ export interface PlannedRequest {
   /** Numbers of the secrets that sign it. */
   readonly signedWith: readonly number[]
   readonly old: boolean
+  /** Which content type it says, which nobody signs; null = none. Absent = the sender's own. */
+  readonly contentType?: string | null
   /** The route in whose path it is sent; `nobody` = to a route that there is not. */
   readonly to: number | 'nobody' | undefined
 }
@@ -75,6 +77,7 @@ const plannedRequest: fc.Arbitrary<PlannedRequest> = fc.record({
   livemode: often(false, true),
   signedWith: fc.uniqueArray(secretNumber, { minLength: 1, maxLength: 2 }),
   old: often(false, true),
+  contentType: fc.constantFrom('application/json', 'application/x-www-form-urlencoded', 'text/plain', null),
   to: fc.oneof(
     { arbitrary: fc.constant(undefined), weight: 3 },
     fc.nat({ max: 6 }),
@@ -99,7 +102,7 @@ export interface MadeRequest {
 export function makeRequest(
   sample: WebhookSample,
   provider: string,
-  { accounts, livemode, signedWith, old }: PlannedRequest,
+  { accounts, livemode, signedWith, old, contentType }: PlannedRequest,
   { mark, nowMs, url }: { readonly mark: string; readonly nowMs: number; readonly url: string },
 ): MadeRequest {
   const { toleranceMs } = sample
@@ -116,7 +119,13 @@ export function makeRequest(
   const atMs = old && typeof toleranceMs === 'number' ? nowMs - toleranceMs - 60_000 : nowMs
   const signed = receivedSample(sample.sign({ event, body, secrets, atMs, url }), nowMs)
   const { parse, events } = present(PROVIDERS.get(provider))
-  return { signed, events: events(parse(signed), signed, sample.settings ?? {}) }
+  const { 'content-type': own, ...others } = signed.headers
+  const type = contentType === undefined ? own : contentType === null ? undefined : [contentType]
+  return {
+    signed: { ...signed, headers: { ...others, ...(type && { 'content-type': type }) } },
+    // What the sender means: read as the sender labels it.
+    events: events(parse(signed.raw), signed, sample.settings ?? {}),
+  }
 }
 
 /** The names under which routes of the provider may claim what the requests are about. */

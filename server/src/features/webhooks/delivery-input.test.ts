@@ -76,6 +76,18 @@ test('the job has the envelope only; what the provider sent is put in, as the pr
   })
 })
 
+test('numbers that JavaScript rounds are delivered as they were sent', async () => {
+  const job = await delivery()
+  const read = async (body: string) => {
+    await hub.query('update webhook_payload set body = $2 where id = $1', [job.inboxId, Buffer.from(body)])
+    const input = (await reader()(job)) as { data: { payload: unknown } }
+    return JSON.stringify(input.data.payload)
+  }
+  expect(await read('{"n":12345678901234567890,"f":1.5}')).toBe('{"n":12345678901234567890,"f":1.5}')
+  // Of two members with the same name the last one is delivered.
+  expect(await read('{"a":1,"a":2}')).toBe('{"a":2}')
+})
+
 test('deliveries of several workspaces that run together are read together, each with its own payload', async () => {
   const jobs = await Promise.all(Array.from({ length: 8 }, delivery))
   for (const [at, job] of jobs.entries())

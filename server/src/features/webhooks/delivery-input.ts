@@ -1,4 +1,5 @@
 import type { Queryable } from '../../platform/db/statement.ts'
+import { parseExactJson } from '../../platform/http/json-body.ts'
 import { Problem } from '../../problems.ts'
 import { createBatcher } from '../../queue/batcher.ts'
 import type { ClaimedJob } from '../../queue/job.ts'
@@ -19,11 +20,13 @@ export interface DeliveryInputDeps {
 
 /** Rows per statement: with the largest bodies that stay in the database, some ten megabytes. */
 const MAX_ROWS = 100
+/** A statement costs the process as much as some rows: fewer wait for the one that is on its way. */
+const ENOUGH = 32
 
 /**
  * Makes the function that completes the input of a delivery: the payload that the provider sent is kept once, in the
  * inbox, and is put in when somebody needs it. Workers run many deliveries at once: what they read together is one
- * statement. Errors: `payload_erased` and `payload_gone`, which no second try mends; `payload_store_unavailable`,
+ * statement. Numbers are printed as they were sent, also those that JavaScript would round. Errors: `payload_erased` and `payload_gone`, which no second try mends; `payload_store_unavailable`,
  * `database_unavailable`; `body_too_large` beyond `maxBytes`.
  */
 export function createDeliveryInput({
@@ -34,6 +37,7 @@ export function createDeliveryInput({
   const batcher = createBatcher<InboxRef, DeliveredBytes | undefined>({
     maxRows: MAX_ROWS,
     maxInFlight: 2,
+    enough: ENOUGH,
     flush: async (refs) => {
       const rows = new Map((await deliveredBytes(db, { refs })).map((row) => [row.place, row]))
       return refs.map((_ref, at) => ({ status: 'fulfilled', value: rows.get(at + 1) }))
@@ -58,8 +62,7 @@ export function createDeliveryInput({
     const provider = PROVIDERS.get(envelope.data.provider)
     if (!provider)
       throw new Error(`this version does not know the webhook provider ${envelope.data.provider}`)
-    const headers = Object.fromEntries(Object.entries(kept.headers).map(([name, value]) => [name, [value]]))
-    const payload = provider.parse({ raw, headers, url: undefined, nowMs: 0 })
+    const payload = provider.parse(raw, parseExactJson)
     return { ...envelope, data: { ...envelope.data, payload } }
   }
 }

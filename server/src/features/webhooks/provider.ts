@@ -81,8 +81,11 @@ export interface WebhookProvider<Settings = Readonly<Record<string, unknown>>> {
   readonly accounts: 'claimed' | 'any'
   /** False: the account is read from what the signature does not cover, and is believed only when one workspace alone knows the secret. Default true. */
   readonly accountIsSigned?: boolean
-  /** The body as `events` reads it. Absent = JSON. Errors: `malformed_body`. */
-  parse?(request: SignedRequest): unknown
+  /**
+   * The body as `events` reads it. From the bytes alone: a header that nobody signs must not decide what signed bytes
+   * say. JSON in it is read by `readJson`. Absent = JSON. Errors: `malformed_body`.
+   */
+  parse?(raw: Buffer, readJson: ReadJson): unknown
   /** Checks the signature over the bytes as they arrived, in constant time, against each secret. */
   verify(
     request: SignedRequest,
@@ -108,7 +111,13 @@ export const notAnEvent = (...details: ProblemDetail[]): Problem =>
   new Problem('validation_error', 'The body is not an event of this provider.', { details })
 
 /** A provider whose rules of settings are erased: routes hold settings that its schema has accepted. */
-export type AnyProvider = WebhookProvider & Required<Pick<WebhookProvider, 'parse'>>
+export type AnyProvider = WebhookProvider & {
+  /** `readJson` absent: numbers as JavaScript has them. */
+  parse(raw: Buffer, readJson?: ReadJson): unknown
+}
+
+/** Reads JSON bytes. Errors: `malformed_body`. */
+export type ReadJson = (bytes: Buffer) => unknown
 
 /**
  * Declares a provider. The rules that hold for all of them are added here, so that no provider can forget
@@ -121,7 +130,7 @@ export function defineProvider<Schema extends TObject = TObject>(
   const erased = provider as unknown as WebhookProvider
   return {
     ...erased,
-    parse: erased.parse ?? (({ raw }) => parseJson(raw)),
+    parse: (raw, readJson = parseJson) => (erased.parse ? erased.parse(raw, readJson) : readJson(raw)),
     verify: (request, secrets, settings, tools) => {
       const usable = secrets.filter((secret) => secret.reveal() !== '')
       if (usable.length === 0) return { verified: false, cause: 'no_usable_secret' }

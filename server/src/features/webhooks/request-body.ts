@@ -1,6 +1,6 @@
 import { parseJson } from '../../platform/http/json-body.ts'
 import { Problem } from '../../problems.ts'
-import { notAnEvent, type SignedRequest } from './provider.ts'
+import { notAnEvent, type ReadJson } from './provider.ts'
 
 export type Fields = Readonly<Record<string, unknown>>
 
@@ -39,6 +39,24 @@ export const momentOf = (ms: number): Date | undefined =>
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 const MAX_FORM_FIELDS = 1_000
+/** Senders write them with percent signs. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: it finds them.
+const CONTROL = /[\x00-\x1f\x7f]/
+
+const UTF8_BOM = Buffer.from([0xef, 0xbb, 0xbf])
+const SPACES: ReadonlySet<number> = new Set([0x20, 0x09, 0x0a, 0x0d])
+/** `{`, `[` and `"`. */
+const JSON_STARTS: ReadonlySet<number> = new Set([0x7b, 0x5b, 0x22])
+
+/**
+ * Whether a body is JSON, else it is a form. Only the bytes say so, because they are what is signed: a content type
+ * that anybody can change would let the same signed bytes be read as another event.
+ */
+export function isJson(raw: Buffer): boolean {
+  const from = raw.subarray(0, 3).equals(UTF8_BOM) ? 3 : 0
+  const first = raw.findIndex((byte, at) => at >= from && !SPACES.has(byte))
+  return JSON_STARTS.has(raw[first] ?? 0) || !raw.includes('=')
+}
 
 /**
  * The fields of a form (`application/x-www-form-urlencoded`) in their order. Errors: `malformed_body` for what a
@@ -46,7 +64,9 @@ const MAX_FORM_FIELDS = 1_000
  */
 export function readForm(raw: Buffer): readonly (readonly [string, string])[] {
   try {
-    const parts = utf8.decode(raw).split('&', MAX_FORM_FIELDS + 1)
+    const text = utf8.decode(raw)
+    if (CONTROL.test(text)) throw new RangeError('control characters')
+    const parts = text.split('&', MAX_FORM_FIELDS + 1)
     if (parts.length > MAX_FORM_FIELDS) throw new RangeError('too many fields')
     return parts
       .filter((part) => part !== '')
@@ -61,24 +81,46 @@ export function readForm(raw: Buffer): readonly (readonly [string, string])[] {
 
 const formText = (text: string): string => decodeURIComponent(text.replaceAll('+', ' '))
 
-function isForm({ headers }: SignedRequest): boolean {
-  const [type, ...more] = headers['content-type'] ?? []
-  if (more.length > 0) throw new Problem('malformed_body', 'The content type is there twice.')
-  return type?.split(';')[0]?.trim().toLowerCase() === 'application/x-www-form-urlencoded'
+/** By name; of a field that is there more than once all values, in their order. Errors: `malformed_body`. */
+export function formFields(raw: Buffer): Readonly<Record<string, string | readonly string[]>> {
+  const fields = new Map<string, string[]>()
+  for (const [name, value] of readForm(raw)) fields.set(name, [...(fields.get(name) ?? []), value])
+  const values = [...fields].map(([name, all]) => [name, all.length === 1 ? (all[0] ?? '') : all] as const)
+  // As JSON would refuse it, so that no reader of the fields meets a poisoned name.
+  return objectOf(parseJson(Buffer.from(JSON.stringify(Object.fromEntries(values))))) as Readonly<
+    Record<string, string | readonly string[]>
+  >
 }
 
 /**
  * A body in either way in which senders write one: JSON, or a form whose field `payload` is JSON, or a form of plain
  * fields. Errors: `malformed_body`.
  */
-export function parseJsonOrForm(request: SignedRequest): unknown {
-  if (!isForm(request)) return parseJson(request.raw)
-  const fields = readForm(request.raw)
-  const names = new Set(fields.map(([name]) => name))
-  if (names.size === 0 || names.size !== fields.length)
+export function parseJsonOrForm(raw: Buffer, readJson: ReadJson): unknown {
+  if (isJson(raw)) return readJson(raw)
+  const fields = formFields(raw)
+  const values = Object.values(fields)
+  if (values.length === 0 || values.some((value) => typeof value !== 'string'))
     throw new Problem('malformed_body', 'The form is empty, or a field of it is there twice.')
-  const payload = fields.find(([name]) => name === 'payload')
-  if (payload) return parseJson(Buffer.from(payload[1]))
-  // As JSON would refuse it, so that no reader of the fields meets a poisoned name.
-  return parseJson(Buffer.from(JSON.stringify(Object.fromEntries(fields))))
+  return typeof fields.payload === 'string' ? readJson(Buffer.from(fields.payload)) : fields
+}
+
+/** What a kept body says, in every way in which a provider reads such a body; none when it is neither JSON nor a form. */
+export function readingsOf(raw: Buffer): readonly unknown[] {
+  const read = (reader: () => unknown): readonly unknown[] => {
+    try {
+      return [reader()]
+    } catch {
+      return []
+    }
+  }
+  if (isJson(raw)) return read(() => parseJson(raw))
+  const forms = read(() => formFields(raw))
+  const payloads = forms.flatMap((form) => (isObject(form) ? [form.payload].flat() : []))
+  return [
+    ...forms,
+    ...payloads.flatMap((payload) =>
+      typeof payload === 'string' ? read(() => parseJson(Buffer.from(payload))) : [],
+    ),
+  ]
 }

@@ -47,7 +47,7 @@ export type WebhookAnswer =
 export function readWebhook(request: Omit<WebhookRequest, 'call'>, nowMs: number): IncomingRequest {
   const { provider, routeId, raw, headers, url } = request
   const signed = { raw, headers, url, nowMs }
-  return { provider, routeId, signed, parsed: provider.parse(signed) }
+  return { provider, routeId, signed, parsed: provider.parse(raw) }
 }
 
 /** What goes to the inbox of the route: of a request with several events only the event's own part. */

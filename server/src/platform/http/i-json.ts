@@ -25,8 +25,8 @@ const MINUS = 0x2d
 const isDigit = (code: number): boolean => code >= 0x30 && code <= 0x39
 const NUMBER = /[-+.\deE]*/y
 
-/** Whether a valid JSON text has a number that parsing rounds. One pass, however long the text is. */
-function hasRounded(text: string): boolean {
+/** Whether a valid JSON text has such a number. One pass, however long the text is. */
+export function hasNumber(text: string, such: (source: string) => boolean): boolean {
   let inString = false
   for (let at = 0; at < text.length; at += 1) {
     const code = text.charCodeAt(at)
@@ -37,7 +37,7 @@ function hasRounded(text: string): boolean {
     else if (isDigit(code) || code === MINUS) {
       NUMBER.lastIndex = at
       const [source = ''] = NUMBER.exec(text) ?? []
-      if (isRounded(source)) return true
+      if (such(source)) return true
       at += source.length - 1
     }
   }
@@ -66,7 +66,7 @@ function collect(value: unknown, path: string, faults: ProblemDetail[]): void {
  * not walked; in very long ones a rounded number is told without its place.
  */
 export function iJsonFaults(text: string, value: unknown, path: string): ProblemDetail[] {
-  const rounds = /\d{16}|\d[eE]\+?\d{3}/.test(text) && hasRounded(text)
+  const rounds = /\d{16}|\d[eE]\+?\d{3}/.test(text) && hasNumber(text, isRounded)
   if (rounds && text.length > MAX_SEARCHED) return [{ path, message: `holds a number that ${UNKEPT}` }]
   if (!rounds && !text.includes('\\u')) return []
   const faults: ProblemDetail[] = []

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import { parse } from 'secure-json-parse'
 import { Problem } from '../../problems.ts'
+import { changesNumbers, exactly } from './exact-numbers.ts'
 import type { HttpServer } from './http-server.ts'
 import { iJsonFaults } from './i-json.ts'
 
@@ -46,9 +47,11 @@ function decode(bytes: Buffer): string {
   }
 }
 
-function parseText(text: string): unknown {
+type Reviver = (key: string, value: unknown, context?: { readonly source?: string }) => unknown
+
+function parseText(text: string, reviver?: Reviver): unknown {
   try {
-    return parse(text, undefined, { protoAction: 'error', constructorAction: 'error' })
+    return parse(text, reviver, { protoAction: 'error', constructorAction: 'error' })
   } catch (cause) {
     // The parser's message quotes the text at fault, which may be a secret: the caller gets a fixed sentence.
     throw new Problem('malformed_body', 'The body is not valid JSON, or uses a forbidden key name.', {
@@ -62,6 +65,15 @@ function parseText(text: string): unknown {
  * keys that would poison a prototype (`__proto__`, `constructor.prototype`).
  */
 export const parseJson = (bytes: Buffer): unknown => parseText(decode(bytes))
+
+/**
+ * The same, to be printed again: a number that JavaScript would print as another one is an object that
+ * `JSON.stringify` prints as it was written. Of members with the same name the last one is there.
+ */
+export function parseExactJson(bytes: Buffer): unknown {
+  const text = decode(bytes)
+  return parseText(text, changesNumbers(text) ? exactly : undefined)
+}
 
 /** The same for a body whose values the hub keeps: errors also name every field that it could not give back as it was sent. */
 function parseKeepableJson(bytes: Buffer): unknown {

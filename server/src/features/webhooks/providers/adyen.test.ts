@@ -11,7 +11,7 @@ const verdictOf = async (raw: Buffer, key = KEY) => {
   const verdict = await adyen.verify(request(raw), [new Secret(key)], {}, tools)
   return verdict.verified || verdict.cause
 }
-const eventsOf = (raw: Buffer) => adyen.events(adyen.parse(request(raw)), request(raw), {})
+const eventsOf = (raw: Buffer) => adyen.events(adyen.parse(raw), request(raw), {})
 
 /** The vector of Adyen's own library. */
 const published = adyenItem({

@@ -196,7 +196,7 @@ describe('the event', () => {
     ['https://evil.example/', null],
   ])('that is signed by %s is live: %s', (url, livemode) => {
     const signed = { raw: sample.body(), headers: { 'paypal-cert-url': [url] }, url: undefined, nowMs: NOW }
-    expect(paypal.events(paypal.parse(signed), signed, {})).toEqual([
+    expect(paypal.events(paypal.parse(signed.raw), signed, {})).toEqual([
       {
         eventId: 'WH-SAMPLE-1',
         type: 'PAYMENT.CAPTURE.COMPLETED',

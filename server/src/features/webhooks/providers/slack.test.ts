@@ -22,7 +22,7 @@ const verify = (headers: Record<string, string>) =>
   slack.verify(request(COMMAND, headers), [new Secret(SECRET)], {}, tools)
 const read = (raw: string, headers: Record<string, string> = {}) => {
   const asked = request(raw, headers)
-  return slack.events(slack.parse(asked), asked, {})
+  return slack.events(slack.parse(asked.raw), asked, {})
 }
 
 describe('the signature', () => {

@@ -1,7 +1,5 @@
 import { createHash, createHmac } from 'node:crypto'
-import { parseJson } from '../../../platform/http/json-body.ts'
 import { equalInConstantTime, type Secret } from '../../../platform/secret.ts'
-import { Problem } from '../../../problems.ts'
 import {
   defineProvider,
   notAnEvent,
@@ -9,42 +7,17 @@ import {
   type SignedRequest,
   type Verdict,
 } from '../provider.ts'
-import { momentOf, objectOf } from '../request-body.ts'
+import { formFields, isJson, momentOf, objectOf } from '../request-body.ts'
+import { refused, sameSignature, signedHeader, verdictOf } from '../request-headers.ts'
 
 const SIGNATURE_HEADER = 'x-twilio-signature'
 /** Base64 of the 20 bytes of SHA-1. */
 const SIGNATURE = /^[A-Za-z0-9+/]{27}=$/
 const BODY_DIGEST = /[?&]bodySHA256=([0-9a-fA-F]{64})(?:[&#]|$)/
 const ADDRESS = /^(https?:)(\/\/(?:\[[^\]]*\]|[^/?#:]*))(:\d+)?(.*)$/s
-const JSON_START = /^\s*[{[]/
-const ASCII = /^[\x20-\x7e]*$/
-
-type Params = Readonly<Record<string, string | readonly string[]>>
-
-const decoded = (text: string): string => decodeURIComponent(text.replaceAll('+', ' '))
-
-/** The fields of a form. Undefined for what is none: percent signs that are no UTF-8 must not all read as the same. */
-function readForm(raw: Buffer): Params | undefined {
-  const text = raw.toString('latin1')
-  if (!ASCII.test(text)) return undefined
-  const params = new Map<string, string[]>()
-  try {
-    for (const field of text.split('&')) {
-      if (field === '') continue
-      const at = field.includes('=') ? field.indexOf('=') : field.length
-      const name = decoded(field.slice(0, at))
-      params.set(name, [...(params.get(name) ?? []), decoded(field.slice(at + 1))])
-    }
-  } catch {
-    return undefined
-  }
-  return Object.fromEntries(
-    [...params].map(([name, values]) => [name, values.length === 1 ? (values[0] ?? '') : values]),
-  )
-}
 
 /** The fields behind the address: by name, and of a field that is there twice each value once. */
-const signedFields = (params: Params): string =>
+const signedFields = (params: ReturnType<typeof formFields>): string =>
   Object.keys(params)
     .sort()
     .flatMap((name) => [...new Set([params[name] ?? ''].flat())].sort().map((value) => `${name}${value}`))
@@ -58,33 +31,41 @@ function addressesOf(url: string): readonly string[] {
   return [`${scheme}${host}${rest}`, `${scheme}${host}${port ?? usual}${rest}`]
 }
 
-/** What is signed behind the address: nothing where the address has the digest of the body. Undefined when the body is neither. */
+/**
+ * What is signed behind the address: nothing where the address has the digest of the body, else the fields of a form.
+ * Undefined when the body is neither: what is signed as a form must not be read as JSON.
+ */
 function behindAddress({ raw }: SignedRequest, url: string): string | undefined {
   const digest = BODY_DIGEST.exec(url)?.[1]
-  if (digest === undefined) {
-    const form = readForm(raw)
-    return form && signedFields(form)
-  }
+  if (digest === undefined) return isJson(raw) && raw.length > 0 ? undefined : signedForm(raw)
   return equalInConstantTime(createHash('sha256').update(raw).digest('hex'), digest.toLowerCase())
     ? ''
     : undefined
 }
 
+/** Undefined when the body is no form: percent signs that are no UTF-8 must not all read as the same. */
+function signedForm(raw: Buffer): string | undefined {
+  try {
+    return signedFields(formFields(raw))
+  } catch {
+    return undefined
+  }
+}
+
 const signs = (secret: Secret, texts: readonly string[], signature: string): boolean =>
   texts.filter((text) =>
-    equalInConstantTime(createHmac('sha1', secret.reveal()).update(text).digest('base64'), signature),
+    sameSignature(signature, createHmac('sha1', secret.reveal()).update(text).digest('base64')),
   ).length > 0
 
 function verify(request: SignedRequest, secrets: readonly Secret[]): Verdict {
-  const [signature, ...more] = request.headers[SIGNATURE_HEADER] ?? []
-  if (signature === undefined || signature === '') return { verified: false, cause: 'signature_missing' }
-  if (more.length > 0 || !SIGNATURE.test(signature)) return { verified: false, cause: 'signature_malformed' }
-  if (request.url === undefined) return { verified: false, cause: 'public_url_unknown' }
+  const signature = signedHeader(request.headers, SIGNATURE_HEADER)
+  if ('cause' in signature) return refused(signature.cause)
+  if (!SIGNATURE.test(signature.value)) return refused('signature_malformed')
+  if (request.url === undefined) return refused('public_url_unknown')
   const behind = behindAddress(request, request.url)
-  if (behind === undefined) return { verified: false, cause: 'signature_mismatch' }
+  if (behind === undefined) return refused('signature_mismatch')
   const texts = addressesOf(request.url).map((address) => `${address}${behind}`)
-  const secret = secrets.find((candidate) => signs(candidate, texts, signature))
-  return secret ? { verified: true, secret } : { verified: false, cause: 'signature_mismatch' }
+  return verdictOf(secrets, (secret) => signs(secret, texts, signature.value))
 }
 
 /** What the callback is about, and where Twilio says how that is going. The first that is there counts. */
@@ -110,10 +91,8 @@ function readEvent(parsed: unknown, { raw, nowMs }: SignedRequest): ProviderEven
   const said = Date.parse(textOf(['Timestamp']) ?? '')
   return {
     // By what is signed alone: Twilio's own token of a request is a header that anybody who repeats it can change.
-    // Several requests of one call have the same status, so the digest of all fields is part of it.
-    eventId: [subject && textOf(subject.sid), subject && textOf(subject.status), digestOf(raw)]
-      .filter(Boolean)
-      .join('.'),
+    // And by the whole of it: names and values are signed as one text, which can be cut into other fields.
+    eventId: digestOf(raw),
     type,
     accounts: [account],
     livemode: null,
@@ -121,13 +100,11 @@ function readEvent(parsed: unknown, { raw, nowMs }: SignedRequest): ProviderEven
   }
 }
 
-const digestOf = (raw: Buffer): string => {
-  const form = readForm(raw)
-  return createHash('sha256')
-    .update(form ? signedFields(form) : raw)
-    .digest('hex')
-    .slice(0, 32)
-}
+/** Of the signed text, however it is cut into fields: each status of a message or a call has another one. */
+const digestOf = (raw: Buffer): string =>
+  `sha256-${createHash('sha256')
+    .update(isJson(raw) ? raw : signedFields(formFields(raw)))
+    .digest('hex')}`
 
 /**
  * Twilio: forms, and JSON whose digest is in the address. The secret is the auth token of the account. What is signed
@@ -139,14 +116,7 @@ export const twilio = defineProvider({
   keptHeaders: [SIGNATURE_HEADER],
   // Each account has its own token, so a secret that verifies stands for the account.
   accounts: 'any',
-  // By the bytes alone, because the address is not kept with them: a form begins with the name of a field.
-  parse: ({ raw }) => {
-    if (JSON_START.test(raw.toString('latin1', 0, 100))) return parseJson(raw)
-    const form = readForm(raw)
-    if (!form) throw new Problem('malformed_body', 'The body is not a form.')
-    // As JSON would be refused, so that no reader of the fields meets a poisoned name.
-    return parseJson(Buffer.from(JSON.stringify(form)))
-  },
+  parse: (raw, readJson) => (isJson(raw) ? readJson(raw) : formFields(raw)),
   verify,
   events: (parsed, request) => [readEvent(parsed, request)],
 })
