@@ -157,7 +157,7 @@ test(
 )
 
 test(
-  'a receiver that aborts gets a message once, and it is a dead letter that says so',
+  'a receiver that aborts gets a message once, and not when the provider sends it again; it is a dead letter that says so',
   async () => {
     await routeTo('aborting', 'acct_aborting')
     receiver.answer('/aborting', { status: 500, headers: { 'webhook-delivery': 'abort' } })
@@ -169,7 +169,16 @@ test(
         expect(await dead()).toMatchObject([{ connector: 'aborting', reason: 'aborted_by_receiver' }]),
       WITHIN,
     )
-    expect(arrived('aborting')).toHaveLength(1)
+    expect(await send('acct_aborting', 'evt_aborted')).toMatchObject({ duplicate: true })
+    // What comes after it is there; what was aborted is still the only one of its kind.
+    receiver.answer('/aborting', { status: 204 })
+    const { inbox_id } = await send('acct_aborting', 'evt_wanted')
+    await vi.waitFor(
+      () => expect(taken('aborting').map(({ id }) => id)).toEqual([`inbox-${inbox_id}`]),
+      WITHIN,
+    )
+    expect(arrived('aborting')).toHaveLength(2)
+    expect(await dead()).toHaveLength(1)
   },
   TEST_MS,
 )
