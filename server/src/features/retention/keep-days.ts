@@ -22,5 +22,14 @@ export const longest = (hub: KeepDays, own: OwnDays): KeepDays =>
     ]),
   ) as KeepDays
 
+/** What is younger is kept by everybody. */
+export const shortest = (hub: KeepDays, own: OwnDays): KeepDays =>
+  Object.fromEntries(
+    SUBJECTS.map((subject) => [
+      subject,
+      Math.min(hub[subject], ...[...own.values()].map((days) => days[subject] ?? hub[subject])),
+    ]),
+  ) as KeepDays
+
 export const keptBy = (hub: KeepDays, own: OwnDays, tenantId: string, subject: Subject): number =>
   own.get(tenantId)?.[subject] ?? hub[subject]

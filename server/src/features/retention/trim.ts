@@ -1,12 +1,14 @@
 /**
- * Workspaces that keep less than the days of history stay for others: their rows are taken out, day by day. Bounded in
- * each step, and each step can be the last one of a process.
+ * Days of history that stay for somebody else, because he keeps them longer or because something of his in them is not
+ * over: what other workspaces have in them is taken out when their own time is over. Bounded in each step, and each
+ * step can be the last one of a process.
  */
 import type { Db } from '../../platform/db/db.ts'
+import { hasDaysPast } from '../../platform/db/retention.ts'
 import type { Queryable } from '../../platform/db/statement.ts'
 import { trimJobsOfDay } from '../../queue/trim-jobs.ts'
 import { trimInboxDay } from '../webhooks/webhooks.ts'
-import { keptBy, longest, type OwnDays } from './keep-days.ts'
+import { keptBy, type OwnDays, shortest } from './keep-days.ts'
 import { countRows, listDaysToTrim, listOwners, rememberTrim, trimDay } from './retention.sql.ts'
 import type { KeepDays, Subject } from './subjects.ts'
 
@@ -44,18 +46,21 @@ export interface OwnDay {
   readonly days: number
 }
 
-/** Which days of which workspaces are past their time; those that were looked at today are left out. */
+/**
+ * Which days of which workspaces are past their time although they are still there: others keep them longer, or something
+ * in them is not over. What was looked at today is left out.
+ */
 export async function* daysToTrim(on: Queryable, hub: KeepDays, own: OwnDays): AsyncGenerator<OwnDay> {
-  const stays = longest(hub, own)
-  const subjects = TRIMMINGS.filter(
-    ({ subject }) =>
-      stays[subject] > hub[subject] || [...own.values()].some((days) => days[subject] !== undefined),
-  )
-  if (subjects.length === 0) return
+  const soonest = shortest(hub, own)
+  const late: Trimming[] = []
+  for (const trimming of TRIMMINGS) {
+    const { table, subject } = trimming
+    if (await hasDaysPast(on, table, soonest[subject])) late.push(trimming)
+  }
+  if (late.length === 0) return
   for (const { id: tenantId } of await listOwners(on, {}))
-    for (const { subject, table } of subjects) {
+    for (const { subject, table } of late) {
       const days = keptBy(hub, own, tenantId, subject)
-      if (days >= stays[subject]) continue
       for (const { day } of await listDaysToTrim(on, { tenantId, subject, table, days }))
         yield { tenantId, subject, table, day, days }
     }

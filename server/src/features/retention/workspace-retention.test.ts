@@ -208,6 +208,19 @@ describe('a workspace that keeps less than the hub', () => {
   })
 })
 
+describe('a day that is held', () => {
+  it('stays for what holds it alone: what other workspaces have in it goes in its time', async () => {
+    const open = await job(keeper, dayAgo(40), 'queued')
+    const theirs = await job(other, dayAgo(40), 'done', 39)
+    const preview = await previewRun(fixture.db, HUB)
+    expect(preview.rows).toContainEqual({ tenantId: other, subject: 'jobs', day: dayAgo(40), rows: 1 })
+    await run()
+    expect(await oldDaysOf(fixture.db, 'job')).toContain(dayAgo(40))
+    expect(await jobs(keeper)).toEqual([open])
+    expect(await jobs(other)).not.toContain(theirs)
+  })
+})
+
 describe('a preview', () => {
   it('says what a run would remove and why the rest stays, and removes nothing', async () => {
     await keep(keeper, { events: 10 })

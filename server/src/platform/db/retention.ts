@@ -202,6 +202,10 @@ export function createRetention(options: RetentionOptions): (stop?: AbortSignal)
   }
 }
 
+/** Whether a table still has a day that ended so many days ago. */
+export const hasDaysPast = async (on: Queryable, table: string, keepDays: number): Promise<boolean> =>
+  (await listDueDays(on, { tables: [table], keepDays })).length > 0
+
 /** A day that is past its time, and what a round would do with it. */
 export interface DuePreview {
   readonly tables: readonly string[]
