@@ -194,7 +194,7 @@ export const ConfigSchema = Type.Object({
   ),
   KEEP_JOBS_DAYS: keep(
     14,
-    'Days that jobs are kept after their end. Unfinished jobs and dead letters are kept, and the other jobs of their day with them.',
+    'Days that jobs are kept after their end. Unfinished jobs and dead letters are kept longer.',
   ),
   KEEP_DEAD_LETTERS_DAYS: keep(90, 'Days after which a dead letter moves into the bin by itself.'),
   KEEP_AUDIT_DAYS: whole(
@@ -208,7 +208,7 @@ export const ConfigSchema = Type.Object({
   KEEP_REQUEST_LOG_DAYS: keep(30, 'Days that the request log of `/execute` is kept.'),
   KEEP_WEBHOOK_INBOX_DAYS: keep(
     30,
-    'Days that received webhooks are kept. Those whose delivery is unfinished or a dead letter are kept, and the others of their day with them.',
+    'Days that received webhooks are kept. Those that are held, or whose delivery is unfinished or a dead letter, are kept longer.',
   ),
   DB_POOL_SIZE: whole(
     2,
