@@ -21,10 +21,13 @@ export const openDial = (config: Config, { metrics, log }: Pick<Platform, 'metri
 
 const FETCH = { timeoutMs: 5_000, connectMs: 3_000, maxBytes: 65_536 }
 
-/** GET of a small public file that a provider names, e.g. the certificate of its signature. */
+/** What a server says when there is no such file. */
+const NOT_THERE: ReadonlySet<number> = new Set([400, 404, 410])
+
+/** GET of a small public file that a provider names, e.g. the certificate of its signature. Undefined when there is none. */
 export const fetchOver =
   (dial: Dial) =>
-  async (url: string): Promise<Buffer> => {
+  async (url: string): Promise<Buffer | undefined> => {
     const { status, body } = await dial.request({
       method: 'GET',
       url,
@@ -33,6 +36,7 @@ export const fetchOver =
       connectTimeoutMs: FETCH.connectMs,
       maxResponseBytes: FETCH.maxBytes,
     })
+    if (NOT_THERE.has(status)) return undefined
     if (status !== 200) throw new Error(`a provider's file was answered with HTTP ${status}`)
     return body
   }

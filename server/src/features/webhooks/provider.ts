@@ -34,8 +34,11 @@ export interface SignedRequest {
 
 /** What a provider may need beside the request. */
 export interface ProviderTools {
-  /** GET over the guarded dial, at most 64 KiB. Errors: any when the answer is not 200; nobody can say then. */
-  readonly fetch: (url: string) => Promise<Buffer>
+  /**
+   * GET over the guarded dial, at most 64 KiB; undefined = the server says that there is no such file. Errors: any
+   * other failure; nobody can say then. Absent: nothing is asked for in this check, what is not known verifies nothing.
+   */
+  readonly fetch?: (url: string) => Promise<Buffer | undefined>
 }
 
 /** What the hub has to know of an event, whoever sent it. */

@@ -10,6 +10,9 @@ const NOW = Date.parse('2026-11-21T12:00:00Z')
 const [WEBHOOK] = sample.secrets
 const NAME = 'messageverificationcerts.sandbox.paypal.com'
 
+/** Nobody can say: PayPal shall send it again. */
+const UNAVAILABLE = { code: 'webhook_unavailable' }
+
 const root = throwAwayAuthority('A root that Node trusts')
 setDefaultCACertificates([...getCACertificates('default'), root.cert])
 
@@ -20,21 +23,31 @@ const newUrl = () => {
   return `https://api.sandbox.paypal.com/v1/notifications/certs/CERT-test-${number}`
 }
 
+const madeFor = (change: { readonly key?: string; readonly served?: string | Buffer | Error }) => {
+  const { key, cert: served } = root.issue(NAME, undefined, 'rsa')
+  return { key, served, ...change }
+}
+
 async function verdictOf(
   change: {
     readonly key?: string
     readonly url?: string
-    readonly served?: string | Buffer | Error
+    readonly served?: string | Buffer | Error | 'none'
     /** What is served at other addresses. */
     readonly elsewhere?: Readonly<Record<string, Buffer>>
     readonly headers?: Record<string, string>
     readonly nowMs?: number
     readonly body?: Buffer
     readonly fetched?: string[]
+    /** Not even asked for. */
+    readonly offline?: boolean
   } = {},
 ) {
-  const issued = root.issue(NAME, undefined, 'rsa')
-  const { key = issued.key, url = newUrl(), served = issued.cert, nowMs = NOW, fetched = [] } = change
+  const { key, served } =
+    change.key !== undefined && change.served !== undefined
+      ? { key: change.key, served: change.served }
+      : madeFor(change)
+  const { url = newUrl(), nowMs = NOW, fetched = [] } = change
   const body = change.body ?? sample.body()
   const headers = { ...paypalHeaders(body, WEBHOOK, nowMs, { url, key }), ...change.headers }
   const verdict = await paypal.verify(
@@ -46,15 +59,18 @@ async function verdictOf(
     },
     [new Secret(WEBHOOK)],
     {},
-    {
-      fetch: async (address) => {
-        fetched.push(address)
-        const other = change.elsewhere?.[address]
-        if (other) return other
-        if (served instanceof Error) throw served
-        return Buffer.from(served)
-      },
-    },
+    change.offline
+      ? {}
+      : {
+          fetch: async (address) => {
+            fetched.push(address)
+            const other = change.elsewhere?.[address]
+            if (other) return other
+            if (served instanceof Error) throw served
+            if (served === 'none') return undefined
+            return Buffer.from(served)
+          },
+        },
   )
   return verdict.verified || verdict.cause
 }
@@ -112,7 +128,8 @@ describe('the certificate', () => {
     expect(await verdictOf(of)).toBe(true)
     expect(await verdictOf(of)).toBe(true)
     expect(fetched).toEqual([url])
-    await expect(verdictOf({ ...of, nowMs: Date.parse('2027-01-02T00:00:00Z') })).rejects.toThrow('trusted')
+    const later = Date.parse('2027-01-02T00:00:00Z')
+    expect(await verdictOf({ ...of, nowMs: later })).toBe('signature_mismatch')
     expect(fetched).toEqual([url, url])
   })
 
@@ -135,23 +152,56 @@ describe('the certificate', () => {
       'is under nobody',
       () => throwAwayAuthority('The authority of somebody else').issue(NAME, undefined, 'rsa'),
     ],
+  ])('that %s leaves open who signed', async (_what, issue) => {
+    const { key, cert } = issue()
+    await expect(verdictOf({ key, served: cert })).rejects.toMatchObject(UNAVAILABLE)
+  })
+
+  it.each([
     ['is past its time', () => root.issue(NAME, '261120', 'rsa')],
     ['is of another name', () => root.issue('www.paypal.com', undefined, 'rsa')],
     [
       'is of live, at the address of the sandbox',
       () => root.issue('messageverificationcerts.paypal.com', undefined, 'rsa'),
     ],
-  ])('that %s leaves open who signed', async (_what, issue) => {
-    const { key, cert } = issue()
-    await expect(verdictOf({ key, served: cert })).rejects.toThrow()
+    ['is not there', () => ({ key: root.issue(NAME, undefined, 'rsa').key, cert: 'none' })],
+    ['is a page', () => ({ key: root.issue(NAME, undefined, 'rsa').key, cert: '<html>' })],
+    [
+      'is garbage',
+      () => ({
+        key: root.issue(NAME, undefined, 'rsa').key,
+        cert: '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----',
+      }),
+    ],
+  ])('that %s verifies nothing, and is not asked for again for a while', async (_what, issue) => {
+    const [url, fetched, { key, cert: served }] = [newUrl(), [] as string[], issue()]
+    for (const nowMs of [NOW, NOW + 299_000])
+      expect(await verdictOf({ url, fetched, key, served, nowMs })).toBe('signature_mismatch')
+    expect(fetched).toEqual([url])
+    const good = root.issue(NAME, undefined, 'rsa')
+    const again = { url, fetched, key: good.key, served: good.cert, nowMs: NOW + 300_000 }
+    expect(await verdictOf(again)).toBe(true)
+    expect(fetched).toEqual([url, url])
   })
 
-  it('that cannot be had leaves open who signed, and is asked for again', async () => {
-    const [url, issued] = [newUrl(), root.issue(NAME, undefined, 'rsa')]
-    const minute = NOW + 60_000
-    await expect(verdictOf({ url, served: new Error('HTTP 503'), nowMs: minute })).rejects.toThrow('503')
-    await expect(verdictOf({ url, served: '<html>', nowMs: minute })).rejects.toThrow('not a certificate')
-    expect(await verdictOf({ url, key: issued.key, served: issued.cert, nowMs: minute })).toBe(true)
+  it('that cannot be had leaves open who signed, and is asked for again soon', async () => {
+    const [url, issued, fetched] = [newUrl(), root.issue(NAME, undefined, 'rsa'), [] as string[]]
+    const minute = NOW + 660_000
+    const failing = { url, fetched, served: new Error('HTTP 503') }
+    for (const nowMs of [minute, minute + 4_000])
+      await expect(verdictOf({ ...failing, nowMs })).rejects.toMatchObject(UNAVAILABLE)
+    expect(fetched).toEqual([url])
+    const again = { url, key: issued.key, served: issued.cert, nowMs: minute + 5_000 }
+    expect(await verdictOf(again)).toBe(true)
+  })
+
+  it('is asked for by nobody who may not ask: what is not known verifies nothing', async () => {
+    const [url, issued, fetched] = [newUrl(), root.issue(NAME, undefined, 'rsa'), [] as string[]]
+    const of = { url, fetched, key: issued.key, served: issued.cert, nowMs: NOW + 700_000 }
+    expect(await verdictOf({ ...of, offline: true })).toBe('signature_mismatch')
+    expect(fetched).toEqual([])
+    expect(await verdictOf(of)).toBe(true)
+    expect(await verdictOf({ ...of, offline: true })).toBe(true)
   })
 
   it('is found through an authority in between that comes along', async () => {
@@ -159,7 +209,9 @@ describe('the certificate', () => {
     const issued = between.issue(NAME, undefined, 'rsa')
     const nowMs = NOW + 120_000
     expect(await verdictOf({ key: issued.key, served: issued.cert + between.cert, nowMs })).toBe(true)
-    await expect(verdictOf({ key: issued.key, served: issued.cert, nowMs })).rejects.toThrow('trusted')
+    await expect(verdictOf({ key: issued.key, served: issued.cert, nowMs })).rejects.toMatchObject(
+      UNAVAILABLE,
+    )
   })
 
   it.each([
@@ -174,17 +226,27 @@ describe('the certificate', () => {
     }
     const verdict = verdictOf({ key: issued.key, served: issued.cert, url, elsewhere, fetched, nowMs })
     if (found) expect(await verdict).toBe(true)
-    else await expect(verdict).rejects.toThrow('trusted')
+    else await expect(verdict).rejects.toMatchObject(UNAVAILABLE)
     expect(fetched).toEqual(found ? [url, 'https://cacerts.digicert.com/Between.crt'] : [url])
   })
 
-  it('is asked for a few times a minute, whatever addresses strangers send', async () => {
-    const fetched: string[] = []
-    const nowMs = NOW + 600_000
-    for (let at = 0; at < 30; at += 1)
-      await expect(verdictOf({ nowMs, fetched, served: new Error('HTTP 404') })).rejects.toThrow()
-    expect(fetched).toHaveLength(10)
-    expect(await verdictOf({ nowMs: nowMs + 60_000, fetched })).toBe(true)
+  it('is asked for a few times a second at new addresses, which holds up no address that had one before', async () => {
+    const [known, issued, fetched] = [newUrl(), root.issue(NAME, '270101', 'rsa'), [] as string[]]
+    const nowMs = NOW + 6_000_000
+    const of = { url: known, key: issued.key, served: issued.cert, fetched }
+    expect(await verdictOf({ ...of, nowMs })).toBe(true)
+    const forge = (atMs: number) => verdictOf({ nowMs: atMs, fetched, key: issued.key, served: 'none' })
+    for (let at = 0; at < 19; at += 1) expect(await forge(nowMs)).toBe('signature_mismatch')
+    for (let at = 0; at < 10; at += 1) await expect(forge(nowMs)).rejects.toMatchObject(UNAVAILABLE)
+    expect(fetched).toHaveLength(20)
+    expect(await verdictOf({ ...of, nowMs })).toBe(true)
+    // Also when it is past its time and has to be asked for anew.
+    const [renewed, later] = [root.issue(NAME, undefined, 'rsa'), Date.parse('2027-01-02T00:00:00Z')]
+    for (let at = 0; at < 20; at += 1) expect(await forge(later)).toBe('signature_mismatch')
+    await expect(forge(later)).rejects.toMatchObject(UNAVAILABLE)
+    expect(await verdictOf({ ...of, key: renewed.key, served: renewed.cert, nowMs: later })).toBe(true)
+    expect(await forge(later + 500)).toBe('signature_mismatch')
+    await expect(forge(later + 500)).rejects.toMatchObject(UNAVAILABLE)
   })
 })
 

@@ -4,7 +4,6 @@ import type { Secret } from '../../../platform/secret.ts'
 import { certificateAddress, createPaypalCertificates } from '../paypal-certificates.ts'
 import {
   defineProvider,
-  type HeaderValues,
   notAnEvent,
   type ProviderEvent,
   type ProviderTools,
@@ -12,6 +11,7 @@ import {
   type Verdict,
 } from '../provider.ts'
 import { momentOf, objectOf } from '../request-body.ts'
+import { refused, signedHeader, tellingHeader, verdictOf } from '../request-headers.ts'
 
 /**
  * PayPal repeats a request up to 25 times within 3 days and does not say that it signs each one anew: a shorter limit
@@ -29,12 +29,6 @@ const HEADERS = {
 const SIGNATURE = /^(?=.{4,684}$)(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/
 const TRANSMISSION_ID = /^[\w-]{1,100}$/
 const TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?Z$/
-
-/** A header that is there once. */
-function single(headers: HeaderValues, name: string): string | undefined {
-  const [value, ...more] = headers[name] ?? []
-  return more.length === 0 ? value : undefined
-}
 
 const signs = (
   secret: Secret,
@@ -58,18 +52,15 @@ async function verify(
   _settings: unknown,
   tools: ProviderTools,
 ): Promise<Verdict> {
-  const refused = (cause: Extract<Verdict, { verified: false }>['cause']): Verdict => ({
-    verified: false,
-    cause,
-  })
-  if (!headers[SIGNATURE_HEADER]?.some((value) => value !== '')) return refused('signature_missing')
-  const text = single(headers, SIGNATURE_HEADER)
-  const id = single(headers, HEADERS.id)
-  const time = single(headers, HEADERS.time)
-  const at = certificateAddress(single(headers, HEADERS.certificate) ?? '')
-  if (text === undefined || id === undefined || time === undefined || !at)
-    return refused('signature_malformed')
-  if (single(headers, HEADERS.algorithm) !== 'SHA256withRSA') return refused('signature_malformed')
+  const given = signedHeader(headers, SIGNATURE_HEADER)
+  if ('cause' in given) return refused(given.cause)
+  const said = [HEADERS.id, HEADERS.time, HEADERS.certificate, HEADERS.algorithm].map((name) =>
+    signedHeader(headers, name),
+  )
+  const [id = '', time = '', address = '', algorithm] = said.map((one) => ('value' in one ? one.value : ''))
+  const at = certificateAddress(address)
+  if (!at || algorithm !== 'SHA256withRSA') return refused('signature_malformed')
+  const text = given.value
   const signature = Buffer.from(text, 'base64')
   // The last character of base64 has spare bits: there is one way to write a signature.
   if (!SIGNATURE.test(text) || signature.toString('base64') !== text) return refused('signature_malformed')
@@ -77,11 +68,11 @@ async function verify(
   if (!TRANSMISSION_ID.test(id) || !TIME.test(time) || Number.isNaN(sentMs))
     return refused('signature_malformed')
   const key = await keyAt(at, nowMs, tools)
-  const secret = secrets.find((candidate) => signs(candidate, [id, time], raw, key, signature))
-  if (!secret) return refused('signature_mismatch')
-  return Math.abs(nowMs - sentMs) > TOLERANCE_MS
+  if (!key) return refused('signature_mismatch')
+  const verdict = verdictOf(secrets, (secret) => signs(secret, [id, time], raw, key, signature))
+  return verdict.verified && Math.abs(nowMs - sentMs) > TOLERANCE_MS
     ? refused('timestamp_outside_tolerance')
-    : { verified: true, secret }
+    : verdict
 }
 
 function readEvent(parsed: unknown, { headers }: SignedRequest): ProviderEvent {
@@ -91,7 +82,7 @@ function readEvent(parsed: unknown, { headers }: SignedRequest): ProviderEvent {
   const occurredAt = typeof created === 'string' ? momentOf(Date.parse(created)) : undefined
   if (!occurredAt)
     throw notAnEvent({ path: '/body/create_time', message: 'must be a time between 1970 and 2100' })
-  const certificate = certificateAddress(single(headers, HEADERS.certificate) ?? '')
+  const certificate = certificateAddress(tellingHeader(headers, HEADERS.certificate) ?? '')
   return {
     eventId: id,
     type,

@@ -38,7 +38,7 @@ beforeAll(async () => {
   database = await testDatabase()
   hub = webhookHub(database.platform, 'dev', undefined, undefined, {
     fetch: async (url) => {
-      for (const sample of Object.values(WEBHOOK_SAMPLES)) if (sample.tools) return sample.tools.fetch(url)
+      for (const sample of Object.values(WEBHOOK_SAMPLES)) if (sample.tools) return sample.tools.fetch?.(url)
       throw new Error(`nobody has ${url}`)
     },
   })

@@ -1,7 +1,14 @@
 import { createHash, createHmac } from 'node:crypto'
 import { defineProvider, type ProviderEvent, type SignedRequest, type WebhookReply } from '../provider.ts'
 import { type Fields, isObject, momentOf, objectOf, parseJsonOrForm, textAt } from '../request-body.ts'
-import { refused, sameSignature, secondsToMs, signedHeader, verdictOf } from '../request-headers.ts'
+import {
+  refused,
+  sameSignature,
+  secondsToMs,
+  signedHeader,
+  tellingHeader,
+  verdictOf,
+} from '../request-headers.ts'
 
 const SIGNATURE_HEADER = 'x-slack-signature'
 const TIME_HEADER = 'x-slack-request-timestamp'
@@ -17,7 +24,7 @@ function typeOf(body: Fields): string {
 
 function occurredAt({ event_time: seconds }: Fields, { headers, nowMs }: SignedRequest): Date {
   const said = typeof seconds === 'number' ? Math.floor(seconds) * 1_000 : undefined
-  return momentOf(said ?? secondsToMs(headers[TIME_HEADER]?.[0] ?? '') ?? nowMs) ?? new Date(nowMs)
+  return momentOf(said ?? secondsToMs(tellingHeader(headers, TIME_HEADER) ?? '') ?? nowMs) ?? new Date(nowMs)
 }
 
 function readEvent(parsed: unknown, request: SignedRequest): ProviderEvent {

@@ -16,6 +16,7 @@ import {
   sameSignature,
   secondsToMs,
   signedHeader,
+  tellingHeader,
   verdictOf,
 } from '../request-headers.ts'
 
@@ -112,7 +113,7 @@ function verify(own: Family, { raw, headers, nowMs }: SignedRequest, secrets: re
 function readEvent(own: Family, parsed: unknown, { headers, nowMs }: SignedRequest): ProviderEvent {
   const body = objectOf(parsed)
   const family = familyOf(own, headers)
-  const sentMs = secondsToMs(headers[`${family}-timestamp`]?.[0] ?? '')
+  const sentMs = secondsToMs(tellingHeader(headers, `${family}-timestamp`) ?? '')
   return {
     // Signed, and the same in every attempt.
     eventId: requiredHeader(headers, `${family}-id`),
