@@ -13,7 +13,8 @@ export const PLACES = ['active', 'second', 'suspended', 'deleting', 'prod'] as c
 export type Place = (typeof PLACES)[number]
 
 const ACCOUNTS = ['acme', 'globex'] as const
-const WINDOWS = ['always', 'open', 'over', 'not yet'] as const
+/** When a secret counts; of one that is away the value cannot be read at the moment. */
+const WINDOWS = ['always', 'open', 'over', 'not yet', 'away'] as const
 
 export interface PlannedRoute {
   readonly place: Place
@@ -149,8 +150,9 @@ export type Expected =
   | { readonly status: 200; readonly owners: readonly (Place | undefined)[] }
   | { readonly status: 202 }
   | { readonly status: 401 }
+  | { readonly status: 503 }
 
-type Outcome = Place | 'nobody' | 'refused'
+type Outcome = Place | 'nobody' | 'refused' | 'unsure'
 
 /** Who should get what of a request. */
 export function expectedOf(
@@ -161,9 +163,10 @@ export function expectedOf(
   events: readonly ProviderEvent[],
 ): Expected {
   const outcomes = events.map((event) => outcomeOf(provider, sample, routes, request, event))
+  if (outcomes.includes('unsure')) return { status: 503 }
   if (outcomes.includes('refused')) return { status: 401 }
   const owners = outcomes.map((outcome) =>
-    outcome === 'nobody' || outcome === 'refused' ? undefined : outcome,
+    outcome === 'nobody' || outcome === 'refused' || outcome === 'unsure' ? undefined : outcome,
   )
   return owners.some((owner) => owner !== undefined) ? { status: 200, owners } : { status: 202 }
 }
@@ -179,12 +182,14 @@ function outcomeOf(
   const several = sample.severalSignatures === true
   const signers = several ? request.signedWith : request.signedWith.slice(0, 1)
   const tooOld = request.old && typeof sample.toleranceMs === 'number'
-  const verifies = ({ place, secrets }: KnownRoute): boolean =>
-    !tooOld &&
+  const signs = ({ place, secrets }: KnownRoute): boolean =>
     place !== 'deleting' &&
     secrets.some(
       ({ secret, window }) => signers.includes(secret) && (window === 'always' || window === 'open'),
     )
+  const verifies = (route: KnownRoute): boolean => !tooOld && signs(route)
+  const mayVerify = (route: KnownRoute): boolean =>
+    route.place !== 'deleting' && !signs(route) && route.secrets.some(({ window }) => window === 'away')
   if (livemode === true) return 'refused'
 
   const claimers = routes.filter(
@@ -193,20 +198,15 @@ function outcomeOf(
   const own = routes.filter((route) => !route.livemode && route.account === null)
   const takesAny = accounts.length === 0 || rules.accounts === 'any'
   const byId = request.to !== undefined
-  const candidates = byId
-    ? typeof request.to === 'number'
-      ? routes.slice(request.to, request.to + 1)
-      : []
-    : rules.readsBySettings
-      ? [...claimers, ...(takesAny && claimers.length === 0 ? own : [])]
-      : claimers.length > 0
-        ? claimers
-        : takesAny
-          ? own
-          : []
-  const verified = candidates.filter(verifies)
+  const addressed = typeof request.to === 'number' ? routes.slice(request.to, request.to + 1) : []
+  // A claim that does not verify keeps nothing from a route that proves it.
+  const named = byId ? addressed : claimers
+  const proven = named.filter(verifies)
+  const verified = proven.length > 0 || byId || !takesAny ? proven : own.filter(verifies)
   const [owner] = verified
   if (!owner) {
+    // Whose the request says it is must come again; where that is read by settings only the path says it.
+    if ((byId || !rules.readsBySettings) && named.some(mayVerify)) return 'unsure'
     // Whose secret it is, if anybody's of this hub.
     const known =
       !byId && routes.some((route) => !route.livemode && route.place !== 'prod' && verifies(route))

@@ -1,6 +1,7 @@
 import type { RouteIndex, WebhookRoute } from '../webhook-routes/webhook-routes.ts'
+import { foundBySecret } from './plain-address.ts'
 import type { AnyProvider, ProviderEvent, SignedRequest, VerifyFailure } from './provider.ts'
-import type { Evidence, RouteVerdict, RouteVerifier, VerifyDeps } from './verify-route.ts'
+import type { Evidence, RouteVerdict, RouteVerifier } from './verify-route.ts'
 
 export type { Evidence } from './verify-route.ts'
 
@@ -13,8 +14,10 @@ export type RefusalCause =
   | 'livemode_mismatch'
   | 'environment_mismatch'
   | 'ambiguous'
-  /** Nobody can say: the store of a signing secret cannot be read at the moment. */
+  /** Nobody can say: the store of a secret of the route that it is for cannot be read at the moment. */
   | 'secret_away'
+  /** Nobody can say: a large body, and too many of those at this moment to try the secrets of many routes. */
+  | 'too_many_checks'
 
 /** What is known of one event of a request: whose it is, or why nobody's. */
 export type Match =
@@ -52,12 +55,14 @@ export interface IncomingRequest {
 }
 
 /** One look at a request with the routes of one moment. */
-export interface Attempt extends Pick<VerifyDeps, 'log'> {
+export interface Attempt {
   readonly request: IncomingRequest
   /** Of the workspaces of this hub (DESIGN D5): what holds for providers that say nothing of it. */
   readonly livemode: boolean
   readonly index: RouteIndex
   readonly verifier: RouteVerifier
+  /** Hears of every look at secrets of which some were absent. */
+  readonly tellAbsent: (verdicts: readonly RouteVerdict[]) => void
 }
 
 const refused = (
@@ -75,85 +80,118 @@ export const matchEvents = async (attempt: Attempt): Promise<readonly Match[]> =
   return Promise.all(events.map((event) => matchEvent(attempt, event)))
 }
 
+/** The routes that an event may be for: of `unnamed` one counts only when none of `named` verifies. */
 function candidatesOf(
   { index, request, livemode }: Attempt,
   { accounts }: ProviderEvent,
-): readonly WebhookRoute[] {
+): { readonly named: readonly WebhookRoute[]; readonly unnamed: readonly WebhookRoute[] } {
   const { provider, routeId } = request
   if (routeId !== undefined) {
     const route = index.byId(provider.name, routeId)
-    return route ? [route] : []
+    return { named: route ? [route] : [], unnamed: [] }
   }
-  const claimed = accounts.flatMap((account) => index.claimedBy(provider.name, account, livemode) ?? [])
-  if (claimed.length > 0) return [...new Set(claimed)]
-  return accounts.length === 0 || provider.accounts === 'any' ? index.ownAccount(provider.name, livemode) : []
+  const claimed = new Set(
+    accounts.flatMap((account) => index.claimedBy(provider.name, account, livemode) ?? []),
+  )
+  const found = foundBySecret(index, provider, livemode)
+  return {
+    named: provider.accountIsSigned === false ? found.filter((route) => claimed.has(route)) : [...claimed],
+    unnamed:
+      accounts.length === 0 || provider.accounts === 'any'
+        ? found.filter(({ account }) => account === null)
+        : [],
+  }
 }
 
 /**
  * Finds the one route that an event belongs to: by the route id, else by the accounts that the payload names,
- * else by whose secret verifies. Never guesses: when two routes verify, neither gets it.
+ * else by whose secret verifies. Never guesses: when two routes verify, neither gets it. A claim that does not verify
+ * keeps nothing from whoever proves it.
  */
 async function matchEvent(attempt: Attempt, event: ProviderEvent): Promise<Match> {
-  const { request, verifier } = attempt
-  if (event.livemode !== null && event.livemode !== attempt.livemode)
-    return refused(event, 'livemode_mismatch', addressedBy(attempt))
-  const candidates = candidatesOf(attempt, event)
-  if (candidates.length === 0)
+  const { request, verifier, livemode, tellAbsent } = attempt
+  const { named, unnamed } = candidatesOf(attempt, event)
+  const wrongMode = event.livemode !== null && event.livemode !== livemode
+  if (named.length + unnamed.length === 0) {
+    if (wrongMode) return refused(event, 'livemode_mismatch')
     return refused(event, request.routeId === undefined ? 'unknown_account' : 'unknown_route')
-  const verdicts = await verifier.verify(candidates)
-  tellAbsent(attempt, verdicts)
-  const [match, ...more] = verdicts.filter(({ verified }) => verified)
-  if (!match?.verified) return noneOf(event, verdicts)
-  if (more.length > 0) return refused(event, 'ambiguous', undefined, true)
+  }
+  const ofNamed = await verifier.verify(named)
+  const more = ofNamed.some(isVerified) ? [] : await verifier.verifyWithinBudget(unnamed)
+  if (!more) return refused(event, 'too_many_checks')
+  const verdicts = [...ofNamed, ...more]
+  tellAbsent(verdicts)
+  const [match, ...others] = verdicts.filter(isVerified)
+  if (wrongMode) {
+    const route = match && others.length === 0 ? match.route : addressedBy(attempt)
+    return refused(event, 'livemode_mismatch', route, match !== undefined)
+  }
+  if (!match) return noneOf(event, ofNamed, more)
+  if (others.length > 0) return refused(event, 'ambiguous', undefined, true)
   const doubt = await doubtOf(attempt, match)
   return doubt ? refused(event, doubt, undefined, doubt === 'ambiguous') : settle(attempt, match, event)
 }
 
+type Verified = Extract<RouteVerdict, { readonly verified: true }>
+const isVerified = (verdict: RouteVerdict): verdict is Verified => verdict.verified
+
 /**
  * An account that the signature does not cover proves nothing: when the route of another workspace verifies the same
- * bytes, either of them may be meant. Undefined = nothing is in doubt.
+ * bytes, either of them may be meant. What cannot be read of another workspace is no doubt: it could stop the events of
+ * all others with it. Undefined = nothing is in doubt.
  */
 async function doubtOf(
   { request: { provider, routeId }, index, verifier }: Attempt,
   { route: { tenantId } }: Pick<RouteVerdict, 'route'>,
-): Promise<'ambiguous' | 'secret_away' | undefined> {
+): Promise<'ambiguous' | 'too_many_checks' | undefined> {
   if (provider.accountIsSigned !== false || routeId !== undefined) return undefined
-  const others = index.ofProvider(provider.name).filter((route) => route.tenantId !== tenantId)
-  const verdicts = await verifier.verify(others)
-  if (verdicts.some(({ verified }) => verified)) return 'ambiguous'
-  const away = verdicts.some((verdict) => !verdict.verified && verdict.cause === 'secret_away')
-  return away ? 'secret_away' : undefined
+  const others = [true, false]
+    .flatMap((livemode) => foundBySecret(index, provider, livemode))
+    .filter((route) => route.tenantId !== tenantId)
+  const verdicts = await verifier.verifyWithinBudget(others)
+  if (!verdicts) return 'too_many_checks'
+  return verdicts.some(isVerified) ? 'ambiguous' : undefined
 }
 
 /**
- * Every route is asked, and what each verifies it reads by its own settings. Of several that verify the accounts that
- * they claim may tell which is meant; what cannot read it may be meant too.
+ * Every route that the address finds is asked, and what each verifies it reads by its own settings. Of several that
+ * verify the accounts that they claim may tell which is meant; what cannot read it may be meant too.
  */
 async function matchBySettings(attempt: Attempt): Promise<readonly Match[]> {
   const { index, livemode, verifier } = attempt
   const { provider, parsed, signed, routeId } = attempt.request
-  const byId = routeId === undefined ? undefined : index.byId(provider.name, routeId)
-  const all = index.ofProvider(provider.name).filter((route) => route.livemode === livemode)
-  const candidates = routeId === undefined ? all : byId ? [byId] : []
-  if (candidates.length === 0)
+  const byId = addressedBy(attempt)
+  const named = byId ? [byId] : []
+  const unnamed = routeId === undefined ? foundBySecret(index, provider, livemode) : []
+  if (named.length + unnamed.length === 0)
     return [refused(undefined, routeId === undefined ? 'unknown_account' : 'unknown_route')]
-  const verdicts = await verifier.verify(candidates)
-  tellAbsent(attempt, verdicts)
-  const readings = verdicts.flatMap((verdict) => {
-    if (!verdict.verified) return []
+  const ofNamed = await verifier.verify(named)
+  const more = await verifier.verifyWithinBudget(unnamed)
+  if (!more) return [refused(undefined, 'too_many_checks')]
+  const verdicts = [...ofNamed, ...more]
+  attempt.tellAbsent(verdicts)
+  const readings = verdicts.filter(isVerified).map((verdict) => {
     const read = (): readonly Match[] =>
       provider.events(parsed, signed, verdict.route.settings).map((event) => settle(attempt, verdict, event))
     const { route, workspace } = verdict
-    return [{ route, workspace, read, ...attempted(read) }]
+    return { route, workspace, read, ...attempted(read) }
   })
   const [first] = readings
-  if (!first) return [noneOf(undefined, verdicts)]
+  if (!first) return [noneOf(undefined, ofNamed, more)]
+  const claims = new Set(readings.map(({ route }) => route.account))
   const possible = readings.filter(({ matches, route }) =>
-    (matches ?? []).every(({ event }) => event === undefined || fitsAccount(attempt, route, event)),
+    (matches ?? []).every(
+      ({ event }) =>
+        event === undefined ||
+        (fitsAccount(attempt, route, event) &&
+          (routeId !== undefined ||
+            route.account !== null ||
+            !event.accounts.some((name) => claims.has(name)))),
+    ),
   )
   const events = (readings.find(({ matches }) => matches)?.matches ?? first.read()).map(({ event }) => event)
   const nobodys = (cause: RefusalCause) =>
-    events.map((event) => refused(event, cause, undefined, cause !== 'secret_away'))
+    events.map((event) => refused(event, cause, undefined, cause !== 'too_many_checks'))
   const [one, ...others] = possible
   if (!one) {
     // Of one route alone it is said what is wrong with it.
@@ -197,43 +235,36 @@ function mismatch(
   return fitsAccount(attempt, route, event) ? undefined : 'account_mismatch'
 }
 
-function fitsAccount(
-  { request: { provider, routeId }, index }: Attempt,
-  { account, livemode }: WebhookRoute,
+/** Whether the route may take events of these accounts, when no claim of one of them verifies. */
+const fitsAccount = (
+  { request: { provider } }: Attempt,
+  { account }: WebhookRoute,
   { accounts }: ProviderEvent,
-): boolean {
-  if (account !== null) return accounts.includes(account)
-  if (accounts.length === 0) return true
-  const claimed = (name: string) => index.claimedBy(provider.name, name, livemode) !== undefined
-  return provider.accounts === 'any' && (routeId !== undefined || !accounts.some(claimed))
-}
+): boolean =>
+  account === null ? accounts.length === 0 || provider.accounts === 'any' : accounts.includes(account)
 
-/** A signature that fits but is too old tells whose event it was; of several that do not fit none does. */
-function noneOf(event: ProviderEvent | undefined, verdicts: readonly RouteVerdict[]): Match {
-  const causes = verdicts.flatMap((verdict) =>
+/**
+ * A signature that fits but is too old tells whose event it was; of several that do not fit none does. The store of a
+ * secret being away counts where the request says whose it is: anybody can have a route that merely may be meant.
+ */
+function noneOf(
+  event: ProviderEvent | undefined,
+  named: readonly RouteVerdict[],
+  unnamed: readonly RouteVerdict[],
+): Match {
+  const failed = [...named, ...unnamed].flatMap((verdict) =>
     verdict.verified ? [] : [{ cause: verdict.cause, route: verdict.route }],
   )
-  const unsure = causes.find(({ cause }) => cause === 'secret_away')
+  const unsure = failed.slice(0, named.length).find(({ cause }) => cause === 'secret_away')
   if (unsure) return refused(event, 'secret_away', unsure.route)
+  const causes = failed.map(({ cause, route }) => ({
+    cause: cause === 'secret_away' ? ('signature_mismatch' as const) : cause,
+    route,
+  }))
   const near = causes.find(({ cause }) => cause === 'timestamp_outside_tolerance')
-  const one = near ?? (causes.length === 1 ? causes[0] : undefined)
+  const addressed = named.length === 1 ? causes[0] : undefined
+  const one = near ?? addressed ?? (causes.length === 1 ? causes[0] : undefined)
   const [common, ...others] = new Set(causes.map(({ cause }) => cause))
   const cause = one?.cause ?? (others.length === 0 ? common : undefined) ?? 'signature_mismatch'
   return refused(event, cause, one?.route)
-}
-
-/**
- * The own people of a route must see why a secret did not count: one without a value always, one outside of its window
- * when it may be why nothing verifies. Of routes that do not verify only when none does.
- */
-function tellAbsent({ log }: Attempt, verdicts: readonly RouteVerdict[]): void {
-  const someone = verdicts.some(({ verified }) => verified)
-  for (const { route, absent, verified } of verdicts)
-    for (const { secretRef, why } of absent) {
-      const about = { tenant_id: route.tenantId, route_id: route.id, secret_ref: secretRef }
-      if (why === 'unresolved' && (verified || !someone))
-        log.error(about, 'the signing secret of a webhook route does not resolve')
-      if (why === 'outside_its_window' && !someone)
-        log.info(about, 'a signing secret of a webhook route is outside of its window')
-    }
 }

@@ -1,6 +1,8 @@
 import type { Platform } from '../../platform/platform.ts'
 import { Problem } from '../../problems.ts'
 import type { RefusalCause } from './match-route.ts'
+import { createTellSeldom } from './tell-seldom.ts'
+import { CANNOT_SAY } from './webhook-matcher.ts'
 import { type KeepInQuarantine, type Refusal, sha256Hex, type WebhookRequest } from './webhook-request.ts'
 
 /** The one answer to everything that is not verified beyond doubt: it tells nobody which accounts exist. */
@@ -20,9 +22,13 @@ const WAITS_FOR_A_ROUTE: ReadonlySet<RefusalCause> = new Set([
   'account_mismatch',
 ])
 
+/** Stripe sends test events to live addresses of platforms, too: to refuse them would end in the live ones being stopped. */
+const isTestEvent = ({ event, cause }: Refusal): boolean =>
+  cause === 'livemode_mismatch' && event?.livemode === false
+
 /** From the provider beyond doubt, and nothing that another try could change: it may be answered with 2xx. */
-export const isOnlyNobodys = ({ authentic, cause }: Refusal): boolean =>
-  authentic && WAITS_FOR_A_ROUTE.has(cause)
+export const isOnlyNobodys = (refusal: Refusal): boolean =>
+  refusal.authentic && (WAITS_FOR_A_ROUTE.has(refusal.cause) || isTestEvent(refusal))
 
 /** Tells people of events that no route gets, and keeps them. Errors: `webhook_unavailable` when that cannot be done. */
 export interface RefuseWebhook {
@@ -33,29 +39,32 @@ export interface RefuseWebhook {
 }
 
 export function createRefuser(deps: {
-  readonly platform: Pick<Platform, 'log' | 'metrics'>
+  readonly platform: Pick<Platform, 'log' | 'metrics' | 'clock'>
   readonly quarantine: KeepInQuarantine
 }): RefuseWebhook {
-  const { log, metrics } = deps.platform
+  const { log, metrics, clock } = deps.platform
+  const seldom = createTellSeldom(clock)
   const counted = metrics.counter('webhooks_refused_total', 'Events that no route accepted', [
     'provider',
     'cause',
   ])
 
   const tell = (request: WebhookRequest, refused: readonly Refusal[]): void => {
-    const bodySha256 = sha256Hex(request.raw)
     for (const { event, cause, route, authentic } of refused) {
       counted.inc({ provider: request.provider.name, cause })
+      const untold = seldom(`${request.provider.name}/${cause}`)
+      if (untold === undefined) continue
       log.warn(
         {
           cause,
+          untold,
           authentic,
           provider: request.provider.name,
           accounts: event?.accounts,
           livemode: event?.livemode,
           event_id: event?.eventId,
           event_type: event?.type,
-          body_sha256: bodySha256,
+          body_sha256: sha256Hex(request.raw),
           ...(route && { tenant_id: route.tenantId, route_id: route.id }),
           request_id: request.call.requestId,
           trace_id: request.call.traceId,
@@ -68,11 +77,9 @@ export function createRefuser(deps: {
   return {
     wholly: async (request, refused) => {
       tell(request, refused)
-      if (refused.some(({ cause }) => cause === 'secret_away'))
-        throw tryLater(new Error('the store of a signing secret is away'))
-      // The answer is the same whether there was room for it or not.
+      // The answer is the same whether there was room for it or not. Not every provider comes again after a 503.
       await deps.quarantine({ request, refused })
-      throw refusal()
+      throw refused.some(({ cause }) => CANNOT_SAY.has(cause)) ? tryLater() : refusal()
     },
     quarantine: async (request, refused) => {
       tell(request, refused)

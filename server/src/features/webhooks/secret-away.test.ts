@@ -6,7 +6,9 @@ import { testStores, usesUnseen } from '../../../testing/secret-stores.ts'
 import { CHANGE } from '../../../testing/tenant-access.ts'
 import { startVaultServer, type VaultServer } from '../../../testing/vault-server.ts'
 import { type WebhookHub, webhookHub } from '../../../testing/webhook-hub.ts'
+import { receivedSample, signedSample } from '../../../testing/webhook-sample.ts'
 import { stripe, stripeSignature } from '../../../testing/webhook-samples/stripe.ts'
+import { WEBHOOK_SAMPLES } from '../../../testing/webhook-samples.ts'
 import { systemClock } from '../../platform/clock.ts'
 import { createDial, type Dial } from '../../platform/dial/dial.ts'
 import { envKeys } from '../../platform/envelope/env-keys.ts'
@@ -28,6 +30,7 @@ let hub: WebhookHub
 let tenantId: string
 let closeDirectory: () => void
 let envelope = keysOf(kek)
+let knowsVault = true
 
 beforeAll(async () => {
   database = await testDatabase()
@@ -42,7 +45,7 @@ beforeAll(async () => {
   hub = webhookHub(platform, 'dev', (tenant, name) =>
     createSecretResolver({
       ...{ db, directory, clock: systemClock, lastUsed: usesUnseen },
-      readRef: testStores({ db, envelope, vault: { client, prefix: '' } }),
+      readRef: testStores({ db, envelope, vault: knowsVault ? { client, prefix: '' } : undefined }),
     })(tenant, name),
   )
   tenantId = await hub.workspace('away-dev')
@@ -83,7 +86,10 @@ it.each([
 ])('is asked to come again while %s', async (_name, status) => {
   expect(await send('acct_vaulted', 'whsec_in_vault')).toBe('accepted')
   vault.fail(status)
+  const kept = hub.quarantined.length
   expect(await send('acct_vaulted', 'whsec_in_vault')).toEqual(['webhook_unavailable', 30])
+  // Not every provider comes again.
+  expect(hub.quarantined.slice(kept)).toMatchObject([{ refused: [{ cause: 'secret_away' }] }])
   // Whoever cannot have signed at all is refused as ever.
   expect(await send('acct_vaulted', '', {})).toEqual(['signature_invalid', undefined])
   vault.fail(0)
@@ -98,6 +104,60 @@ it('is asked to come again while the key-encryption key is away', async () => {
   envelope = keysOf(kek)
   expect(await send('acct_kept', 'whsec_in_the_hub')).toBe('accepted')
 })
+
+it('is refused when the hub knows no such store: that is no outage', async () => {
+  knowsVault = false
+  expect(await send('acct_vaulted', 'whsec_in_vault')).toEqual(['signature_invalid', undefined])
+  knowsVault = true
+  expect(await send('acct_vaulted', 'whsec_in_vault')).toBe('accepted')
+})
+
+it.each(['shopify', 'hmac', 'github', 'stripe'])(
+  'of %s is nothing that concerns the events of another workspace',
+  async (name) => {
+    const provider = PROVIDERS.get(name)
+    const sample = WEBHOOK_SAMPLES[name]
+    if (!provider || !sample) throw new Error(`${name} is gone`)
+    const [value, other] = sample.secrets
+    const settings = sample.settings ?? {}
+    const theirs = await hub.workspace(`theirs-${name}-dev`)
+    const mine = await hub.workspace(`mine-${name}-dev`)
+    await putSecretRef(
+      database.db,
+      { tenantId: theirs, name: 'theirs', ref: 'vault://kv/hook#signing' },
+      CHANGE,
+    )
+    await putSecretValue(
+      { db: database.db, envelope },
+      { tenantId: mine, name: 'mine', value: new Secret(value) },
+      CHANGE,
+    )
+    const route = { provider: name, secret: 'unused', settings }
+    await hub.route(theirs, { ...route, secretRefs: ['theirs'] })
+    await hub.route(mine, { ...route, secretRefs: ['mine'] })
+    await hub.routes.refresh()
+    const answers = async () => {
+      const answerTo = async (secret: string, account?: string) => {
+        const event = { id: `ev-${++sent}`, ...(account !== undefined && { account }) }
+        const atMs = Date.now()
+        const made = receivedSample(signedSample(sample, { event, secrets: [secret], atMs }), atMs)
+        return hub.accept({ ...made, provider, routeId: undefined, call: CHANGE.call }).then(
+          ({ kind }) => kind as string,
+          ({ code }: { code: string }) => code,
+        )
+      }
+      return [await answerTo(value), await answerTo(other), await answerTo(other, 'acct_nobodys')]
+    }
+    const kept = hub.quarantined.length
+    vault.fail(503)
+    try {
+      expect(await answers()).toEqual(['taken', 'signature_invalid', 'signature_invalid'])
+    } finally {
+      vault.fail(0)
+    }
+    expect(hub.quarantined.length).toBe(kept + 2)
+  },
+)
 
 it('is refused when what is stored does not open: that will not mend itself', async () => {
   await hub.query('update secret_value set version = 7 where tenant_id = $1', [tenantId])

@@ -1,5 +1,7 @@
 import type { Clock } from '../../platform/clock.ts'
 import type { RouteDirectory, RouteIndex } from '../webhook-routes/webhook-routes.ts'
+import { createTellAbsent } from './absent-secrets.ts'
+import { createCheckBudget } from './check-budget.ts'
 import {
   type Attempt,
   type IncomingRequest,
@@ -25,11 +27,14 @@ export interface MatchDeps extends VerifyDeps {
  */
 export type MatchWebhook = (request: IncomingRequest) => Promise<readonly Match[]>
 
-/** The answer to a question whether we are there; `no` when nobody's secret verifies it. Errors: `database_unavailable`. */
+/** The answer to a question whether we are there; `unsure`: a secret of the route in the path cannot be read. Errors: `database_unavailable`. */
 export type AnswerHandshake = (
   request: IncomingRequest,
   reply: WebhookReply,
-) => Promise<WebhookReply | Origin>
+) => Promise<WebhookReply | 'unknown' | 'unsure'>
+
+/** Hashed per second and provider to try the secrets of routes that a large body may be for: some 150 ms of work. */
+const BYTES_PER_SECOND = 64 * 1_048_576
 
 /** A refusal counts only after a look at the database: the route may be newer than the memory. */
 export function createWebhookMatcher(deps: MatchDeps): {
@@ -37,18 +42,16 @@ export function createWebhookMatcher(deps: MatchDeps): {
   readonly handshake: AnswerHandshake
 } {
   const originOf = createOriginCheck(deps.clock)
+  const tellAbsent = createTellAbsent(deps.log, deps.clock)
+  const verifying = { ...deps, budget: createCheckBudget(deps.clock, BYTES_PER_SECOND) }
   const attemptWith = (request: IncomingRequest, index: RouteIndex): Attempt => ({
-    ...{ request, index, livemode: deps.livemode, log: deps.log },
-    verifier: createRouteVerifier(deps, request),
+    ...{ request, index, livemode: deps.livemode, tellAbsent },
+    verifier: createRouteVerifier(verifying, request),
   })
   const origin = ({ request, index, verifier }: Attempt, named: number): Promise<Origin> => {
-    const { provider } = request
-    // What a request of an unknown account costs anyway.
-    const own =
-      provider.accounts === 'any' && request.routeId === undefined
-        ? index.ownAccount(provider.name, deps.livemode).length
-        : 0
-    return originOf({ provider, index, verifier, livemode: deps.livemode, atLeast: Math.max(1, named, own) })
+    const { provider, signed } = request
+    const bytes = signed.raw.length
+    return originOf({ provider, index, verifier, livemode: deps.livemode, named, bytes })
   }
 
   const match: MatchWebhook = async (request) => {
@@ -73,9 +76,9 @@ export function createWebhookMatcher(deps: MatchDeps): {
   }
 
   const handshake: AnswerHandshake = async (request, reply) => {
-    const ask = async (index: RouteIndex): Promise<Origin> => {
+    const ask = async (index: RouteIndex): Promise<Origin | 'unsure'> => {
       const attempt = attemptWith(request, index)
-      if (request.routeId === undefined) return origin(attempt, 1)
+      if (request.routeId === undefined) return origin(attempt, 0)
       const route = index.byId(request.provider.name, request.routeId)
       const [verdict] = await attempt.verifier.verify(route ? [route] : [])
       if (verdict?.verified) return 'provider'
@@ -106,14 +109,11 @@ function withOrigin(
   refusal: Extract<Match, { found: false }>,
   from: Origin,
 ): Match {
-  if (refusal.authentic || refusal.cause === 'secret_away' || from === 'unknown') return refusal
-  if (from === 'unsure')
-    // Of what is no signature at all, or too old, it is known.
-    return COULD_BE_ANOTHERS.has(refusal.cause) ? { ...refusal, cause: 'secret_away' } : refusal
+  if (refusal.authentic || CANNOT_SAY.has(refusal.cause) || from === 'unknown') return refusal
   const { route: _, ...nobodys } = { ...refusal, authentic: true }
   // Whoever names a route must know its secret; its workspace may not see what is another one's.
   if (routeId !== undefined)
-    return refusal.cause === 'signature_mismatch' || refusal.cause === 'no_usable_secret'
+    return COULD_BE_ANOTHERS.has(refusal.cause)
       ? { ...nobodys, cause: 'unknown_route' }
       : { ...refusal, authentic: true }
   return {
@@ -129,7 +129,9 @@ const NOT_ITS_ROUTES: ReadonlySet<RefusalCause> = new Set([
   'environment_mismatch',
 ])
 const COULD_BE_ANOTHERS: ReadonlySet<RefusalCause> = new Set([
-  'unknown_account',
   'signature_mismatch',
   'no_usable_secret',
+  'livemode_mismatch',
 ])
+/** The sender must come again, whoever else's it is. */
+export const CANNOT_SAY: ReadonlySet<RefusalCause> = new Set(['secret_away', 'too_many_checks'])

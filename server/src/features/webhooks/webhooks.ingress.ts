@@ -17,6 +17,9 @@ function providerOf(name: string) {
   return provider
 }
 
+/** A slash at the end of the plain address is no route id; ids are hexadecimal in whatever case. */
+const routeIdOf = (text: string): string | undefined => (text === '' ? undefined : text.toLowerCase())
+
 /**
  * `/webhooks/:provider` of the ingress process. A scope of its own, because here bodies stay bytes whatever
  * their content type says: a signature is over bytes, and parsed JSON cannot be turned back into them.
@@ -106,7 +109,8 @@ export function webhooksIngress(
           response,
         },
       },
-      async (request, reply) => accept(request, reply, request.params.provider, request.params.route_id),
+      async (request, reply) =>
+        accept(request, reply, request.params.provider, routeIdOf(request.params.route_id)),
     )
   })
 }

@@ -31,7 +31,7 @@ import {
   type WebhookAnswer,
   type WebhookRequest,
 } from './webhook-request.ts'
-import { deleteExpired } from './webhooks.sql.ts'
+import { deleteExpired, isMadeByRelease } from './webhooks.sql.ts'
 
 export { type AcceptEvents, createEventAcceptor, type EventToTake } from './accept-event.ts'
 export { providerFaults } from './check-settings.ts'
@@ -42,6 +42,8 @@ export { createDeliveryGate } from './held.ts'
 export { inboxRetention, trimInboxDay } from './inbox-retention.ts'
 export { deliverKeptEvents, type KeptDelivery, lineOf } from './lines.ts'
 export type { IncomingRequest, Match, RefusalCause } from './match-route.ts'
+export { findPlainRoutes } from './plain-address.ts'
+export { readingsOf } from './request-body.ts'
 export { type AcceptedWebhook, createIntake, type Intake } from './take-webhook.ts'
 export type { Evidence } from './verify-route.ts'
 export { createWebhookMatcher, type MatchDeps, type MatchWebhook } from './webhook-matcher.ts'
@@ -137,3 +139,12 @@ const AS_THEY_ARE: ReadonlySet<string> = new Set(['signature_invalid', 'malforme
 /** Forgets events whose dedupe time is over, at most `limit`; how many it were. For the worker's maintenance. */
 export const forgetExpiredEvents = (on: Queryable, limit: number): Promise<number> =>
   deleteExpired(on, { limit })
+
+/**
+ * Whether an event got into the inbox by the release of what came with this request, in this try or one before it: then
+ * it is no duplicate, though the inbox has it already.
+ */
+export const gotInByRelease = async (
+  on: Queryable,
+  row: { readonly tenantId: string; readonly inboxId: string; readonly requestId: string },
+): Promise<boolean> => (await isMadeByRelease(on, row)).made

@@ -13,7 +13,8 @@ export const vaultStore: SecretStore = {
   open:
     ({ vault }) =>
     async ({ slug }, address) => {
-      if (!vault) return { why: 'this process knows no Vault: VAULT_ADDR is not set', away: true }
+      // Not away: it will not come back, and whoever names a store that this hub has not must not pass for an outage.
+      if (!vault) return { why: 'this process knows no Vault: VAULT_ADDR is not set' }
       try {
         return await read(vault, slug, address)
       } catch (error) {
