@@ -1,5 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { adyenBody, adyenItem, adyen as sample } from '../../../../testing/webhook-samples/adyen.ts'
+import {
+  adyenBody,
+  adyenItem,
+  adyenSignature,
+  adyen as sample,
+} from '../../../../testing/webhook-samples/adyen.ts'
 import { Secret } from '../../../platform/secret.ts'
 import { Problem } from '../../../problems.ts'
 import { adyen } from './adyen.ts'
@@ -45,6 +50,36 @@ describe('the signature', () => {
     expect(await verdictOf(adyenBody([{ ...published, ...change }], false))).toBe('signature_mismatch')
   })
 
+  it('holds for one way of cutting the text into fields', async () => {
+    const item = adyenItem({ merchantAccountCode: 'One', merchantReference: 'Two:x' })
+    const hmacSignature = adyenSignature(item, KEY)
+    const moved = { merchantAccountCode: 'One:Two', merchantReference: 'x' }
+    expect(adyenSignature({ ...item, ...moved }, KEY)).toBe(hmacSignature)
+    for (const [change, verdict] of [
+      [{}, true],
+      [moved, 'signature_malformed'],
+    ] as const)
+      expect(
+        await verdictOf(adyenBody([{ ...item, ...change, additionalData: { hmacSignature } }], false)),
+      ).toBe(verdict)
+  })
+
+  it.each([
+    ['pspReference', { pspReference: '1:2' }],
+    ['originalReference', { originalReference: ':' }],
+    ['merchantAccountCode', { merchantAccountCode: 'a:' }],
+    ['amount.currency', { amount: { value: 1, currency: 'EUR:A' } }],
+    ['eventCode', { eventCode: 'A:true' }],
+    ['success', { success: 'true:' }],
+  ])('is refused over a colon in %s', async (_field, change) => {
+    expect(await verdictOf(adyenBody([adyenItem(change)], false, KEY))).toBe('signature_malformed')
+  })
+
+  it('is not over an amount that JavaScript rounds', async () => {
+    const body = adyenBody([adyenItem({ amount: { value: 2 ** 60, currency: 'EUR' } })], false, KEY)
+    expect(await verdictOf(body)).toBe('signature_malformed')
+  })
+
   it('must be right for every item of a request', async () => {
     const two = [adyenItem(), adyenItem({ pspReference: '2' })]
     expect(await verdictOf(adyenBody(two, false, KEY))).toBe(true)
@@ -84,6 +119,14 @@ describe('the events', () => {
       expect(await verdictOf(part?.bytes ?? Buffer.alloc(0))).toBe(true)
       expect(part?.bytes.toString('utf8')).not.toContain(at === 0 ? 'Two' : 'One')
     }
+  })
+
+  it('have numbers in their parts as they came', () => {
+    const item = (id: string) => adyenItem({ pspReference: id, originalReference: 'NUMBER' })
+    const body = adyenBody([item('1'), item('2')], true, KEY)
+    const raw = Buffer.from(body.toString('utf8').replaceAll('"NUMBER"', '12345678901234567890'))
+    for (const { part } of eventsOf(raw))
+      expect(part?.bytes.toString('utf8')).toContain(':12345678901234567890}')
   })
 
   it('keep the bytes of a request that has one', () => {

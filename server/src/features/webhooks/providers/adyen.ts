@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto'
-import { parseJson } from '../../../platform/http/json-body.ts'
+import { parseExactJson, parseJson } from '../../../platform/http/json-body.ts'
 import { equalInConstantTime, type Secret } from '../../../platform/secret.ts'
 import {
   defineProvider,
@@ -26,14 +26,18 @@ function itemsOf(parsed: unknown): readonly Fields[] | undefined {
   return items.every(isObject) ? items : undefined
 }
 
-/** The eight fields that are signed; what is missing counts as empty. */
-function signedText(item: Fields): string {
+/**
+ * The eight fields that are signed; what is missing counts as empty. Adyen joins them as they are, so a colon in them
+ * would let the same signed text be cut into other fields: only the merchant's own reference may have one, which then
+ * is what is between the third colon and the fourth from the end. Undefined for others, and for a number that is rounded.
+ */
+function signedText(item: Fields): string | undefined {
   const amount = isObject(item.amount) ? item.amount : {}
-  const fields = [
-    ...[item.pspReference, item.originalReference, item.merchantAccountCode, item.merchantReference],
-    ...[amount.value, amount.currency, item.eventCode, item.success],
-  ]
-  return fields.map(textOf).join(':')
+  const before = [item.pspReference, item.originalReference, item.merchantAccountCode].map(textOf)
+  const after = [amount.value, amount.currency, item.eventCode, item.success].map(textOf)
+  if ([...before, ...after].some((text) => text.includes(':'))) return undefined
+  if (typeof amount.value === 'number' && !Number.isSafeInteger(amount.value)) return undefined
+  return [...before, textOf(item.merchantReference), ...after].join(':')
 }
 
 interface SignedItem {
@@ -49,7 +53,9 @@ function signedItems(raw: Buffer): readonly SignedItem[] | VerifyFailure {
     const signature = isObject(item.additionalData) ? item.additionalData.hmacSignature : undefined
     if (signature === undefined || signature === '') return 'signature_missing'
     if (typeof signature !== 'string' || !SIGNATURE.test(signature)) return 'signature_malformed'
-    signed.push({ text: signedText(item), signature })
+    const text = signedText(item)
+    if (text === undefined) return 'signature_malformed'
+    signed.push({ text, signature })
   }
   return signed
 }
@@ -129,6 +135,8 @@ export const adyen = defineProvider({
   keptHeaders: [],
   // One key signs for every merchant account of the company that it was made for.
   accounts: 'any',
+  // Parts of requests are written again: numbers in them as they came.
+  parse: parseExactJson,
   verify,
   events: readEvents,
   reply: { status: 200, contentType: 'text/plain; charset=utf-8', body: '[accepted]' },
