@@ -47,7 +47,12 @@ import {
   type RouteDirectory,
   routeDeliveries,
 } from '../features/webhook-routes/webhook-routes.ts'
-import { type AcceptEvents, createWebhookMatcher, providerFaults } from '../features/webhooks/webhooks.ts'
+import {
+  type AcceptEvents,
+  createWebhookMatcher,
+  findPlainRoutes,
+  providerFaults,
+} from '../features/webhooks/webhooks.ts'
 import { workspacesControl } from '../features/workspaces/workspaces.control.ts'
 import { NO_WORKSPACE } from '../features/workspaces/workspaces.ts'
 import type { Db } from '../platform/db/db.ts'
@@ -138,7 +143,12 @@ export function addControlRoutes(app: HttpServer, parts: ControlParts): void {
     secretNames,
     workspaces: directory,
   }
-  webhookRoutesControl(app, { db, checks: routeChecks })
+  webhookRoutesControl(app, {
+    db,
+    // Bundles change routes and secrets in one transaction, in which no store is asked.
+    checks: { ...routeChecks, fingerprintsOf: secretChecks.fingerprints },
+    plainRoutes: findPlainRoutes(parts.webhookRoutes),
+  })
   const bundleDeps = {
     clock,
     config: inWorkspace,

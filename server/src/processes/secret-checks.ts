@@ -4,6 +4,7 @@ import { getSecretRef, type ReadRef } from '../features/secrets/secrets.ts'
 import type { WorkspaceDirectory } from '../features/workspaces/workspaces.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Queryable } from '../platform/db/statement.ts'
+import { secretFingerprint } from '../platform/secret.ts'
 import { Problem } from '../problems.ts'
 
 /** A store that is away must not hold an operator up for long. */
@@ -15,6 +16,11 @@ export interface SecretChecks {
   readonly ofNames: Unresolved
   /** Of refs that a bundle would store. */
   readonly ofRefs: BundleSecrets['unresolved']
+  /** Fingerprints of all values in force behind stored refs, by name, without those that cannot be read. */
+  readonly fingerprints: (
+    tenantId: string,
+    names: readonly string[],
+  ) => Promise<ReadonlyMap<string, readonly string[]>>
 }
 
 /**
@@ -32,30 +38,42 @@ export function createSecretChecks({
   readonly readRef: ReadRef
   readonly clock: Pick<Clock, 'after'>
 }): SecretChecks {
-  const ofRefs: SecretChecks['ofRefs'] = async (tenantId, refs) => {
+  const read = async (
+    tenantId: string,
+    refs: Parameters<SecretChecks['ofRefs']>[1],
+    hear: (name: string, found: Read) => void,
+  ): Promise<void> => {
     const owner = await directory.find(tenantId)
     if (!owner) throw new Problem('not_found', 'There is no such workspace.')
-    const why = new Map<string, string>()
     const waiting = [...refs]
     const next = async (): Promise<void> => {
-      for (let each = waiting.shift(); each !== undefined; each = waiting.shift()) {
-        const found = await inTime(clock, readRef(owner, each.ref))
-        if ('why' in found) why.set(each.name, found.why)
-      }
+      for (let each = waiting.shift(); each !== undefined; each = waiting.shift())
+        hear(each.name, await inTime(clock, readRef(owner, each.ref)))
     }
     await Promise.all(Array.from({ length: AT_ONCE }, next))
+  }
+  const stored = async (tenantId: string, names: readonly string[]) => {
+    const refs = await Promise.all(
+      names.map((name) => getSecretRef(db, { tenantId, name }).catch(goneMeanwhile)),
+    )
+    return refs.filter((ref) => ref !== undefined)
+  }
+  const ofRefs: SecretChecks['ofRefs'] = async (tenantId, refs) => {
+    const why = new Map<string, string>()
+    await read(tenantId, refs, (name, found) => {
+      if ('why' in found) why.set(name, found.why)
+    })
     return why
   }
   return {
     ofRefs,
-    ofNames: async (tenantId, names) => {
-      const refs = await Promise.all(
-        names.map((name) => getSecretRef(db, { tenantId, name }).catch(goneMeanwhile)),
-      )
-      return ofRefs(
-        tenantId,
-        refs.filter((ref) => ref !== undefined),
-      )
+    ofNames: async (tenantId, names) => ofRefs(tenantId, await stored(tenantId, names)),
+    fingerprints: async (tenantId, names) => {
+      const prints = new Map<string, readonly string[]>()
+      await read(tenantId, await stored(tenantId, names), (name, found) => {
+        if (!('why' in found)) prints.set(name, found.map(secretFingerprint))
+      })
+      return prints
     },
   }
 }

@@ -31,6 +31,7 @@ beforeAll(async () => {
   call = await hub.serve((app) =>
     webhookRoutesControl(app, {
       db,
+      plainRoutes: async () => () => true,
       checks: {
         providerFaults: () => [],
         gapFaults: () => [],

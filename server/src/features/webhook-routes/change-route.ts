@@ -69,17 +69,53 @@ export async function requireOwnSecrets(tx: Tx, route: WebhookRoute): Promise<vo
 }
 
 /**
+ * The same under another name: two routes whose secrets have one value. Before the transaction, because stores are
+ * asked, so it is a help against mistakes and no guarantee: values change without the route. Errors: `conflict` naming
+ * the secret refs.
+ */
+export async function requireOtherValues(
+  { db, checks }: RouteDeps,
+  tenantId: string,
+  { provider, livemode, account, secretRefs }: RouteSettings,
+  id?: string,
+): Promise<void> {
+  if (checks === 'done' || !checks.fingerprintsOf || account !== null) return
+  const others = await sql.ownAccountSecrets(db, { tenantId, provider, livemode, id })
+  const theirs = new Set(others.flatMap(({ secret_refs }) => secret_refs))
+  if (theirs.size === 0) return
+  const values = await checks.fingerprintsOf(tenantId, [...new Set([...secretRefs, ...theirs])])
+  const used = new Set([...theirs].flatMap((name) => values.get(name) ?? []))
+  const details = secretRefs.flatMap((name, at) =>
+    !theirs.has(name) && values.get(name)?.some((value) => used.has(value))
+      ? [{ path: `/body/secret_refs/${at}`, message: 'has the same value as a secret of that route' }]
+      : [],
+  )
+  if (details.length > 0)
+    throw new Problem(
+      'conflict',
+      'Another route for the own account of this provider verifies with the same value.',
+      { details },
+    )
+}
+
+/**
  * Changes what a route does, not whose events it takes. Says nothing new = changes nothing. Errors: `not_found`,
  * `precondition_required` and `version_mismatch` by the version that was seen, `validation_error` naming every field
  * at fault, `conflict` for a secret of another own-account route.
  */
-export const changeRoute = (
+export async function changeRoute(
   deps: RouteDeps,
   { tenantId, id, seen }: RouteTarget,
   changes: (route: WebhookRoute) => RouteChanges,
   change: Change,
-): Promise<WebhookRoute> =>
-  deps.db.transaction(async (tx) => {
+): Promise<WebhookRoute> {
+  const known = await sql.findRoute(deps.db, { tenantId, id })
+  if (known) {
+    const [now, next] = [toRoute(known), { ...toRoute(known), ...changes(toRoute(known)) }]
+    if (next.secretRefs.some((name) => !now.secretRefs.includes(name)))
+      await requireOtherValues(deps, tenantId, next, id)
+  }
+  return deps.db.transaction(async (tx) => {
     // Connectors and secret refs change under the same lock.
     await lockWorkspace(tx, { id: tenantId })
     const row = await sql.lockRoute(tx, { tenantId, id })
@@ -101,6 +137,7 @@ export const changeRoute = (
     })
     return after
   })
+}
 
 const diffOf = (before: SettingsRow, after: SettingsRow) =>
   (Object.keys(after) as (keyof SettingsRow)[])

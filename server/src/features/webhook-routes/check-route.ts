@@ -21,6 +21,14 @@ export interface RouteChecks {
   /** Names of the workspace's secret refs. */
   readonly secretNames: (on: Queryable, tenantId: string) => Promise<ReadonlySet<string>>
   readonly workspaces: Pick<WorkspaceDirectory, 'find'>
+  /**
+   * Fingerprints of the values behind secret refs, by name, without those that cannot be read. Absent = values are not
+   * compared. Asks the stores of secrets: not for a transaction.
+   */
+  readonly fingerprintsOf?: (
+    tenantId: string,
+    names: readonly string[],
+  ) => Promise<ReadonlyMap<string, readonly string[]>>
 }
 
 /** What a route is held against. */

@@ -8,7 +8,7 @@ import { Problem } from '../../problems.ts'
 import { verifyChain } from '../audit/audit.ts'
 import { createWorkspaceDirectory } from '../workspaces/workspaces.ts'
 import { webhookRoutesControl } from './webhook-routes.control.ts'
-import { routesOfSecret } from './webhook-routes.ts'
+import { routesOfSecret, type WebhookRoute } from './webhook-routes.ts'
 
 const A = newId()
 const B = newId()
@@ -17,6 +17,9 @@ const LIVE = newId()
 let database: TestDatabase
 let app: HttpServer
 let stop: () => Promise<void>
+let isFound: (route: WebhookRoute) => boolean = () => true
+/** Fingerprints of the values behind secret refs that can be read. */
+const values = new Map<string, readonly string[]>()
 
 const principalOf = (authorization: string | undefined) => {
   const [tenantId = '', ...scopes] = (authorization ?? '').replace('Bearer ', '').split(' ')
@@ -57,6 +60,7 @@ beforeAll(async () => {
   ])
   webhookRoutesControl(app, {
     db,
+    plainRoutes: async () => (route) => isFound(route),
     checks: {
       gapFaults: () => [],
       providerFaults: (name, settings) => [
@@ -69,6 +73,8 @@ beforeAll(async () => {
       secretNames: async (_on, tenantId) =>
         new Set(tenantId === B ? ['only-of-b'] : ['stripe', 'stripe-old', 'connect']),
       workspaces: { find: async (id) => (await dev.find(id)) ?? prod.find(id) },
+      fingerprintsOf: async (_tenantId, names) =>
+        new Map(names.flatMap((name) => (values.has(name) ? [[name, values.get(name) ?? []]] : []))),
     },
   })
   await app.ready()
@@ -85,7 +91,7 @@ afterAll(async () => {
 })
 
 const call = async (
-  method: 'GET' | 'POST' | 'DELETE',
+  method: 'GET' | 'POST' | 'PATCH' | 'DELETE',
   url: string,
   payload?: object,
   tenantId = A,
@@ -282,6 +288,41 @@ describe('a new route', () => {
     expect(await create({ secret_refs: ['stripe', 'stripe-old'] })).toMatchObject({ status: 409 })
     // A route of an account is told apart by the account.
     expect((await create({ secret_refs: ['stripe-old'], account: 'acct_same_secret' })).status).toBe(201)
+  })
+
+  it('is refused when another own-account route would verify with the same value, as far as it can be read', async () => {
+    await rows('delete from webhook_route')
+    expect((await create({ secret_refs: ['stripe'] })).status).toBe(201)
+    values.set('stripe', ['v2', 'v1']).set('connect', ['v1']).set('stripe-old', ['v0'])
+    expect(await create({ secret_refs: ['stripe-old', 'connect'] })).toMatchObject({
+      status: 409,
+      json: { code: 'conflict', details: [{ path: '/body/secret_refs/1' }] },
+    })
+    expect((await create({ secret_refs: ['connect'], account: 'acct_same_value' })).status).toBe(201)
+    const made = await create({ secret_refs: ['stripe-old'] })
+    expect(made.status).toBe(201)
+    const change = { secret_refs: ['stripe-old', 'connect'], reason: 'one more' }
+    expect(await call('PATCH', `/webhook-routes/${made.json.id}`, change)).toMatchObject({
+      status: 409,
+      json: { details: [{ path: '/body/secret_refs/1' }] },
+    })
+    values.clear()
+    await rows('delete from webhook_route where id = $1', [made.json.id])
+    expect((await create({ secret_refs: ['stripe-old', 'connect'] })).status).toBe(201)
+    await rows('delete from webhook_route')
+  })
+
+  it('says when the address without its id does not find it', async () => {
+    isFound = () => false
+    const { json } = await create({ account: 'acct_beyond' })
+    expect(json.paths).toEqual([`/webhooks/stripe/${json.id}`])
+    const { json: page } = await call('GET', '/webhook-routes?limit=1')
+    expect(page.data[0].paths).toEqual(json.paths)
+    isFound = () => true
+    expect((await call('GET', `/webhook-routes/${json.id}`)).json.paths).toEqual([
+      '/webhooks/stripe',
+      ...json.paths,
+    ])
   })
 
   it('needs the scope for writing', async () => {

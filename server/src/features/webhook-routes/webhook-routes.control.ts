@@ -43,12 +43,18 @@ function changesOf(route: WebhookRoute, { reason: _, ...body }: ChangeRouteBody)
   return changes
 }
 
-const view = (route: WebhookRoute): RouteView => ({
+/** Whether the address without a route id finds a route. */
+type IsFound = (route: WebhookRoute) => boolean
+
+const view = (route: WebhookRoute, isFound: IsFound): RouteView => ({
   id: route.id,
   ...fieldsOf(route),
   paused: route.paused && { ...route.paused, at: route.paused.at.toISOString() },
   version: route.version,
-  paths: [`/webhooks/${route.provider}`, `/webhooks/${route.provider}/${route.id}`],
+  paths: [
+    ...(isFound(route) ? [`/webhooks/${route.provider}`] : []),
+    `/webhooks/${route.provider}/${route.id}`,
+  ],
   created_at: route.createdAt.toISOString(),
   created_by: route.createdBy,
 })
@@ -56,7 +62,16 @@ const view = (route: WebhookRoute): RouteView => ({
 /** `/webhook-routes` of the control plane. */
 export function webhookRoutesControl(
   app: HttpServer,
-  { db, checks }: { readonly db: Db; readonly checks: RouteChecks },
+  {
+    db,
+    checks,
+    plainRoutes,
+  }: {
+    readonly db: Db
+    readonly checks: RouteChecks
+    /** With the routes of all workspaces as they are now. */
+    readonly plainRoutes: () => Promise<IsFound>
+  },
 ): void {
   const read = { access: { permission: 'webhook_routes.read' } }
   const write = { access: { permission: 'webhook_routes.write' } }
@@ -81,7 +96,7 @@ export function webhookRoutesControl(
         .code(201)
         .header('location', `/webhook-routes/${route.id}`)
         .header('etag', etagOf(route.version))
-        .send(view(route))
+        .send(view(route, await plainRoutes()))
     },
   )
 
@@ -104,7 +119,7 @@ export function webhookRoutesControl(
       const change = { ...authorOf(principal), reason: body.reason, call }
       const target = { tenantId, id: params.id, seen: versionSeen(headers['if-match']) }
       const route = await changeRoute({ db, checks }, target, (before) => changesOf(before, body), change)
-      return reply.header('etag', etagOf(route.version)).send(view(route))
+      return reply.header('etag', etagOf(route.version)).send(view(route, await plainRoutes()))
     },
   )
 
@@ -129,7 +144,7 @@ export function webhookRoutesControl(
         const change = { ...authorOf(principal), reason: body.reason, call }
         const target = { tenantId: principal.tenantId, id: params.id }
         const route = await setRoutePaused(db, target, verb === 'pause', change)
-        return reply.header('etag', etagOf(route.version)).send(view(route))
+        return reply.header('etag', etagOf(route.version)).send(view(route, await plainRoutes()))
       },
     )
 
@@ -153,7 +168,13 @@ export function webhookRoutesControl(
         beforeId,
         limit: limit + 1,
       })
-      return pageOf(routes, limit, ({ id }) => [id], view)
+      const isFound = await plainRoutes()
+      return pageOf(
+        routes,
+        limit,
+        ({ id }) => [id],
+        (route) => view(route, isFound),
+      )
     },
   )
 
@@ -171,7 +192,7 @@ export function webhookRoutesControl(
     },
     async ({ principal, params }, reply) => {
       const route = await getRoute(db, principal.tenantId, params.id)
-      return reply.header('etag', etagOf(route.version)).send(view(route))
+      return reply.header('etag', etagOf(route.version)).send(view(route, await plainRoutes()))
     },
   )
 

@@ -209,7 +209,8 @@ export const RouteView = Type.Object({
   ),
   version: Type.Integer({ description: 'Rises with every change; `If-Match` takes it.' }),
   paths: Type.Array(Type.String(), {
-    description: 'Where the provider may send to, on the ingress process.',
+    description:
+      'Where the provider may send to, on the ingress process. The address without a route id is missing when too many older routes are told apart there by their secrets.',
   }),
   created_at: Type.String({ format: 'date-time', description: 'When it was made.' }),
   created_by: Type.String({ description: 'Subject of the token that made it.' }),

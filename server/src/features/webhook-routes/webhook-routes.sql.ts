@@ -77,6 +77,17 @@ export const findRouteWithSameSecret = maybeOne<
   (row) => [row.tenant_id, row.id, row.provider, row.livemode, row.secret_refs],
 )
 
+/** What the own-account routes of the workspace verify with, but for the one with this id. */
+export const ownAccountSecrets = many<
+  Pick<RouteRow, 'provider' | 'livemode'> & { readonly tenantId: string; readonly id: string | undefined },
+  Pick<RouteRow, 'secret_refs'>
+>(
+  'webhook_routes.own_account_secrets',
+  `select secret_refs from webhook_route
+   where tenant_id = $1 and provider = $2 and livemode = $3 and account is null and ($4::uuid is null or id <> $4)`,
+  ({ tenantId, provider, livemode, id }) => [tenantId, provider, livemode, id ?? null],
+)
+
 export const findRoute = maybeOne<{ readonly tenantId: string; readonly id: string }, RouteRow>(
   'webhook_routes.find',
   'select * from webhook_route where tenant_id = $1 and id = $2',

@@ -17,7 +17,13 @@ import type { Log } from '../../platform/log.ts'
 import { Problem } from '../../problems.ts'
 import { type Change, nameOf, recordAudit } from '../audit/audit.ts'
 import { lockWorkspace, requireRoom } from '../workspaces/workspaces.ts'
-import { notFound, type RouteDeps, requireOwnSecrets, requireValid } from './change-route.ts'
+import {
+  notFound,
+  type RouteDeps,
+  requireOtherValues,
+  requireOwnSecrets,
+  requireValid,
+} from './change-route.ts'
 import type { RouteSettings, WebhookRoute } from './route.ts'
 import { type RouteDirectory, startRouteDirectory } from './route-directory.ts'
 import { rowOf, toRoute } from './route-rows.ts'
@@ -43,7 +49,7 @@ export { RouteFields } from './webhook-routes.schema.ts'
 
 /**
  * Makes a route. Errors: `validation_error` naming every field at fault; `conflict` when the account is
- * claimed (it does not say by whom) or when another own-account route uses one of the secrets.
+ * claimed (it does not say by whom) or when another own-account route uses one of the secrets, or one of that value.
  */
 export async function createRoute(
   deps: RouteDeps,
@@ -51,6 +57,7 @@ export async function createRoute(
   settings: RouteSettings,
   change: Change,
 ): Promise<WebhookRoute> {
+  await requireOtherValues(deps, tenantId, settings)
   const row = { ...rowOf(settings), tenant_id: tenantId, id: newId(), created_by: nameOf(change) }
   try {
     return await deps.db.transaction(async (tx) => {
@@ -76,11 +83,21 @@ export async function createRoute(
   }
 }
 
+/** As it is in the database now; undefined = it has gone, or is of another workspace. */
+export async function findRoute(
+  on: Queryable,
+  tenantId: string,
+  id: string,
+): Promise<WebhookRoute | undefined> {
+  const row = await sql.findRoute(on, { tenantId, id })
+  return row && toRoute(row)
+}
+
 /** Errors: `not_found`, also for a route of another workspace. */
 export async function getRoute(on: Queryable, tenantId: string, id: string): Promise<WebhookRoute> {
-  const row = await sql.findRoute(on, { tenantId, id })
-  if (!row) throw notFound()
-  return toRoute(row)
+  const route = await findRoute(on, tenantId, id)
+  if (!route) throw notFound()
+  return route
 }
 
 /** Newest first. */

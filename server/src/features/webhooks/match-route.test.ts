@@ -157,6 +157,24 @@ describe('the time of a refusal', () => {
   })
 })
 
+it('a flood of refusals is counted exactly and logged seldom, with how many were not', async () => {
+  now += 60_000
+  const told = () => captured.lines().filter(({ msg }) => msg === 'a webhook was refused')
+  const labels = { provider: 'stripe', cause: 'unknown_account' }
+  const [before, counted] = [told().length, await metric('webhooks_refused_total', labels)]
+  const flood = async (requests: number) => {
+    for (let sent = 0; sent < requests; sent += 1)
+      await answerTo(stripe, stripeEvent('acct_x', 'whsec_wrong'))
+  }
+  await flood(12)
+  expect(told()).toHaveLength(before + 5)
+  now += 10_000
+  await flood(1)
+  expect(told()).toHaveLength(before + 6)
+  expect(told().at(-1)).toMatchObject({ cause: 'unknown_account', untold: 7 })
+  expect(await metric('webhooks_refused_total', labels)).toBe(counted + 13)
+})
+
 describe('a request with several events', () => {
   const KEY = '44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056'
   const merchants = (...names: string[]): SignedSample => {

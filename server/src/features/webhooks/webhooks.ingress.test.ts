@@ -201,6 +201,14 @@ describe('an event that belongs somewhere', () => {
     expect(late.status).toBe(401)
   })
 
+  it('reaches its route by the id in whatever case, and the plain address with a slash at its end', async () => {
+    const route = await hub.route(a, { secret: 'whsec_path', account: 'acct_path' })
+    const path = `/webhooks/stripe/${route.id.toUpperCase()}`
+    const { inbox_id } = accepted(await send(newEvent({ account: 'acct_path' }).body, 'whsec_path', path))
+    expect(await inboxOf(inbox_id)).toMatchObject({ route_id: route.id })
+    accepted(await send(newEvent({ account: 'acct_path' }).body, 'whsec_path', '/webhooks/stripe/'))
+  })
+
   it('is taken although another secret of the route does not resolve', async () => {
     await hub.route(a, { secret: 'whsec_left', account: 'acct_half', secretRefs: ['gone'] })
     accepted(await send(newEvent({ account: 'acct_half' }).body, 'whsec_left'))
@@ -346,6 +354,7 @@ describe('a refused request', () => {
     'an unknown route': () => send(newEvent().body, A_SECRET, `/webhooks/stripe/${newId()}`, IDS),
     'a route id that is none': () =>
       send(newEvent().body, A_SECRET, '/webhooks/stripe/nonsense%20%C3%BC', IDS),
+    'a route id that is empty': () => send(newEvent().body, 'whsec_wrong', '/webhooks/stripe/', IDS),
     'a secret that two workspaces have': async () => {
       await hub.route(a, { secret: 'whsec_shared' })
       await hub.route(b, { secret: 'whsec_shared' })
