@@ -27,6 +27,13 @@ create table webhook_plan (
   total int not null default 0 check (total >= 0),
   oldest_at timestamptz,
   sample json not null default '[]',
+  -- Rows whose payload nobody can read: nothing is known of whom they are about. The first of them by their ids.
+  unreadable int not null default 0 check (unreadable >= 0),
+  unreadable_ids json not null default '[]',
+  -- What its next step waits for, in words and since when; `waits`: how often it was tried in vain.
+  waiting_for text,
+  waiting_since timestamptz,
+  waits int not null default 0,
   created_by text not null,
   -- Rows that came later are not part of it.
   created_at timestamptz not null,
@@ -50,7 +57,9 @@ create table webhook_plan (
   check ((state in ('done', 'aborted', 'failed')) = (ended_at is not null)),
   check ((committed_at is null) = (committed_by is null) and (committed_at is null) = (reason is null)),
   check (state <> 'running' or committed_at is not null),
-  check (state <> 'planned' or expires_at is not null)
+  check (state <> 'planned' or expires_at is not null),
+  check ((waiting_for is null) = (waiting_since is null)),
+  check (waiting_for is null or state in ('searching', 'running'))
 );
 create index webhook_plan_due on webhook_plan (next_at) where state in ('searching', 'running');
 create index webhook_plan_running on webhook_plan (tenant_id) where state in ('searching', 'running');

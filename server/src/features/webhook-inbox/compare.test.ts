@@ -90,11 +90,11 @@ describe('two payloads', () => {
   })
 })
 
+/** As a hook of GitHub sends forms. */
+const GITHUB_FORM = `payload=${encodeURIComponent('{"sender":{"login":"jane"},"title":"K\\u00e4se"}')}`
+
 describe('a subject', () => {
-  const content = (body: string, type = 'application/json') => ({
-    body: Buffer.from(body),
-    headers: { 'content-type': type },
-  })
+  const content = (body: string) => ({ body: Buffer.from(body) })
   it.each([
     ['the value at a pointer', { pointer: '/a/b', equals: 'cus_1' }, '{"a":{"b":"cus_1"}}', true],
     ['a number as its digits', { pointer: '/id', equals: '17' }, '{"id":17}', true],
@@ -108,14 +108,19 @@ describe('a subject', () => {
     ['a text that JSON writes in escapes', { contains: 'Käse' }, '{"x":"K\\u00e4se"}', true],
     ['the name of a member', { contains: 'ada@' }, '{"ada@example.com":1}', true],
     ['a text in what is no JSON', { contains: 'ada' }, 'hello ada', true],
-    ['nothing in what is no JSON', { pointer: '/a', equals: 'x' }, 'a=x', false],
+    ['nothing in what is no JSON', { pointer: '/a', equals: 'x' }, 'x', false],
+    ['a field of a form', { pointer: '/a', equals: 'x' }, 'a=x', true],
+    ['one of several values of a field', { pointer: '/a/1', equals: 'y' }, 'a=x&a=y', true],
+    ['a place in the JSON of a form', { pointer: '/sender/login', equals: 'jane' }, GITHUB_FORM, true],
+    ['a text in the JSON of a form', { contains: 'jane' }, GITHUB_FORM, true],
+    ['a text that the JSON of a form has in escapes', { contains: 'Käse' }, GITHUB_FORM, true],
     ['a place that objects inherit', { pointer: '/constructor/name', equals: 'Object' }, '{}', false],
   ] as const)('%s', (_name, subject, body, found) => {
     expect(matcherOf(subject)(content(body))).toBe(found)
   })
 
   it('is found in forms by the names of their fields and in their encoding', () => {
-    const form = content('From=%2B14158675309&Body=K%C3%A4se', 'application/x-www-form-urlencoded')
+    const form = content('From=%2B14158675309&Body=K%C3%A4se')
     expect(matcherOf({ pointer: '/From', equals: '+14158675309' })(form)).toBe(true)
     expect(matcherOf({ contains: 'Käse' })(form)).toBe(true)
     expect(matcherOf({ contains: '+1999' })(form)).toBe(false)

@@ -34,7 +34,7 @@ afterAll(() => fixture.drop())
 const route = (settings: object = {}) => fixture.hub.route(tenantId, { secret, ...settings })
 const about = (customer: string, more: { id?: string; object?: object } = {}) =>
   fixture.receive({ secret, ...more, object: { customer, ...more.object } })
-const detail = (id: string) => getInboxDetail(fixture.db, tenantId, id)
+const detail = (id: string) => getInboxDetail(fixture.db, fixture.detailDeps, tenantId, id)
 const hits = async () =>
   [...(await everyRow(fixture.url))].flatMap(([table, text]) => find(table, text)).map(({ place }) => place)
 

@@ -3,7 +3,10 @@ import type { Queryable } from '../../platform/db/statement.ts'
 import { Problem } from '../../problems.ts'
 import { obstaclesOf } from '../../queue/obstacles.ts'
 import { findJob } from '../../queue/read.ts'
-import { findInbox, findPayloads } from './inbox.sql.ts'
+import { getRoute, type WebhookRoute } from '../webhook-routes/webhook-routes.ts'
+import { type DeliveryTarget, type HeldWhy, whyHeld } from '../webhooks/webhooks.ts'
+import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
+import { findInbox, findPayloads, type InboxRow } from './inbox.sql.ts'
 import { type InboxItem, withStatus } from './status.ts'
 
 export interface InboxPayload {
@@ -36,26 +39,35 @@ export interface InboxDetail extends InboxItem {
 /** The same words for a row that does not exist and for one of another workspace. */
 export const inboxNotFound = (): Problem => new Problem('not_found', 'There is no such webhook in the inbox.')
 
-/** What must happen before a held event goes on, by the cause; others are told by their name. */
-const HELD: Readonly<Record<string, string>> = {
+/** What must happen before a held event goes on, by what it waits for now. */
+const HELD: Readonly<Record<HeldWhy, string>> = {
   route_paused: 'Its webhook route is paused; it goes on when the route is resumed.',
   connector_missing:
     'The connector of its webhook route is missing or cannot be used; it goes on when the active config has it.',
   workspace_suspended: 'The workspace is suspended; it goes on when the workspace is resumed.',
 }
 
-export const heldSentence = (why: string | null): string =>
-  HELD[why ?? ''] ?? `It is held: ${why ?? 'the cause is not known'}.`
+/** Where it can be seen whether anything is in the way of a held event. */
+export interface DetailDeps {
+  /** Where the connector is in the active config; undefined = it has no such connector. Errors: `database_unavailable`. */
+  readonly target: (tenantId: string, connector: string) => Promise<DeliveryTarget | undefined>
+  readonly workspaces: Pick<WorkspaceDirectory, 'find'>
+}
 
 /** One inbox row with what is kept of its request and what it waits for. Errors: `not_found`. */
-export async function getInboxDetail(on: Queryable, tenantId: string, id: string): Promise<InboxDetail> {
+export async function getInboxDetail(
+  on: Queryable,
+  deps: DetailDeps,
+  tenantId: string,
+  id: string,
+): Promise<InboxDetail> {
   const row = await findInbox(on, { tenantId, id })
   const [item] = row ? await withStatus(on, tenantId, [row]) : []
   if (!item) throw inboxNotFound()
   const [payload] = await findPayloads(on, { tenantId, ids: [id] })
   return {
     ...item,
-    waits: await waitsOf(on, tenantId, item),
+    waits: await waitsOf(on, deps, tenantId, item),
     payload: payload && {
       headers: payload.headers,
       text: payload.body && isUtf8(payload.body) ? payload.body.toString('utf8') : null,
@@ -66,9 +78,32 @@ export async function getInboxDetail(on: Queryable, tenantId: string, id: string
   }
 }
 
-async function waitsOf(on: Queryable, tenantId: string, { row, status }: InboxItem): Promise<Wait[]> {
-  if (status === 'held')
-    return [{ reason: row.held_why ?? 'held', message: heldSentence(row.held_why), until: null }]
+export const findRoute = (on: Queryable, tenantId: string, id: string): Promise<WebhookRoute | undefined> =>
+  getRoute(on, tenantId, id).catch((error: unknown) => {
+    if (error instanceof Problem && error.code === 'not_found') return undefined
+    throw error
+  })
+
+/** By the same rule as the release, and not by what held the event first: that may be over, and something else in its way. */
+async function heldWaits(on: Queryable, deps: DetailDeps, tenantId: string, row: InboxRow): Promise<Wait> {
+  const route = await findRoute(on, tenantId, row.route_id)
+  const why = whyHeld({
+    route: { paused: route?.paused ?? null },
+    connector: await deps.target(tenantId, route?.connector ?? row.connector),
+    workspace: await deps.workspaces.find(tenantId),
+  })
+  if (why !== undefined) return { reason: why, message: HELD[why], until: null }
+  const message = 'Nothing is in its way any more; a worker delivers it when it comes by, in its order.'
+  return { reason: 'release', message, until: null }
+}
+
+async function waitsOf(
+  on: Queryable,
+  deps: DetailDeps,
+  tenantId: string,
+  { row, status }: InboxItem,
+): Promise<Wait[]> {
+  if (status === 'held') return [await heldWaits(on, deps, tenantId, row)]
   if (status === 'waiting')
     return [
       {

@@ -82,7 +82,7 @@ describe('events by their state', () => {
 
   test.each(INBOX_STATUSES)('%s ones are found page by page', async (status) => {
     expect(await idsOf({ status, provider: 'stripe', limit: 1 })).toEqual([ids[status]])
-    expect((await getInboxDetail(fixture.db, tenantId, ids[status])).status).toBe(status)
+    expect((await getInboxDetail(fixture.db, fixture.detailDeps, tenantId, ids[status])).status).toBe(status)
   })
 
   test('each state is one: together they are all events', async () => {
@@ -113,7 +113,7 @@ describe('filters', () => {
   })
 
   test('a state goes with an event id and a trace', async () => {
-    const { row } = await getInboxDetail(fixture.db, tenantId, ids.dead)
+    const { row } = await getInboxDetail(fixture.db, fixture.detailDeps, tenantId, ids.dead)
     expect(await idsOf({ eventId: row.event_id, status: 'dead' })).toEqual([ids.dead])
     expect(await idsOf({ eventId: row.event_id, status: 'done' })).toEqual([])
     expect(await idsOf({ traceId: row.trace_id, status: 'dead' })).toEqual([ids.dead])
@@ -121,7 +121,7 @@ describe('filters', () => {
   })
 
   test('times are those at which events were taken, to the millisecond', async () => {
-    const { row } = await getInboxDetail(fixture.db, tenantId, ids.done)
+    const { row } = await getInboxDetail(fixture.db, fixture.detailDeps, tenantId, ids.done)
     const at = row.received_at
     const next = new Date(at.getTime() + 1)
     const of = { provider: 'stripe', type: row.event_type }
@@ -131,7 +131,7 @@ describe('filters', () => {
   })
 
   test('by account and route', async () => {
-    const { row } = await getInboxDetail(fixture.db, tenantId, ids.done)
+    const { row } = await getInboxDetail(fixture.db, fixture.detailDeps, tenantId, ids.done)
     expect(await idsOf({ routeId: row.route_id, status: 'dead' })).toEqual([ids.dead])
     expect(await idsOf({ routeId: newId(), status: 'dead' })).toEqual([])
     expect(await idsOf({ account: 'acct_of_nobody' })).toEqual([])
@@ -139,10 +139,26 @@ describe('filters', () => {
 })
 
 test('what waits says for what', async () => {
-  const waits = async (status: InboxStatus) => (await getInboxDetail(fixture.db, tenantId, ids[status])).waits
+  const waits = async (status: InboxStatus) =>
+    (await getInboxDetail(fixture.db, fixture.detailDeps, tenantId, ids[status])).waits
   expect(await waits('held')).toEqual([
     { reason: 'connector_missing', message: expect.stringContaining('missing'), until: null },
   ])
+  // What held it first is over, and something else is in its way.
+  const found = fixture.hub.connectors.get(`${tenantId}/product`)
+  fixture.hub.connectors.set(`${tenantId}/product`, { lane: 7, configVersion: 1 })
+  expect(await waits('held')).toMatchObject([{ reason: 'release' }])
+  const pause = (at: 'now()' | 'null', said: string | null) =>
+    fixture.hub.query(
+      `update webhook_route set paused_at = ${at}, paused_by = $2, paused_why = $2
+       where tenant_id = $1 and id = (select route_id from webhook_inbox where id = $3)`,
+      [tenantId, said, ids.held],
+    )
+  await pause('now()', 'x')
+  expect(await waits('held')).toMatchObject([{ reason: 'route_paused' }])
+  await pause('null', null)
+  if (found) fixture.hub.connectors.set(`${tenantId}/product`, found)
+  else fixture.hub.connectors.delete(`${tenantId}/product`)
   expect(await waits('waiting')).toMatchObject([{ reason: 'earlier_event' }])
   expect(await waits('retrying')).toMatchObject([{ reason: 'retrying', until: expect.any(Date) }])
   expect(await waits('done')).toEqual([])

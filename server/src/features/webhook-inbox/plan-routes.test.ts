@@ -24,6 +24,7 @@ beforeAll(async () => {
   webhookInboxControl(app, {
     ...{ db: fixture.platform.requestDb, wakeUp: { hint: (lanes) => void hints.push(...lanes) } },
     ...{ readPayload: fixture.hub.payloads.read, target: fixture.work.target, configVersion: async () => 3 },
+    workspaces: fixture.hub.workspaces,
   })
   await app.ready()
 })

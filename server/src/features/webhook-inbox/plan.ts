@@ -17,6 +17,14 @@ export interface InboxPlan {
   readonly total: number
   readonly oldestAt: Date | null
   readonly sample: readonly SampleEvent[]
+  /** Events whose payloads nobody can read, so that nobody knows whom they are about; the first of them by ids. */
+  readonly unreadable: number
+  readonly unreadableIds: readonly string[]
+  /** What its next step waits for. */
+  readonly waitingFor: string | null
+  readonly waitingSince: Date | null
+  /** How often that was tried in vain. */
+  readonly waits: number
   readonly createdBy: string
   readonly createdAt: Date
   readonly expiresAt: Date | null
@@ -49,6 +57,11 @@ export const planOf = (row: PlanRow): InboxPlan => ({
   total: row.total,
   oldestAt: row.oldest_at,
   sample: row.sample,
+  unreadable: row.unreadable,
+  unreadableIds: row.unreadable_ids,
+  waitingFor: row.waiting_for,
+  waitingSince: row.waiting_since,
+  waits: row.waits,
   createdBy: row.created_by,
   createdAt: row.created_at,
   expiresAt: row.expires_at,

@@ -85,18 +85,21 @@ export const ErasePlanBody = Type.Object(
               maxLength: 500,
               pattern: '^(/([^/~]|~[01])*)+$',
               description:
-                'A JSON pointer into the payload, e.g. `/data/object/customer`; of a form, `/` and the name of a field. Goes with `equals`.',
+                'A JSON pointer into the payload, e.g. `/data/object/customer`; of a form, `/` and the name of a field. It goes on into JSON inside of a text. Goes with `equals`.',
             }),
           ),
           equals: Type.Optional(
             Type.String({
               minLength: 1,
               maxLength: 500,
-              description: 'What stands at the pointer; a number as its digits.',
+              description:
+                'Exactly what stands at the pointer; a number as the digits that were sent, of a list or a repeated field any of the values.',
             }),
           ),
           contains: Type.Optional(
-            SubjectText('A text anywhere in the payload. With the other two fields both must hold.'),
+            SubjectText(
+              'A text anywhere in the payload, in upper or lower case. With the other two fields both must hold.',
+            ),
           ),
         },
         {
@@ -158,6 +161,19 @@ export const PlanView = Type.Object({
   }),
   oldest: OrNull(Time('When the oldest of them was taken.')),
   sample: Type.Array(Sample, { description: 'Up to five of them, the oldest first; no payloads.' }),
+  unreadable: Type.Object(
+    {
+      count: Type.Integer({
+        description: 'Events that a search by subject could not look into: nobody can read their payloads.',
+      }),
+      ids: Type.Array(Type.String({ format: 'uuid' }), { description: 'Inbox rows, the first 100 of them.' }),
+    },
+    { description: 'What may be about the subject and nobody can say. It is not erased.' },
+  ),
+  waiting_for: OrNull(
+    Type.String({ description: 'What the next step waits for; it is tried again by itself.' }),
+  ),
+  waiting_since: OrNull(Time('Since when it waits.')),
   rate_per_second: Type.Integer({ description: 'Events per second.' }),
   new_message_id: OrNull(
     Type.Boolean({ description: 'Of a retry: see there; null: new for what may have been delivered.' }),

@@ -38,6 +38,11 @@ export interface PlanRow extends NewPlanRow {
   readonly total: number
   readonly oldest_at: Date | null
   readonly sample: readonly SampleEvent[]
+  readonly unreadable: number
+  readonly unreadable_ids: readonly string[]
+  readonly waiting_for: string | null
+  readonly waiting_since: Date | null
+  readonly waits: number
   readonly expires_at: Date | null
   readonly expired: boolean
   readonly committed_by: string | null
@@ -56,7 +61,8 @@ export interface PlanRef {
 }
 
 const COLUMNS = `tenant_id, id, action, selection, rate_per_second, new_message_id, config_version, state, looked,
-  searched_id, total, oldest_at, sample, created_by, created_at, expires_at,
+  searched_id, total, oldest_at, sample, unreadable, unreadable_ids, waiting_for, waiting_since, waits, created_by,
+  created_at, expires_at,
   coalesce(expires_at < clock_timestamp(), false) as expired, committed_by, committed_at, reason, ended_at, ended_by,
   ended_why, done, skipped, request_id, correlation_id, trace_id`
 
@@ -157,7 +163,8 @@ export const startPlan = one<
 export const abortPlan = one<Act & { readonly shown: Selection }, PlanRow>(
   'webhook_plans.abort',
   `update webhook_plan
-   set state = 'aborted', ended_at = clock_timestamp(), ended_by = $3, ended_why = $4, next_at = null, selection = $5
+   set state = 'aborted', ended_at = clock_timestamp(), ended_by = $3, ended_why = $4, next_at = null, selection = $5,
+       waiting_for = null, waiting_since = null
    where tenant_id = $1 and id = $2
    returning ${COLUMNS}`,
   ({ tenantId, id, actor, reason, shown }) => [tenantId, id, actor, reason, JSON.stringify(shown)],
@@ -188,12 +195,26 @@ export const postponePlan = run<PlanRef & { readonly forMs: number }>(
   ({ tenantId, id, forMs }) => [tenantId, id, forMs],
 )
 
+/** The next step cannot be done now, through no fault of the plan. */
+export const waitPlan = maybeOne<PlanRef & { readonly waitingFor: string; readonly forMs: number }, PlanRow>(
+  'webhook_plans.wait',
+  `update webhook_plan
+   set waiting_for = $3, waiting_since = coalesce(waiting_since, clock_timestamp()), waits = waits + 1,
+       next_at = clock_timestamp() + $4 * interval '1 millisecond'
+   where tenant_id = $1 and id = $2 and state in ('searching', 'running')
+   returning ${COLUMNS}`,
+  ({ tenantId, id, waitingFor, forMs }) => [tenantId, id, waitingFor, forMs],
+)
+
 export interface Found extends PlanRef {
   readonly looked: number
   readonly searchedId: string | null
   readonly total: number
   readonly oldestAt: Date | null
   readonly sample: readonly SampleEvent[]
+  readonly unreadable: number
+  readonly unreadableIds: readonly string[]
+  readonly waits: number
   /** True: the search has ended, the plan can be committed for `ttlMs`. */
   readonly complete: boolean
   readonly ttlMs: number
@@ -206,12 +227,14 @@ export const advanceSearch = one<Found, PlanRow>(
    set looked = $3, searched_id = $4, total = $5, oldest_at = $6, sample = $7, failures = 0,
        state = case when $8 then 'planned' else state end,
        expires_at = case when $8 then clock_timestamp() + $9 * interval '1 millisecond' end,
-       next_at = case when not $8 then clock_timestamp() end
+       next_at = case when not $8 then clock_timestamp() end,
+       unreadable = $10, unreadable_ids = $11, waits = $12, waiting_for = null, waiting_since = null
    where tenant_id = $1 and id = $2
    returning ${COLUMNS}`,
   (to) => [
     ...[to.tenantId, to.id, to.looked, to.searchedId, to.total, to.oldestAt],
     ...[JSON.stringify(to.sample), to.complete, to.ttlMs],
+    ...[to.unreadable, JSON.stringify(to.unreadableIds), to.waits],
   ],
 )
 
@@ -228,7 +251,7 @@ export interface Advance extends PlanRef {
 export const advancePlan = run<Advance>(
   'webhook_plans.advance',
   `update webhook_plan
-   set done = $3, skipped = $4, failures = 0, selection = $7,
+   set done = $3, skipped = $4, failures = 0, selection = $7, waits = 0, waiting_for = null, waiting_since = null,
        state = case when $6 then 'done' else state end,
        ended_at = case when $6 then clock_timestamp() end,
        next_at = case when not $6 then greatest(next_at, clock_timestamp() - interval '1 second')
@@ -255,7 +278,7 @@ export const failStep = maybeOne<
    set failures = failures + 1,
        state = case when failures + 1 >= $3 then 'failed' else state end,
        ended_at = case when failures + 1 >= $3 then clock_timestamp() end,
-       ended_why = case when failures + 1 >= $3 then $5 end,
+       ended_why = case when failures + 1 >= $3 then $5 end, waiting_for = null, waiting_since = null,
        selection = case when failures + 1 >= $3 then $6::json else selection end,
        next_at = case when failures + 1 < $3 then clock_timestamp() + $4 * interval '1 millisecond' end
    where tenant_id = $1 and id = $2 and state in ('searching', 'running')

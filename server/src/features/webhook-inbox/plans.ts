@@ -151,6 +151,7 @@ const auditedFacts = (plan: InboxPlan) => ({
   action: plan.action,
   ...shownSelection(plan.selection),
   total: plan.total,
+  ...(plan.action === 'erase' && { unreadable: plan.unreadable, unreadable_ids: plan.unreadableIds }),
   rate_per_second: plan.ratePerSecond,
   ...(plan.action === 'retry' && { new_message_id: plan.newMessageId }),
 })
@@ -172,7 +173,7 @@ export const tell = (
         trace_id: call.traceId,
         data: {
           ...{ plan_id: plan.id, action: plan.action, total: plan.total },
-          ...{ done: plan.done, skipped: skippedOf(plan) },
+          ...{ done: plan.done, skipped: skippedOf(plan), unreadable: plan.unreadable },
         },
       },
     ],

@@ -28,7 +28,8 @@ const receive = (type?: string) =>
   fixture.receive({ secret: `${SECRET}_${number}`, ...(type !== undefined && { type }) })
 const retry = (id: string, newMessageId: boolean | null = null, change: Change = CHANGE) =>
   retryOne(fixture.db, fixture.work, { tenantId, id, newMessageId }, change)
-const status = async (id: string) => (await getInboxDetail(fixture.db, tenantId, id)).status
+const status = async (id: string) =>
+  (await getInboxDetail(fixture.db, fixture.detailDeps, tenantId, id)).status
 const job = async (id: string) => (await findJob(fixture.db, { tenantId, id }))?.job
 
 describe('an event is delivered once more', () => {
@@ -106,7 +107,7 @@ describe('refused, and nothing changes', () => {
 
   test('what is held, and says why', async () => {
     fixture.hub.connectors.delete(`${tenantId}/product`)
-    await refused(await receive(), 'is held and goes on by itself: The connector of its webhook route')
+    await refused(await receive(), 'is held: it goes on by itself when nothing is in its way any more')
   })
 
   test('what has nowhere to go', async () => {
@@ -168,7 +169,7 @@ test('a retry is audited and in the timeline, which has all deliveries', async (
   const first = await fixture.deliver(tenantId)
   const { jobId } = await retry(id, null, { ...CHANGE, reason: 'the product lost it' })
   await fixture.deliver(tenantId)
-  const row = (await getInboxDetail(fixture.db, tenantId, id)).row
+  const row = (await getInboxDetail(fixture.db, fixture.detailDeps, tenantId, id)).row
   expect(await jobsOfInbox(fixture.db, tenantId, row)).toEqual([first.id, jobId].sort())
   const entries = await timelineOf(fixture.db, { tenantId, id, limit: 100 })
   const told = entries.map((entry) => (entry.kind === 'event' ? entry.event.type : 'attempt'))

@@ -8,10 +8,10 @@ import { pickNamedLetters, replayLetters, whereaboutsOf } from '../../queue/dead
 import { enqueueJobs } from '../../queue/enqueue.ts'
 import type { LaneKey, NewJob, QueueName } from '../../queue/job.ts'
 import { type Change, nameOf, recordAudit } from '../audit/audit.ts'
-import { getRoute, type WebhookRoute } from '../webhook-routes/webhook-routes.ts'
+import type { WebhookRoute } from '../webhook-routes/webhook-routes.ts'
 import { type DeliveryTarget, deliveryOf } from '../webhooks/webhooks.ts'
 import { type InboxRow, lockInbox } from './inbox.sql.ts'
-import { heldSentence, inboxNotFound } from './inbox-detail.ts'
+import { findRoute, inboxNotFound } from './inbox-detail.ts'
 import { findErased, setDeliveries } from './retry.sql.ts'
 import { type InboxItem, type InboxStatus, withStatus } from './status.ts'
 
@@ -47,7 +47,7 @@ export interface RetriedBatch {
 const MAYBE_DELIVERED: ReadonlySet<InboxStatus> = new Set(['done', 'archived'])
 
 /** Why an event in this state is not delivered once more; undefined = it can be. */
-function obstacleOf({ row, status }: InboxItem): string | undefined {
+function obstacleOf({ status }: InboxItem): string | undefined {
   switch (status) {
     case 'queued':
     case 'scheduled':
@@ -55,7 +55,7 @@ function obstacleOf({ row, status }: InboxItem): string | undefined {
     case 'running':
       return `is ${status}: its delivery goes on by itself`
     case 'held':
-      return `is held and goes on by itself: ${heldSentence(row.held_why)}`
+      return 'is held: it goes on by itself when nothing is in its way any more'
     case 'waiting':
       return 'waits behind an earlier event of its ordering key and goes on by itself'
     default:
@@ -140,12 +140,6 @@ function createDestinations(on: Queryable, deps: RetryDeps, tenantId: string) {
     return { target, connector, route }
   }
 }
-
-const findRoute = (on: Queryable, tenantId: string, id: string): Promise<WebhookRoute | undefined> =>
-  getRoute(on, tenantId, id).catch((error: unknown) => {
-    if (error instanceof Problem && error.code === 'not_found') return undefined
-    throw error
-  })
 
 /** What is a dead letter lives again, with its history. One that has left the bin for good gets a new job instead. */
 async function replayDead(

@@ -9,7 +9,7 @@ import { takeItems } from './plan-items.sql.ts'
 import * as sql from './plans.sql.ts'
 import { tell } from './plans.ts'
 import { type RetryDeps, retryInbox } from './retry.ts'
-import { type SearchDeps, searchStep } from './search-plan.ts'
+import { type SearchDeps, searchStep, waitMs } from './search-plan.ts'
 import { shownSelection } from './selection.ts'
 
 export interface RunDeps extends RetryDeps, EraseDeps, SearchDeps {
@@ -32,8 +32,6 @@ const MAX_FAILURES = 5
 const FAILURE_PAUSE_MS = 2_000
 /** Longer than the reading of a step takes; who dies on the way is followed after it. */
 const SEARCH_LEASE_MS = 60_000
-/** The payload store is away: that is no fault of the plan. */
-const STORE_PAUSE_MS = 5_000
 
 const nothing = (action: sql.PlanAction): StepResult => ({ action, done: 0, skipped: 0, lanes: [] })
 
@@ -55,12 +53,16 @@ export async function runNextStep(deps: RunDeps): Promise<StepResult | undefined
       return 'search'
     })
     if (result !== 'search') return result
-    if (plan) await searchStep(deps, plan)
+    if (plan) tellWait(deps, await searchStep(deps, plan))
     return nothing(plan?.action ?? 'retry')
   } catch (error) {
     if (!plan || (error instanceof Problem && error.code === 'database_unavailable')) throw error
     if (error instanceof Problem && error.status === 503) {
-      await sql.postponePlan(deps.db, { ...plan, forMs: STORE_PAUSE_MS })
+      // Somebody is away: that is no fault of the plan.
+      const row = await sql.waitPlan(deps.db, {
+        ...{ ...plan, waitingFor: error.message, forMs: waitMs(plan.waits) },
+      })
+      tellWait(deps, row && planOf(row))
       return nothing(plan.action)
     }
     deps.log.error(
@@ -70,6 +72,16 @@ export async function runNextStep(deps: RunDeps): Promise<StepResult | undefined
     await countFailure(deps.db, plan)
     return nothing(plan.action)
   }
+}
+
+/** Once for each thing that a plan waits for, not at every try. */
+function tellWait({ log }: RunDeps, plan: InboxPlan | undefined): void {
+  if (!plan || plan.waitingFor === null || plan.waits !== 1) return
+  const { id, tenantId, waitingFor } = plan
+  log.warn(
+    { plan_id: id, tenant_id: tenantId, waiting_for: waitingFor },
+    'a bulk action on the webhook inbox waits',
+  )
 }
 
 async function runBatch(tx: Tx, deps: RunDeps, plan: InboxPlan, row: sql.PlanRow): Promise<StepResult> {
@@ -129,11 +141,19 @@ const callOf = (row: sql.PlanRow) => ({
 
 function tellEnd(tx: Tx, plan: InboxPlan, row: sql.PlanRow, failure?: string): Promise<number> {
   const left = skippedOf(plan)
-  const did = `${plan.done} of ${plan.total} done${left > 0 ? `, ${left} left out` : ''}.`
+  const lost = plan.unreadable > 0 ? ` ${plan.unreadable} of the events could not be looked into.` : ''
+  const did = `${plan.done} of ${plan.total} done${left > 0 ? `, ${left} left out` : ''}.${lost}`
   if (failure !== undefined)
     return tell(tx, plan, callOf(row), 'webhook_inbox.plan_failed', `${failure} ${did}`, 'error')
   const message = `The ${plan.action} of webhooks has ended: ${did}`
-  return tell(tx, plan, callOf(row), 'webhook_inbox.plan_done', message, left > 0 ? 'warning' : 'info')
+  return tell(
+    tx,
+    plan,
+    callOf(row),
+    'webhook_inbox.plan_done',
+    message,
+    left + plan.unreadable > 0 ? 'warning' : 'info',
+  )
 }
 
 async function countFailure(db: Db, plan: InboxPlan): Promise<void> {

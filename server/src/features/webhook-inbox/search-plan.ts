@@ -1,38 +1,36 @@
 import type { Db } from '../../platform/db/db.ts'
 import type { Queryable } from '../../platform/db/statement.ts'
 import { Problem } from '../../problems.ts'
-import {
-  findPayloads,
-  type InboxRow,
-  type ListedRow,
-  listByEvent,
-  listByIds,
-  listOldest,
-} from './inbox.sql.ts'
+import { type InboxRow, type ListedRow, listByEvent, listByIds, listOldest } from './inbox.sql.ts'
 import { idRange } from './list-inbox.ts'
-import type { InboxPlan } from './plan.ts'
+import { type InboxPlan, planOf } from './plan.ts'
 import { insertItems } from './plan-items.sql.ts'
 import * as sql from './plans.sql.ts'
-import type { Selection, StoredFilter } from './selection.ts'
+import { lookInto, type PayloadDeps } from './search-payloads.ts'
+import type { Selection, StoredFilter, Subject } from './selection.ts'
 import { type InboxItem, withStatus } from './status.ts'
-import { matcherOf, type PayloadContent } from './subject.ts'
 
 /** Rows that one step looks at by their columns, or by their payloads. */
 const ROWS = 2_000
 const PAYLOADS = 500
 /** Of payloads in memory at once; one is read however large it is. */
 const BYTES = 16 * 1024 * 1024
-/** Objects of the payload store that are read at once. */
-const READS = 4
 const SAMPLE = 5
+/** Ids of unreadable events that a plan names. */
+const NAMED = 100
+/** Longer from time to time, up to a minute. */
+const WAIT_MS = 5_000
+const LONGEST_WAIT_MS = 60_000
 const PLAN_TTL_MS = 15 * 60_000
 const LAST = 'ffffffff-ffff-ffff-ffff-ffffffffffff'
 const FIRST = '00000000-0000-0000-0000-000000000000'
 
-export interface SearchDeps {
+export interface SearchDeps extends PayloadDeps {
   readonly db: Db
-  /** Of the payload store. Errors: `payload_gone`, `payload_store_unavailable`. */
-  readonly readPayload: (tenantId: string, id: string) => Promise<Buffer>
+}
+
+interface Waiting {
+  readonly waitingFor: string
 }
 
 interface Step {
@@ -40,35 +38,47 @@ interface Step {
   readonly looked: number
   readonly searchedId: string | null
   readonly complete: boolean
+  readonly unreadable?: readonly string[]
+  readonly waits?: number
 }
 
 /**
  * The next step of a search, from where the plan is; bounded in rows and bytes. It holds no transaction while it reads,
- * and what another worker or an abort did meanwhile counts more than what it has found: false then. Errors: those of
- * `readPayload` but `payload_gone`, `database_unavailable`.
+ * and what another worker or an abort did meanwhile counts more than what it has found: undefined then. Gives the plan
+ * as it is now, which may wait for the payload store. Errors: `database_unavailable`.
  */
-export async function searchStep(deps: SearchDeps, plan: InboxPlan): Promise<boolean> {
+export async function searchStep(deps: SearchDeps, plan: InboxPlan): Promise<InboxPlan | undefined> {
   const step = await stepOf(deps, plan)
+  if ('waitingFor' in step) {
+    const row = await sql.waitPlan(deps.db, { ...plan, ...step, forMs: waitMs(plan.waits) })
+    return row && planOf(row)
+  }
   const items = await withStatus(deps.db, plan.tenantId, step.found)
   return deps.db.transaction(async (tx) => {
     const row = await sql.lockPlan(tx, plan)
-    if (row?.state !== 'searching' || row.searched_id !== plan.searchedId) return false
+    if (row?.state !== 'searching' || row.searched_id !== plan.searchedId) return undefined
     const kept = wanted(plan.selection, items)
     const ids = kept.map(({ row: { id } }) => id)
     if (ids.length > 0) await insertItems(tx, { ...plan, ids })
-    await sql.advanceSearch(tx, {
+    const { unreadable = [], waits = 0 } = step
+    const next = await sql.advanceSearch(tx, {
       ...{ tenantId: plan.tenantId, id: plan.id },
       looked: row.looked + step.looked,
       searchedId: step.searchedId,
       total: row.total + ids.length,
       oldestAt: row.oldest_at ?? kept[0]?.row.received_at ?? null,
       sample: [...row.sample, ...kept.map(sampleOf)].slice(0, SAMPLE),
+      unreadable: row.unreadable + unreadable.length,
+      unreadableIds: [...row.unreadable_ids, ...unreadable].slice(0, NAMED),
+      waits,
       complete: step.complete,
       ttlMs: PLAN_TTL_MS,
     })
-    return true
+    return planOf(next)
   })
 }
+
+export const waitMs = (waits: number): number => Math.min(LONGEST_WAIT_MS, WAIT_MS * (waits + 1))
 
 const sampleOf = ({ row, status }: InboxItem): sql.SampleEvent => ({
   inbox_id: row.id,
@@ -82,7 +92,7 @@ const sampleOf = ({ row, status }: InboxItem): sql.SampleEvent => ({
 const wanted = (selection: Selection, items: readonly InboxItem[]): readonly InboxItem[] =>
   'filter' in selection ? items.filter(({ status }) => selection.filter.statuses.includes(status)) : items
 
-function stepOf(deps: SearchDeps, plan: InboxPlan): Promise<Step> {
+function stepOf(deps: SearchDeps, plan: InboxPlan): Promise<Step | Waiting> {
   const { selection } = plan
   if ('filter' in selection) return byColumns(deps.db, plan, selection.filter)
   if ('subject' in selection) return byPayload(deps, plan, selection.subject)
@@ -138,38 +148,24 @@ export function idAfter(id: string): string {
   return [8, 12, 16, 20].reduceRight((text, at) => `${text.slice(0, at)}-${text.slice(at)}`, next)
 }
 
-async function byPayload(
-  { db, readPayload }: SearchDeps,
-  plan: InboxPlan,
-  subject: Extract<Selection, { subject: unknown }>['subject'],
-): Promise<Step> {
+async function byPayload(deps: SearchDeps, plan: InboxPlan, subject: Subject): Promise<Step | Waiting> {
   const { tenantId, createdAt, searchedId } = plan
-  const matches = matcherOf(subject)
   const { high } = idRange({ receivedBefore: createdAt, receivedAfter: undefined })
   const low = searchedId === null ? FIRST : idAfter(searchedId)
-  const listed = await listOldest(db, { tenantId, low, high, value: PAYLOADS, limit: PAYLOADS })
-  const rows = withinBytes(listed.filter(isRow))
-  const payloads = await findPayloads(db, { tenantId, ids: rows.map(({ id }) => id) })
-  const hits = new Set<string>()
-  for (let from = 0; from < payloads.length; from += READS) {
-    const some = payloads.slice(from, from + READS)
-    const contents = await Promise.all(
-      some.map(async ({ body, payload_id, headers }): Promise<PayloadContent | undefined> => {
-        const bytes =
-          body ?? (payload_id === null ? undefined : await storedBytes(readPayload, tenantId, payload_id))
-        return bytes && { body: bytes, headers }
-      }),
-    )
-    for (const [at, content] of contents.entries()) {
-      const id = some[at]?.id
-      if (id !== undefined && content && matches(content)) hits.add(id)
-    }
-  }
+  const listed = await listOldest(deps.db, { tenantId, low, high, value: PAYLOADS, limit: PAYLOADS })
+  const all = listed.filter(isRow)
+  const looked = await lookInto(deps, plan, subject, withinBytes(all))
+  if ('waitingFor' in looked) return looked
+  const { rows, hits, waits } = looked
+  const before = rows.filter(({ received_at }) => received_at < createdAt)
+  const lost = new Set(looked.unreadable)
   return {
-    found: rows.filter(({ id, received_at }) => hits.has(id) && received_at < createdAt),
+    found: before.filter(({ id }) => hits.has(id)),
     looked: rows.length,
     searchedId: rows.at(-1)?.id ?? searchedId,
-    complete: rows.length === listed.filter(isRow).length && rows.length < PAYLOADS,
+    complete: rows.length === all.length && rows.length < PAYLOADS,
+    unreadable: before.flatMap(({ id }) => (lost.has(id) ? [id] : [])),
+    waits,
   }
 }
 
@@ -183,22 +179,6 @@ function withinBytes(rows: readonly InboxRow[]): readonly InboxRow[] {
     fitting += 1
   }
   return rows.slice(0, fitting)
-}
-
-const UNREADABLE: ReadonlySet<string> = new Set(['payload_gone', 'payload_damaged'])
-
-async function storedBytes(
-  read: SearchDeps['readPayload'],
-  tenantId: string,
-  id: string,
-): Promise<Buffer | undefined> {
-  try {
-    return await read(tenantId, id)
-  } catch (error) {
-    // It went while we looked, or nobody can read it any more: nothing can be found in it.
-    if (error instanceof Problem && UNREADABLE.has(error.code)) return undefined
-    throw error
-  }
 }
 
 /** Errors: `not_found` that names each id which the workspace does not have. */

@@ -44,6 +44,7 @@ beforeAll(async () => {
     wakeUp: { hint: (lanes) => void hints.push(...lanes) },
     readPayload: hub.payloads.read,
     target: async (tenantId, name) => hub.connectors.get(`${tenantId}/${name}`),
+    workspaces: hub.workspaces,
     configVersion: async () => 3,
   })
   await app.ready()

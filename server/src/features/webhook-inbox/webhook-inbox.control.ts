@@ -6,12 +6,12 @@ import { timeOfId } from '../../platform/ids.ts'
 import type { WakeUp } from '../../queue/wake-up.ts'
 import { authorOf } from '../audit/audit.ts'
 import { compareSides } from './compare.ts'
-import { findPayloads } from './inbox.sql.ts'
-import { getInboxDetail } from './inbox-detail.ts'
+import { findInbox, findPayloads } from './inbox.sql.ts'
+import { type DetailDeps, getInboxDetail, inboxNotFound } from './inbox-detail.ts'
 import { listInbox } from './list-inbox.ts'
 import { planRoutes } from './plan-routes.ts'
 import { RetryAnswer, RetryBody } from './plans.schema.ts'
-import { type RetryDeps, retryOne } from './retry.ts'
+import { retryOne } from './retry.ts'
 import { type TimelineKey, timelineOf } from './timeline.ts'
 import { comparisonView, detailView, entryView, timelineView } from './views.ts'
 import {
@@ -25,7 +25,7 @@ import {
   TimelineQuery,
 } from './webhook-inbox.schema.ts'
 
-export interface InboxControlDeps extends RetryDeps {
+export interface InboxControlDeps extends DetailDeps {
   readonly db: Db
   readonly wakeUp: Pick<WakeUp, 'hint'>
   /** Of the payload store. Errors: `payload_gone`, `payload_store_unavailable`. */
@@ -93,7 +93,7 @@ export function webhookInboxControl(app: HttpServer, deps: InboxControlDeps): vo
     },
     async ({ principal: { tenantId }, query }) => {
       const side = async (id: string) => {
-        await getInboxDetail(db, tenantId, id)
+        if (!(await findInbox(db, { tenantId, id }))) throw inboxNotFound()
         const [payload] = await findPayloads(db, { tenantId, ids: [id] })
         const body =
           payload?.body ??
@@ -116,7 +116,8 @@ export function webhookInboxControl(app: HttpServer, deps: InboxControlDeps): vo
         response: { 200: InboxDetail },
       },
     },
-    async ({ principal, params }) => detailView(await getInboxDetail(db, principal.tenantId, params.id)),
+    async ({ principal, params }) =>
+      detailView(await getInboxDetail(db, deps, principal.tenantId, params.id)),
   )
 
   app.get(

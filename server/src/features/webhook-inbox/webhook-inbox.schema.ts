@@ -53,7 +53,7 @@ const entry = {
   event_type: Type.String({ description: 'Its type, in the words of the provider.' }),
   source: Type.Enum(['received', 'pulled', 'released'], {
     description:
-      'How it came: from the provider, pulled out of the provider’s own list, or released from quarantine.',
+      'How it came: from the provider, pulled out of the provider’s own list, or released from quarantine. Nothing has verified what was pulled, and its body is what the provider’s API gave, as the hub has written it: not the bytes of a request.',
   }),
   occurred_at: Time('As the provider says.'),
   received_at: Time('When the first copy was taken.'),
@@ -63,7 +63,9 @@ const entry = {
   job_ids: Type.Array(Type.String(), {
     description: 'Its newest delivery; the timeline names those before it.',
   }),
-  held_why: OrNull(Type.String({ description: 'Why it is held.' })),
+  held_why: OrNull(
+    Type.String({ description: 'Of a held event: what held it first; `waits` says what is in its way now.' }),
+  ),
   request_id: Type.String({ description: 'The request that brought it.' }),
   correlation_id: Type.String({ description: 'What the whole undertaking is named.' }),
   trace_id: Type.String({ description: 'The trace that leads from here to the last callback.' }),
@@ -83,7 +85,10 @@ export const InboxDetail = Type.Object({
   ),
   waits: Type.Array(
     Type.Object({
-      reason: Type.String({ description: 'What is in the way, e.g. `route_paused` or `circuit_open`.' }),
+      reason: Type.String({
+        description:
+          'What is in the way, e.g. `route_paused` or `circuit_open`; `release` when nothing is any more and a worker is about to come by.',
+      }),
       message: Type.String({ description: 'One sentence.' }),
       until: OrNull(Time('When it ends by itself.')),
     }),

@@ -23,7 +23,7 @@
  */
 export { type Comparison, compareSides } from './compare.ts'
 export type { EraseDeps, ErasedEvents } from './erase.ts'
-export { getInboxDetail } from './inbox-detail.ts'
+export { type DetailDeps, getInboxDetail } from './inbox-detail.ts'
 export { type InboxFilter, listInbox } from './list-inbox.ts'
 export type { InboxPlan } from './plan.ts'
 export { abortPlan, commitPlan, getPlan, listPlans, makePlan, type PlanRequest } from './plans.ts'

@@ -105,8 +105,11 @@ export function parseJsonOrForm(raw: Buffer, readJson: ReadJson): unknown {
   return typeof fields.payload === 'string' ? readJson(Buffer.from(fields.payload)) : fields
 }
 
-/** What a kept body says, in every way in which a provider reads such a body; none when it is neither JSON nor a form. */
-export function readingsOf(raw: Buffer): readonly unknown[] {
+/**
+ * What a kept body says, in every way in which a provider reads such a body; none when it is neither JSON nor a form.
+ * `readJson` may keep numbers in another way.
+ */
+export function readingsOf(raw: Buffer, readJson: ReadJson = parseJson): readonly unknown[] {
   const read = (reader: () => unknown): readonly unknown[] => {
     try {
       return [reader()]
@@ -114,13 +117,13 @@ export function readingsOf(raw: Buffer): readonly unknown[] {
       return []
     }
   }
-  if (isJson(raw)) return read(() => parseJson(raw))
+  if (isJson(raw)) return read(() => readJson(raw))
   const forms = read(() => formFields(raw))
   const payloads = forms.flatMap((form) => (isObject(form) ? [form.payload].flat() : []))
   return [
     ...forms,
     ...payloads.flatMap((payload) =>
-      typeof payload === 'string' ? read(() => parseJson(Buffer.from(payload))) : [],
+      typeof payload === 'string' ? read(() => readJson(Buffer.from(payload))) : [],
     ),
   ]
 }
