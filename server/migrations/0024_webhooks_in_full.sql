@@ -32,7 +32,11 @@ alter table webhook_inbox
   -- Tells the values of the secret apart; null for what no secret has verified (pulled, assigned by a person).
   add column secret_fingerprint text,
   alter column secret_ref drop not null;
-create index webhook_inbox_held on webhook_inbox (tenant_id, route_id, id) where state in ('held', 'waiting');
+create index webhook_inbox_held on webhook_inbox (tenant_id, route_id, id) where state = 'held';
+-- Of a route that is gone, by where its events go.
+create index webhook_inbox_held_for on webhook_inbox (tenant_id, route_id, connector, id) where state = 'held';
+-- To measure what waits for its turn.
+create index webhook_inbox_waiting on webhook_inbox (id) where state = 'waiting';
 
 -- The bytes are here, or in the payload store under this id, or were erased at somebody's wish.
 alter table webhook_payload

@@ -1,3 +1,4 @@
+import type { DetailDeps } from '../src/features/webhook-inbox/webhook-inbox.ts'
 import { findWebhookProvider, followDeliveries } from '../src/features/webhooks/webhooks.ts'
 import { newId } from '../src/platform/ids.ts'
 import { cancelJob } from '../src/queue/cancel.ts'
@@ -23,6 +24,7 @@ export interface ReceivedEvent {
 export interface InboxFixture extends QueueFixture {
   readonly hub: WebhookHub
   readonly work: ReturnType<typeof planWork>
+  readonly detailDeps: DetailDeps
   /** Sends an event; gives its inbox id. */
   receive(event?: ReceivedEvent): Promise<string>
   /** Ends the delivery that waits longest in the lane of the workspace's connector. */
@@ -40,6 +42,7 @@ export async function inboxFixture(): Promise<InboxFixture> {
   const fixture = await queueFixture()
   const hub = webhookHub(fixture.platform)
   const nodeId = await registerNode(fixture.db)
+  const target = async (tenantId: string, name: string) => hub.connectors.get(`${tenantId}/${name}`)
   const end: InboxFixture['end'] = async (tenantId, outcome) => {
     // A node that has not beaten for a while gets nothing, and a test may take its time.
     await registerNode(fixture.db, nodeId)
@@ -71,10 +74,11 @@ export async function inboxFixture(): Promise<InboxFixture> {
     ...fixture,
     hub,
     work: planWork(fixture.platform, {
-      target: async (tenantId, name) => hub.connectors.get(`${tenantId}/${name}`),
+      target,
       readPayload: hub.payloads.read,
       erasePayloads: hub.payloads.erase,
     }),
+    detailDeps: { target, workspaces: hub.workspaces },
     receive: async ({ id = `evt_${newId()}`, type = 'invoice.paid', object = {}, ...how } = {}) => {
       const provider = findWebhookProvider('stripe')
       if (!provider) throw new Error('there is no Stripe')

@@ -175,7 +175,7 @@ export function addControlRoutes(app: HttpServer, parts: ControlParts): void {
     }).match,
   })
   webhookInboxControl(app, {
-    ...{ db, wakeUp, readPayload: parts.payloads.read },
+    ...{ db, wakeUp, readPayload: parts.payloads.read, workspaces: directory },
     target: deliveryTargets(activeConfigs),
     configVersion: async (tenantId) => (await activeConfigs.get(tenantId)).version,
   })

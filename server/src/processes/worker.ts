@@ -19,7 +19,7 @@ import { createDb } from '../platform/db/db.ts'
 import { armFailPoints } from '../platform/fail-points.ts'
 import { createRunner, QUEUE_CONNECTIONS, QUEUE_SESSION } from '../queue/queue.ts'
 import { createWakeUp } from '../queue/wake-up.ts'
-import { deliveryTargets } from './delivery-targets.ts'
+import { deliveryTargets, knownDeliveryTargets } from './delivery-targets.ts'
 import { openExecutor } from './executor.ts'
 import { openGuards } from './guards.ts'
 import { openJobInputs } from './job-input.ts'
@@ -86,7 +86,6 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
   })
   const retention = createRetentionWork(platform, config.keepDays)
   const payloadCare = createPayloadWork(platform, kept.stores)
-  const quarantineCare = createQuarantineCare(platform)
   const inboxCare = createInboxCare(platform)
   const inboxWork = createInboxWork({
     ...{ platform, wakeUp, target: deliveryTargets(activeConfigs) },
@@ -94,19 +93,18 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
   })
   const heldCare = createHeldCare({
     ...{ platform, wakeUp, workspaces: directory },
-    activeConnector: deliveryTargets(activeConfigs),
+    activeConnector: knownDeliveryTargets(activeConfigs),
   })
   const workspaceCare = createWorkspaceCare(platform, config.environment)
   const { executor, keys, requestLog } = openExecutor(platform, calls)
   const executionCare = createExecutionCare({ platform, directory, executor, keys })
   const intake = createIntake({ db: platform.db, wakeUp, payloads: kept.payloads })
-  const gapWork = createGapWork({
-    ...{ platform, executor, routes, workspaces: directory },
-    acceptEvents: createEventAcceptor({
-      ...{ platform, intake, workspaces: directory },
-      activeConnector: deliveryTargets(activeConfigs),
-    }),
+  const acceptEvents = createEventAcceptor({
+    ...{ platform, intake, workspaces: directory },
+    activeConnector: deliveryTargets(activeConfigs),
   })
+  const gapWork = createGapWork({ platform, executor, routes, workspaces: directory, acceptEvents })
+  const quarantineCare = createQuarantineCare(platform, { routes, acceptEvents })
 
   const app = await createProcessServer(environment, platform, {
     checks: [
@@ -136,6 +134,7 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
     },
     stopSteps: [
       ['missing webhooks', () => gapWork.stop()],
+      ['quarantine', () => quarantineCare.stop()],
       ['pulled webhooks', () => intake.close()],
       ['unknown executions', () => executionCare.stop()],
       ['idempotency keys', () => keys.close()],
@@ -143,7 +142,6 @@ export async function buildWorker(environment: Environment): Promise<BuiltProces
       ['retention', () => retention.stop()],
       ['inbox care', () => inboxCare.stop()],
       ['inbox plans', () => inboxWork.stop()],
-      ['quarantine', () => quarantineCare.stop()],
       ['payloads', () => payloadCare.stop()],
       ['held webhooks', () => heldCare.stop()],
       ['deleted workspaces', () => workspaceCare.stop()],

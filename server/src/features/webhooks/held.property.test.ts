@@ -30,7 +30,7 @@ beforeAll(async () => {
     ...{ platform, workspaces: hub.workspaces, wakeUp: { hint: () => undefined } },
     activeConnector: async (tenantId, name) => hub.connectors.get(`${tenantId}/${name}`),
   })
-  release = () => round(new AbortController().signal)
+  release = async () => void (await round(new AbortController().signal))
 })
 afterAll(async () => {
   await hub.close()

@@ -79,7 +79,12 @@ test('a day of the inbox goes with its bytes when all is delivered, whether its 
   await receive(dayAgo(20))
   expect(await round()).toEqual([{ day: OLD, result: 'dropped', why: undefined }])
   for (const table of TABLES) expect(await oldDaysOf(fixture.db, table)).toEqual([dayAgo(20)])
-  const gone = getInboxDetail(fixture.db, kept.tenantId, kept.inboxId ?? '')
+  const gone = getInboxDetail(
+    fixture.db,
+    { target: async () => undefined, workspaces: { find: async () => undefined } },
+    kept.tenantId,
+    kept.inboxId ?? '',
+  )
   await expect(gone).rejects.toMatchObject({ code: 'not_found' })
 })
 

@@ -14,7 +14,8 @@ export type Reception =
 
 /** Where an event would go, as known at one moment. */
 export interface Destination {
-  readonly route: Pick<WebhookRoute, 'paused'>
+  /** `paused`: its pause, or whether it is paused. */
+  readonly route: { readonly paused: object | boolean | null }
   /** Any value stands for the route's connector of kind callback; undefined = the hub cannot use it, or it is gone. */
   readonly connector: object | undefined
   readonly workspace: Pick<WorkspaceEntry, 'status'> | undefined
@@ -26,7 +27,7 @@ export interface Destination {
  */
 export function whyHeld({ route, connector, workspace }: Destination): HeldWhy | undefined {
   if (workspace?.status !== 'active') return 'workspace_suspended'
-  if (route.paused !== null) return 'route_paused'
+  if (route.paused) return 'route_paused'
   return connector === undefined ? 'connector_missing' : undefined
 }
 

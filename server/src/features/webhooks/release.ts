@@ -1,52 +1,40 @@
 import type { Db } from '../../platform/db/db.ts'
-import { isTransient } from '../../platform/db/failures.ts'
 import { failPoint } from '../../platform/fail-points.ts'
 import { newId } from '../../platform/ids.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { Problem } from '../../problems.ts'
-import type { LaneKey } from '../../queue/job.ts'
 import type { WakeUp } from '../../queue/wake-up.ts'
 import { getRoute, type WebhookRoute } from '../webhook-routes/webhook-routes.ts'
-import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
 import { type DeliveryTarget, deliveryOf } from './delivery.ts'
 import {
-  connectorsOfHeld,
+  FIRST_GROUP,
   type HeldGroup,
+  type HeldGroupRow,
   type HeldSelection,
   type KeptRow,
   listHeldGroups,
   lockRelease,
   oldestHeld,
-  tellOtherCause,
 } from './held.sql.ts'
+import { aloneOf, type Way, type WayDeps, waysOf } from './held-ways.ts'
 import { deliverKeptEvents } from './lines.ts'
-import { type HeldWhy, whyHeld } from './reception.ts'
 
-export interface ReleaseDeps {
+export interface ReleaseDeps extends WayDeps {
   readonly platform: Pick<Platform, 'log' | 'metrics'> & { readonly db: Db }
-  readonly workspaces: Pick<WorkspaceDirectory, 'find'>
-  /** Of kind callback, in the active config; undefined = there is none that this hub can use. */
-  readonly activeConnector: (tenantId: string, connector: string) => Promise<DeliveryTarget | undefined>
   readonly wakeUp: Pick<WakeUp, 'hint'>
 }
 
-/** Routes that one round looks at; more are found by the next one. */
+/** Routes that one round looks at; the next round goes on behind them. */
 const GROUPS = 1_000
 /** Events per transaction. */
 const BATCH = 200
-
-/** Where the held events of a route go, if nothing is in the way. */
-interface Way {
-  readonly group: HeldGroup
-  readonly route: WebhookRoute | undefined
-  readonly connector: string
-  readonly target: DeliveryTarget | undefined
-  readonly why: HeldWhy | undefined
-}
+/** Transactions per route and round: a backlog of hours must not keep routes that are resumed meanwhile from being seen. */
+const BATCHES = 25
 
 /** A way that is free. */
 interface Going {
   readonly way: Way
+  readonly route: WebhookRoute | undefined
   readonly target: DeliveryTarget
   readonly afterId: string
 }
@@ -54,88 +42,79 @@ interface Going {
 const FIRST_ID = '00000000-0000-0000-0000-000000000000'
 
 /**
- * Makes one round of the release: the held events of every route whose cause is gone get their delivery, oldest first,
- * each batch in one transaction with its jobs and events. Any number of workers may do it at once, and one that dies in
- * the middle leaves its batch held. Of an event whose route is gone, what was accepted is still delivered, to the
- * connector that it came for.
+ * Makes one round of the release: of the next thousand routes that hold events, those whose cause is gone give their
+ * events to deliveries, oldest first, each batch in one transaction with its jobs and events. The rounds go around all
+ * routes: those that wait for long keep nobody else from being looked at. Gives whether more could be released at once.
+ *
+ * One worker does it for all, but any number may do it at once, and one that dies in the middle leaves its batch held.
+ * Of an event whose route is gone, what was accepted is still delivered, to the connector that it came for.
  */
-export function createRelease(deps: ReleaseDeps): (stopping: AbortSignal) => Promise<void> {
+export function createRelease(
+  deps: ReleaseDeps,
+  groupsPerRound: number = GROUPS,
+): (stopping: AbortSignal) => Promise<{ readonly more: boolean }> {
   const { db, log, metrics } = deps.platform
   const released = metrics.counter('webhooks_released_total', 'Events that were held and got their delivery')
+  let after = FIRST_GROUP
 
-  const waysOf = async (group: HeldGroup): Promise<Way[]> => {
-    const { tenant_id: tenantId, route_id: routeId } = group
+  const nextGroups = async (): Promise<readonly HeldGroupRow[]> => {
+    const groups = await listHeldGroups(db, { after, limit: groupsPerRound })
+    after = groups.length < groupsPerRound ? FIRST_GROUP : (groups.at(-1) ?? FIRST_GROUP)
+    return groups
+  }
+
+  /** The ways of a route that are free, with the route as it is in the database now. */
+  const goingOf = async (group: HeldGroupRow): Promise<Going[]> => {
+    const ways = (await waysOf(deps, group)).filter(({ why }) => why === undefined)
+    if (ways.length === 0) return []
     const route = await routeOf(db, group)
-    const names = route
-      ? [route.connector]
-      : (await connectorsOfHeld(db, { tenantId, routeId })).map(({ connector }) => connector)
-    const workspace = await deps.workspaces.find(tenantId)
-    return Promise.all(
-      names.map(async (connector) => {
-        const target = await deps.activeConnector(tenantId, connector)
-        const why = whyHeld({ route: { paused: route?.paused ?? null }, connector: target, workspace })
-        return { group, route, connector, target, why }
-      }),
-    )
+    // It was paused, deleted or given another connector in this moment: the next look tells.
+    if (group.paused === null ? route : !route || route.paused || route.connector !== group.connectors[0])
+      return []
+    return ways.flatMap((way) => (way.target ? [{ way, route, target: way.target, afterId: FIRST_ID }] : []))
   }
 
   /** Gives the last event that was looked at, when there may be more behind it. */
-  const releaseBatch = async ({ way, target, afterId }: Going): Promise<string | undefined> => {
+  const releaseBatch = async ({ way, route, target, afterId }: Going): Promise<string | undefined> => {
     const batch = await db.transaction(async (tx) => {
       if (!(await lockRelease(tx, way.group)).locked) return undefined
       const rows = await oldestHeld(tx, { ...selectionOf(way, BATCH), afterId })
       const { moved, lanes } = await deliverKeptEvents(
         tx,
-        rows.map((row) => keptDelivery(way, target, row)),
+        rows.map((row) => keptDelivery(way, route, target, row)),
       )
       failPoint('webhooks.release')
       return { moved: moved.length, lanes, lastId: rows.length === BATCH ? rows.at(-1)?.id : undefined }
     })
     if (!batch) return undefined
-    hint(batch.lanes)
+    deps.wakeUp.hint(batch.lanes)
     released.inc(batch.moved)
     return batch.lastId
   }
-  /** What is wrong with one route keeps no other from its release; a database in trouble ends the round. */
-  const alone = async <T>(group: HeldGroup, work: () => Promise<T>): Promise<T | undefined> => {
-    try {
-      return await work()
-    } catch (err) {
-      if (isTransient(err)) throw err
-      log.error({ err, ...group }, 'the held webhooks of a route could not be released')
-      return undefined
-    }
-  }
-  const hint = (lanes: readonly LaneKey[]): void => deps.wakeUp.hint(lanes)
 
   /** One batch of each route in turn: a route with many does not keep the others waiting. */
   return async (stopping) => {
-    const groups = await listHeldGroups(db, { limit: GROUPS })
-    const ways: Way[] = []
-    // One after the other: there may be a thousand, and each asks the database.
-    for (const group of groups) ways.push(...((await alone(group, () => waysOf(group))) ?? []))
-    for (const way of ways)
-      if (way.why) await tellOtherCause(db, { ...selectionOf(way, 5 * BATCH), why: way.why })
-    let open: Going[] = ways.flatMap((way) =>
-      way.why === undefined && way.target ? [{ way, target: way.target, afterId: FIRST_ID }] : [],
-    )
+    let open: Going[] = []
+    for (const group of await nextGroups())
+      open.push(...((await aloneOf(log, group, () => goingOf(group))) ?? []))
     if (open.length > 0)
       log.info({ routes: open.length }, 'held webhooks are released: what they waited for is over')
-    while (open.length > 0 && !stopping.aborted) {
+    for (let batch = 0; batch < BATCHES && open.length > 0 && !stopping.aborted; batch += 1) {
       const left: Going[] = []
       for (const each of open) {
-        const afterId = await alone(each.way.group, () => releaseBatch(each))
+        const afterId = await aloneOf(log, each.way.group, () => releaseBatch(each))
         if (afterId !== undefined) left.push({ ...each, afterId })
       }
       open = left
     }
+    return { more: open.length > 0 }
   }
 }
 
-const selectionOf = ({ group, route, connector }: Way, limit: number): HeldSelection => ({
+const selectionOf = ({ group, connector }: Way, limit: number): HeldSelection => ({
   tenantId: group.tenant_id,
   routeId: group.route_id,
-  connector: route ? null : connector,
+  connector: group.paused === null ? connector : null,
   limit,
 })
 
@@ -149,7 +128,12 @@ async function routeOf(db: Db, { tenant_id, route_id }: HeldGroup): Promise<Webh
   }
 }
 
-const keptDelivery = ({ group, route, connector }: Way, target: DeliveryTarget, row: KeptRow) => ({
+const keptDelivery = (
+  { group, connector }: Way,
+  route: WebhookRoute | undefined,
+  target: DeliveryTarget,
+  row: KeptRow,
+) => ({
   job: deliveryOf({
     event: {
       inboxId: row.id,
