@@ -13,7 +13,11 @@ export function quarantineRequests(world: World): Readonly<Record<string, GoodRe
   const list = { limit: '10', reason: 'signature_mismatch', state: 'kept', ...filter }
   const cursor = Buffer.from(JSON.stringify([keptId])).toString('base64url')
   const many = { ...filter, refused_for: 'unknown_account', cursor, limit: 5, ...reason }
+  // Of nothing: the others still need what is there.
+  const discard = { ...filter, refused_for: 'ambiguous', limit: 5, ...reason }
   return {
+    discardManyQuarantine: { body: discard },
+    discardManyPlatformQuarantine: { body: discard },
     listQuarantine: { query: list },
     getQuarantineEntry: { params: { id: keptId } },
     verifyQuarantineEntry: { params: { id: keptId }, body: reason },
@@ -26,7 +30,7 @@ export function quarantineRequests(world: World): Readonly<Record<string, GoodRe
     discardPlatformQuarantineEntry: { params: { id: platform.discardId }, body: reason },
     assignPlatformQuarantineEntry: {
       params: { id: platform.assignId },
-      body: { workspace_id: world.tenantId, route_id: world.routeId, ...reason },
+      body: { workspace_id: world.tenantId, route_id: world.routeId, despite_claim: false, ...reason },
     },
   }
 }

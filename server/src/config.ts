@@ -60,6 +60,8 @@ export interface Config {
     readonly maxBytes: number
     readonly maxRows: number
     readonly maxBodyBytes: number
+    /** Of what nothing has verified and no path of a route names. */
+    readonly maxUnprovenBodyBytes: number
     /** Of each provider and reason. */
     readonly perSecond: number
   }
@@ -203,6 +205,7 @@ function assemble(settings: Settings, env: Readonly<Record<string, string | unde
       maxBytes: settings.QUARANTINE_MAX_BYTES,
       maxRows: settings.QUARANTINE_MAX_ROWS,
       maxBodyBytes: settings.QUARANTINE_BODY_LIMIT_BYTES ?? settings.WEBHOOK_BODY_LIMIT_BYTES,
+      maxUnprovenBodyBytes: settings.QUARANTINE_UNPROVEN_BODY_LIMIT_BYTES,
       perSecond: settings.QUARANTINE_PER_SECOND,
     },
     tokenIssuer: settings.TOKEN_ISSUER,

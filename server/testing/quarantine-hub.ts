@@ -14,6 +14,7 @@ import { WEBHOOK_SAMPLES } from './webhook-samples.ts'
 
 export const QUARANTINE_LIMITS: QuarantineLimits = {
   ...{ keepDays: 7, maxRows: 100_000, maxBytes: 268_435_456, maxBodyBytes: 5_242_880, perSecond: 20 },
+  maxUnprovenBodyBytes: 262_144,
 }
 
 /** A request of a provider, signed with `secret` at `atMs` by the sample of the provider. */

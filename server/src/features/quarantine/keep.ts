@@ -1,17 +1,19 @@
-import { createHash } from 'node:crypto'
 import { appendEvents, type EventRecord } from '../../platform/event-log.ts'
 import { newId } from '../../platform/ids.ts'
 import type { Platform } from '../../platform/platform.ts'
 import type { KeepInQuarantine, RefusedWebhook, WebhookRequest } from '../webhooks/webhooks.ts'
 import { NO_WORKSPACE } from '../workspaces/workspaces.ts'
-import { causeOf, ownerOf } from './owner.ts'
-import { type KeptCopy, type KeptEvent, keepRow, type NewRow, type Room } from './quarantine.sql.ts'
+import { keepRow, type NewRow, type Room } from './keep.sql.ts'
+import { causeOf, ownerOf, shareOf } from './owner.ts'
+import type { KeptCopy, KeptEvent, Share } from './quarantine.sql.ts'
 import { createRates, type Rate } from './rates.ts'
 
 /** How much the quarantine takes. */
 export interface QuarantineLimits extends Room {
-  /** Larger bodies are only counted. */
+  /** Larger bodies are only counted: without all of its bytes nothing can be verified again. */
   readonly maxBodyBytes: number
+  /** The same of what nothing has verified and no path of a route names: anybody can send that. */
+  readonly maxUnprovenBodyBytes: number
   /** Of each provider and reason; a burst is five times as many. */
   readonly perSecond: number
 }
@@ -22,25 +24,24 @@ export interface Keeper {
   settled(): Promise<void>
 }
 
-/** Hashed only when it is let in: a flood of large bodies must not cost more than to refuse it. */
-type Refused = Omit<NewRow, 'sha256'>
+type Refused = NewRow & { readonly share: Share }
 
 /** Headers of every provider that say what the bytes are and who sent them. */
 const ALWAYS_KEPT = ['content-type', 'user-agent']
 const MAX_COPY_LENGTH = 16_384
 const MAX_EVENTS_TOLD = 20
 const MAX_ACCOUNTS_KEPT = 10
-const MAX_PATH_ROUTE = 255
-/** Of what nothing has verified, over all providers: as many as three different floods. */
+const MAX_NAME = 255
+/** Of one share of what nothing has verified, over all providers: as many as three different floods. */
 const OPEN_FLOODS = 3
-/** What waits to be stored must not take the memory of the work. */
-const MAX_WAITING = { items: 200, bytes: 33_554_432 }
+/** What waits to be stored must not take the memory of the work. Each share has a queue of its own. */
+const MAX_WAITING = { items: 100, bytes: 16_777_216 }
 /** Of one workspace and reason: a flood must not fill the event log. */
 const TOLD: Rate = { permits: 1, periodMs: 60_000, burst: 3 }
 
 /**
  * Keeps refused requests. What nothing has verified is limited by rate before the database is asked, and stored behind
- * the answer, one at a time: whoever floods the ingress with it costs one connection at most and learns nothing. What
+ * the answer, one at a time of each share: whoever floods the ingress with it costs three connections at most and learns nothing. What
  * a secret has verified is stored before the answer, because the answer says so.
  */
 export function createKeeper(
@@ -63,8 +64,13 @@ export function createKeeper(
     periodMs: 1_000,
     burst: limits.perSecond * times * 5,
   })
-  const waiting = { items: 0, bytes: 0 }
-  let last: Promise<unknown> = Promise.resolve()
+  const evicted = metrics.counter(
+    'webhook_quarantine_evicted_total',
+    'Refused webhooks that made room for newer ones',
+    ['share'],
+  )
+  const queueOf = (share: Share) => ({ share, items: 0, bytes: 0, last: Promise.resolve() })
+  const queues = [queueOf('routed'), queueOf('claimed'), queueOf('nobody')]
 
   const drop = ({ provider, reason }: Pick<Refused, 'provider' | 'reason'>, why: string): false => {
     dropped.inc({ provider, reason, why })
@@ -72,20 +78,27 @@ export function createKeeper(
   }
 
   const mayCome = (row: Refused): boolean => {
-    const source = `${row.provider}/${row.reason}`
-    return row.authentic
-      ? rates.take({ [`authentic/${source}/${row.becauseOf}`]: rate(1) })
-      : rates.take({ [`open/${source}`]: rate(1), open: rate(OPEN_FLOODS) })
+    const { share } = row
+    // Whoever does not know the path of a route, or its secret, takes nothing of what comes there or with it.
+    const whose = share === 'verified' || share === 'routed' ? `/${row.becauseOf}` : ''
+    const source = `${share}${whose}/${row.provider}/${row.reason}`
+    return rates.take({
+      [source]: rate(1),
+      ...(share !== 'verified' && { [`${share}${whose}`]: rate(OPEN_FLOODS) }),
+    })
   }
 
   const store = async (row: Refused, request: WebhookRequest): Promise<boolean> => {
     try {
-      const outcome = await db.transaction(async (tx) => {
-        const result = await keepRow(tx, { ...row, ...limits, sha256: sha256(row.body) })
-        if (result.outcome === 'kept' && rates.take({ [`told/${row.tenantId}/${row.reason}`]: TOLD }))
+      const { outcome, evicted: gone } = await db.transaction(async (tx) => {
+        const result = await keepRow(tx, { ...row, ...limits })
+        // Of nobody's there is nobody to read the event: that is in the log, the metrics and the list of the platform.
+        const tells = result.outcome === 'kept' && row.tenantId !== NO_WORKSPACE
+        if (tells && rates.take({ [`told/${row.tenantId}/${row.reason}`]: TOLD }))
           await appendEvents(tx, { events: [eventOf(row)] })
-        return result.outcome
+        return result
       })
+      evicted.inc({ share: row.share }, gone)
       if (outcome === 'full') return drop(row, 'full')
       kept.inc({ provider: row.provider, reason: row.reason, result: outcome })
       return true
@@ -97,29 +110,31 @@ export function createKeeper(
 
   const storeBehind = (row: Refused, request: WebhookRequest): boolean => {
     const bytes = row.body.length
-    if (waiting.items >= MAX_WAITING.items || waiting.bytes + bytes > MAX_WAITING.bytes)
-      return drop(row, 'busy')
-    waiting.items += 1
-    waiting.bytes += bytes
-    last = last
-      .then(() => store(row, request))
-      .finally(() => {
-        waiting.items -= 1
-        waiting.bytes -= bytes
-      })
+    const queue = queues.find(({ share }) => share === row.share)
+    if (!queue) throw new Error('what is verified is stored before the answer')
+    if (queue.items >= MAX_WAITING.items || queue.bytes + bytes > MAX_WAITING.bytes) return drop(row, 'busy')
+    queue.items += 1
+    queue.bytes += bytes
+    const stored = queue.last.then(() => store(row, request))
+    queue.last = stored.then(() => {
+      queue.items -= 1
+      queue.bytes -= bytes
+    })
     return true
   }
 
   return {
     keep: async (refusal) => {
       const row = rowOf(refusal, clock.now())
-      if (row.body.length > limits.maxBodyBytes || JSON.stringify(row.copy).length > MAX_COPY_LENGTH)
+      const anybodys = row.share === 'claimed' || row.share === 'nobody'
+      const mostBytes = Math.min(limits.maxBodyBytes, anybodys ? limits.maxUnprovenBodyBytes : Infinity)
+      if (row.body.length > mostBytes || JSON.stringify(row.copy).length > MAX_COPY_LENGTH)
         return drop(row, 'too_large')
       if (!mayCome(row)) return drop(row, 'rate')
       return row.authentic ? store(row, refusal.request) : storeBehind(row, refusal.request)
     },
     settled: async () => {
-      await last
+      await Promise.all(queues.map(({ last }) => last))
     },
   }
 }
@@ -164,17 +179,21 @@ function rowOf(refusal: RefusedWebhook, nowMs: number): Refused {
   const known = owner.sealed
     ? { accounts: owner.claimed === null ? [] : [owner.claimed], livemode: null, events: [] }
     : {
-        accounts: [...new Set(events.flatMap(({ accounts }) => accounts))].slice(0, MAX_ACCOUNTS_KEPT),
+        accounts: [...new Set(events.flatMap(({ accounts }) => accounts))]
+          .slice(0, MAX_ACCOUNTS_KEPT)
+          .map(textOf),
         livemode: first.event?.livemode ?? null,
         events,
       }
+  const authentic = refused.every((each) => each.authentic)
   return {
     ...{ tenantId: owner.tenantId, id: newId(), becauseOf: causeOf(refusal, owner) },
+    share: shareOf(owner, authentic),
     provider: request.provider.name,
     pathRoute: request.routeId === undefined ? null : textOf(request.routeId),
     routeId: owner.tenantId === NO_WORKSPACE ? null : owner.routeId,
     reason: first.cause,
-    authentic: refused.every(({ authentic }) => authentic),
+    authentic,
     sealed: owner.sealed,
     ...known,
     body: request.raw,
@@ -185,11 +204,9 @@ function rowOf(refusal: RefusedWebhook, nowMs: number): Refused {
   }
 }
 
-const sha256 = (bytes: Buffer): Buffer => createHash('sha256').update(bytes).digest()
-
-/** A path may hold what no text column can. */
+/** A path, and a name that somebody made up, may hold what no text column can. */
 const textOf = (text: string): string =>
-  text.toWellFormed().replaceAll('\0', '\uFFFD').slice(0, MAX_PATH_ROUTE).toWellFormed()
+  text.toWellFormed().replaceAll('\0', '\uFFFD').slice(0, MAX_NAME).toWellFormed()
 
 /** Where the settings of a route say how to read a request, its headers are those that they name. */
 const headersNamed =

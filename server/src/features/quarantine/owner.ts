@@ -1,5 +1,6 @@
 import type { RefusalCause, RefusedWebhook } from '../webhooks/webhooks.ts'
 import { NO_WORKSPACE } from '../workspaces/workspaces.ts'
+import type { Share } from './quarantine.sql.ts'
 
 /** Whose a request in quarantine is to look at. */
 export interface Owner {
@@ -53,9 +54,19 @@ export function ownerOf({ request: { routeId }, refused }: RefusedWebhook): Owne
   return { ...first, sealed: [first, ...more].some(({ sealed }) => sealed) }
 }
 
-/** The workspace whose route or secret brought it here: it answers for the room that it takes. */
-export function causeOf(refusal: RefusedWebhook, owner: Owner): string {
-  if (owner.tenantId !== NO_WORKSPACE) return owner.tenantId
-  const verified = refusal.refused.find(({ authentic, route }) => authentic && route)
-  return verified?.route?.tenantId ?? NO_WORKSPACE
+/**
+ * The workspace that answers for the room: the one whose secret verified it, though it may see nothing of it; else the one
+ * that it was addressed to. Of several the same one each time, so that two workspaces of one person have no more room.
+ */
+export function causeOf({ refused }: RefusedWebhook, { tenantId }: Owner): string {
+  const verified = refused.flatMap(({ verifiedBy }) => verifiedBy ?? [])
+  if (verified.length === 0 || verified.some((by) => by.tenantId === tenantId)) return tenantId
+  return verified[0]?.tenantId ?? tenantId
+}
+
+/** Of the room; the same rule as `quarantine_share` in the database. */
+export function shareOf({ tenantId, sealed }: Owner, authentic: boolean): Share {
+  if (authentic) return 'verified'
+  if (sealed) return 'claimed'
+  return tenantId === NO_WORKSPACE ? 'nobody' : 'routed'
 }

@@ -8,6 +8,8 @@ import { timeOfId } from '../../platform/ids.ts'
 import { authorOf, type Change } from '../audit/audit.ts'
 import {
   Discarded,
+  DiscardManyBody,
+  ManyDiscarded,
   ManyVerifiedView,
   QuarantineDetail,
   QuarantinePage,
@@ -18,6 +20,7 @@ import {
   VerifyManyBody,
 } from './quarantine.schema.ts'
 import {
+  discardMany,
   discardQuarantined,
   getQuarantined,
   listQuarantine,
@@ -45,6 +48,7 @@ const isKey = (parts: readonly unknown[]): parts is readonly [string] =>
   parts.length === 1 && typeof parts[0] === 'string' && timeOfId(parts[0]) !== undefined
 
 const MANY = 100
+const MANY_DISCARDED = 1_000
 
 interface Filter {
   readonly provider?: string
@@ -170,6 +174,29 @@ export function addQuarantineRoutes(
         judged_at: 'receipt' as const,
         next_cursor: many.next === null ? null : encodeCursor([many.next]),
       }
+    },
+  )
+
+  app.post(
+    `${path}/discard`,
+    {
+      config: mayRelease,
+      schema: {
+        operationId: `discardMany${operation}`,
+        tags,
+        summary: 'Remove the bytes of what is kept and fits the filter for good, oldest first',
+        description: 'All or none of them. The filter on the reason of the refusal is `refused_for`.',
+        body: DiscardManyBody,
+        response: { 200: ManyDiscarded },
+      },
+    },
+    async ({ principal, body, call }) => {
+      const filter = {
+        tenantId: tenantOf(principal),
+        ...filterOf(body, '/body'),
+        ...{ reason: body.refused_for, limit: body.limit ?? MANY_DISCARDED },
+      }
+      return { discarded: await discardMany(deps, filter, changeOf(principal, body.reason, call)) }
     },
   )
 

@@ -219,6 +219,31 @@ describe('what can be done', () => {
     expect((await get(`/quarantine/${id}`)).json()).toMatchObject({ state: 'discarded', contents: 'gone' })
   })
 
+  test('discard many, by filter; of the platform only what is nobody’s', async () => {
+    const ids = [await refused(), await refused()]
+    const ofNobody = await refused({ routeId: undefined, secret: 'whsec_of_nobody' })
+    expect((await post('/quarantine/discard', { refused_for: 'unknown_account' })).json()).toEqual({
+      discarded: 0,
+    })
+    expect((await post('/quarantine/discard', { provider: 'stripe', limit: 1 })).json()).toEqual({
+      discarded: 1,
+    })
+    expect((await get(`/quarantine/${ids[0]}`)).json()).toMatchObject({
+      ...{ state: 'discarded', contents: 'gone', ended_by: 'svc:test', ended_reason: 'a test' },
+    })
+    expect((await post('/platform/quarantine/discard', {}, 'platform')).json()).toEqual({ discarded: 1 })
+    expect((await get(`/platform/quarantine/${ofNobody}`, 'auditor')).json()).toMatchObject({
+      state: 'discarded',
+    })
+    expect((await get(`/quarantine/${ids[1]}`)).json()).toMatchObject({ state: 'kept' })
+    for (const [url, who] of [
+      ['/quarantine/discard', 'reader'],
+      ['/platform/quarantine/discard', 'auditor'],
+      ['/platform/quarantine/discard', 'a'],
+    ] as const)
+      expect((await post(url, {}, who)).statusCode, url).toBe(403)
+  })
+
   test('not by whoever may only look', async () => {
     const id = await refused()
     for (const url of [`/quarantine/${id}/verify`, `/quarantine/${id}/discard`, '/quarantine/verify'])
@@ -244,7 +269,12 @@ describe('what can be done', () => {
 
   test('what has no reason is refused', async () => {
     const id = await refused()
-    for (const url of [`/quarantine/${id}/verify`, `/quarantine/${id}/discard`, '/quarantine/verify'])
+    for (const url of [
+      `/quarantine/${id}/verify`,
+      `/quarantine/${id}/discard`,
+      '/quarantine/verify',
+      '/quarantine/discard',
+    ])
       expect((await post(url, { reason: ' ' })).statusCode, url).toBe(400)
   })
 })

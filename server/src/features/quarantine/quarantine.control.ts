@@ -39,14 +39,19 @@ export function quarantineControl(app: HttpServer, deps: QuarantineControlDeps):
         tags: ['quarantine'],
         summary: 'Say whose it is although nothing verifies it, and release it to that route',
         description:
-          'Nothing proves then where it comes from: its inbox row has no evidence. Mode and environment must fit, and no route of another workspace may claim its account. Told in the audit log of the platform and of the workspace.',
+          'Nothing proves then where it comes from: its inbox row has no evidence. Mode and environment must fit, and no route of another workspace may claim its account unless `despite_claim` says so. Told in the audit log of the platform and of the workspace.',
         params: QuarantineParams,
         body: AssignBody,
         response: { 200: Assigned },
       },
     },
     async ({ principal, params, body, call }) => {
-      const where = { id: params.id, workspaceId: body.workspace_id, routeId: body.route_id }
+      const where = {
+        id: params.id,
+        workspaceId: body.workspace_id,
+        routeId: body.route_id,
+        ...(body.despite_claim && { despiteClaim: true }),
+      }
       const targets = await assign(ofHub, where, changeOf(principal, body.reason, call))
       return { released_to: whereTo(NO_WORKSPACE, targets) }
     },

@@ -48,10 +48,34 @@ export const VerifyManyBody = Type.Object(
 )
 export type VerifyManyBody = Static<typeof VerifyManyBody>
 
+export const DiscardManyBody = Type.Object(
+  {
+    ...filter,
+    refused_for: RefusedFor,
+    limit: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 1_000, description: 'How many at most; default 1,000.' }),
+    ),
+    reason: Reason,
+  },
+  { additionalProperties: false },
+)
+
+export const ManyDiscarded = Type.Object({
+  discarded: Type.Integer({
+    description: 'How many are gone now. As many as `limit`: there may be more, call again.',
+  }),
+})
+
 export const AssignBody = Type.Object(
   {
     workspace_id: Uuid('The workspace whose it is.'),
     route_id: Uuid('Its webhook route, of the same provider.'),
+    despite_claim: Type.Optional(
+      Type.Boolean({
+        description:
+          'Also when another workspace claims the account that it names, unless its secret verifies it. Told in the audit log of that workspace, too.',
+      }),
+    ),
     reason: Reason,
   },
   { additionalProperties: false },

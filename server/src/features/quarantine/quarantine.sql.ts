@@ -32,6 +32,9 @@ export interface Target {
   readonly duplicate: boolean | null
 }
 
+/** Of the room: see `quarantine_share` in the migration. */
+export type Share = 'verified' | 'routed' | 'claimed' | 'nobody'
+
 export type StoredState = 'kept' | 'releasing' | 'released' | 'discarded'
 
 export interface QuarantineRow {
@@ -72,62 +75,6 @@ export interface QuarantineContents extends QuarantineRow {
 const SHOWN = `tenant_id, id, state, state in ('kept', 'releasing') and expires_at <= clock_timestamp() as expired, provider,
   path_route, route_id, reason, authentic, sealed, accounts, livemode, events, sha256, size, seen, received_at,
   last_seen_at, expires_at, request_id, correlation_id, trace_id, targets, ended_at, ended_by, ended_why`
-
-export interface NewRow {
-  readonly tenantId: string
-  readonly id: string
-  readonly becauseOf: string
-  readonly provider: string
-  readonly pathRoute: string | null
-  readonly routeId: string | null
-  readonly reason: string
-  readonly authentic: boolean
-  readonly sealed: boolean
-  readonly accounts: readonly string[]
-  readonly livemode: boolean | null
-  readonly events: readonly KeptEvent[]
-  readonly body: Buffer
-  readonly sha256: Buffer
-  readonly copy: KeptCopy
-  readonly requestId: string
-  readonly correlationId: string
-  readonly traceId: string
-}
-
-export interface Room {
-  readonly keepDays: number
-  readonly maxRows: number
-  readonly maxBytes: number
-}
-
-export const keepRow = one<NewRow & Room, { readonly outcome: 'kept' | 'repeated' | 'full' }>(
-  'quarantine.keep',
-  `select keep_in_quarantine($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-                             $21) as outcome`,
-  (row) => [
-    row.tenantId,
-    row.id,
-    row.becauseOf,
-    row.provider,
-    row.pathRoute,
-    row.routeId,
-    row.reason,
-    row.authentic,
-    row.sealed,
-    row.accounts,
-    row.livemode,
-    JSON.stringify(row.events),
-    row.body,
-    row.sha256,
-    JSON.stringify(row.copy),
-    row.requestId,
-    row.correlationId,
-    row.traceId,
-    row.keepDays,
-    row.maxRows,
-    row.maxBytes,
-  ],
-)
 
 export interface QuarantineFilter {
   readonly tenantId: string
@@ -236,6 +183,37 @@ export const discardRow = run<Ending>(
   ({ tenantId, id, by, why }) => [tenantId, id, by, why],
 )
 
+/** Of what is kept and fits the filter, oldest first, at most so many; what somebody else decides about now stays. */
+export const discardRows = one<
+  QuarantineFilter & { readonly by: string; readonly why: string },
+  { readonly discarded: number }
+>(
+  'quarantine.discard_many',
+  `with found as materialized (
+     select tenant_id, id from quarantine
+     where ${FILTERED} and state = 'kept' and expires_at > clock_timestamp()
+     order by id limit $9 for update skip locked
+   ),
+   gone as (
+     update quarantine q
+     set state = 'discarded', body = null, copies = null, room = 0, ended_at = clock_timestamp(), ended_by = $10,
+         ended_why = $11
+     from found f where q.tenant_id = f.tenant_id and q.id = f.id
+     returning q.id
+   )
+   select count(*) as discarded from gone`,
+  (filter) => [...filterValues(filter), filter.by, filter.why],
+)
+
+/** Over all workspaces: bound a while ago and not there yet, as the process that bound it has died or could not. */
+export const listLeftBehind = many<{ readonly limit: number }, RowKey>(
+  'quarantine.left_behind',
+  `select tenant_id as "tenantId", id from quarantine
+   where state = 'releasing' and ended_at < clock_timestamp() - interval '1 minute' and expires_at > clock_timestamp()
+   order by ended_at limit $1`,
+  ({ limit }) => [limit],
+)
+
 /** Over all workspaces: whose time is over, also by days that its workspace has cut since, at most so many. */
 export const removeExpired = many<
   { readonly limit: number },
@@ -262,9 +240,9 @@ export const removeExpired = many<
 /** How much of the room is used, over all workspaces. */
 export const usedRoom = many<
   Record<string, never>,
-  { readonly authentic: boolean; readonly rows: number; readonly bytes: number }
+  { readonly share: Share; readonly rows: number; readonly bytes: number }
 >(
   'quarantine.room',
-  `select authentic, sum(rows)::bigint as rows, sum(bytes)::bigint as bytes from quarantine_room group by authentic`,
+  `select share, sum(rows)::bigint as rows, sum(bytes)::bigint as bytes from quarantine_room group by share`,
   () => [],
 )

@@ -5,7 +5,14 @@ import { CHANGE } from '../../../testing/tenant-access.ts'
 import { newId } from '../../platform/ids.ts'
 import type { WebhookRoute } from '../webhook-routes/webhook-routes.ts'
 import { NO_WORKSPACE } from '../workspaces/workspaces.ts'
-import { assign, discardQuarantined, getQuarantined, verifyMany, verifyQuarantined } from './quarantine.ts'
+import {
+  assign,
+  discardMany,
+  discardQuarantined,
+  getQuarantined,
+  verifyMany,
+  verifyQuarantined,
+} from './quarantine.ts'
 
 const RIGHT = 'whsec_right'
 const WRONG = 'whsec_wrong'
@@ -228,6 +235,45 @@ describe('verifying it again', () => {
   })
 })
 
+describe('a route that was made again', () => {
+  /** Refused at the path of a route that is gone now. */
+  async function orphan(sent: object = {}) {
+    const gone = await hub.route(a, { secret: WRONG })
+    const id = await refused({ routeId: gone.id, ...sent })
+    await hub.query('delete from webhook_route where id = $1', [gone.id])
+    return id
+  }
+
+  test('gets what came to the path of the one before', async () => {
+    const event = newEvent()
+    const id = await orphan({ ...event, account: 'acct_again' })
+    expect(await verify(id)).toMatchObject({ released: false })
+    const again = await hub.route(a, { secret: RIGHT, account: 'acct_again' })
+    expect(await verify(id)).toMatchObject({ released: true, targets: [{ route_id: again.id }] })
+    expect(await inbox(event.id)).toMatchObject([{ tenant_id: a }])
+    await hub.query('delete from webhook_route where id = $1', [again.id])
+  })
+
+  test('only when one alone of the workspace takes it, whatever others have', async () => {
+    const id = await orphan()
+    const others = await hub.route(b, { secret: RIGHT })
+    // It is what another workspace's secret verifies, and says no more than that nothing of this one does.
+    expect(await verify(id)).toMatchObject({ released: false })
+    const [one, two] = [await hub.route(a, { secret: RIGHT }), await hub.route(a, { secret: RIGHT })]
+    expect(await verify(id)).toEqual({ released: false, cause: 'ambiguous' })
+    await hub.query('delete from webhook_route where id = any($1)', [[two.id, others.id]])
+    expect(await verify(id)).toMatchObject({ released: true, targets: [{ route_id: one.id }] })
+    await hub.query('delete from webhook_route where id = $1', [one.id])
+  })
+
+  test('is not asked while the route of the path is there', async () => {
+    const id = await refused()
+    const other = await hub.route(a, { secret: RIGHT })
+    expect(await verify(id)).toMatchObject({ released: false })
+    await hub.query('delete from webhook_route where id = $1', [other.id])
+  })
+})
+
 describe('what breaks in the middle', () => {
   const broken = { ...CHANGE, reason: 'before it broke' }
 
@@ -266,8 +312,10 @@ describe('what breaks in the middle', () => {
     await expect(verifyQuarantined({ ...hub.deps, acceptEvents }, key, CHANGE)).rejects.toThrow(
       'the answer is lost',
     )
-    expect(await verify(id)).toMatchObject({ released: true })
+    // It was new: that the release came to its end in a second try makes no duplicate of it.
+    expect(await verify(id)).toMatchObject({ released: true, targets: [{ duplicate: false }] })
     expect(await inbox(event.id)).toHaveLength(1)
+    expect((await hub.rows())[0]?.targets).toMatchObject([{ duplicate: false }])
   })
 
   test('a route that has gone meanwhile: it is kept as before, and that is told', async () => {
@@ -369,6 +417,48 @@ describe('assigning', () => {
     await hub.query('delete from webhook_route where id = $1', [route.id])
   })
 
+  test('against a claim that nothing proves, when a person says so: told to all three', async () => {
+    const route = await hub.route(b, { secret: WRONG, account: 'acct_hoarded' })
+    await hub.query('update webhook_route set account = $1 where id = $2', ['acct_for_now', route.id])
+    const event = newEvent()
+    const id = await nobodys({ ...event, account: 'acct_hoarded', secret: RIGHT })
+    await hub.query('update webhook_route set account = $1 where id = $2', ['acct_hoarded', route.id])
+    const despite = { ...to(id, ofA), despiteClaim: true }
+    setSecret(route, RIGHT)
+    await expect(assign(hub.deps, despite, CHANGE)).rejects.toMatchObject({
+      message: expect.stringContaining('the secret of the workspace that has the account verifies it'),
+    })
+    setSecret(route, WRONG)
+    expect(await assign(hub.deps, despite, CHANGE)).toMatchObject([{ tenant_id: a, duplicate: false }])
+    expect(await inbox(event.id)).toMatchObject([{ tenant_id: a }])
+    const claim = { tenantId: b, routeId: route.id, account: 'acct_hoarded' }
+    const despiteOf = (after: unknown) => ({
+      diff: expect.arrayContaining([{ path: '/despite_claim', after }]),
+    })
+    expect(await entries(NO_WORKSPACE, id)).toMatchObject([despiteOf([claim])])
+    expect(await entries(a, id)).toMatchObject([despiteOf(true)])
+    expect(await entries(b, id)).toMatchObject([
+      {
+        action: 'quarantine.claim_overruled',
+        diff: [{ path: '/claim', before: { route_id: route.id, account: 'acct_hoarded' } }],
+      },
+    ])
+    expect(JSON.stringify(await entries(b, id))).not.toContain(a)
+    await hub.query('delete from webhook_route where id = $1', [route.id])
+  })
+
+  test('at once by several: the event was new, and everybody hears so', async () => {
+    for (let round = 0; round < 5; round += 1) {
+      const id = await nobodys()
+      const three = Array.from({ length: 3 }, () => assign(hub.deps, to(id, ofA), CHANGE))
+      for (const outcome of await Promise.allSettled(three))
+        if (outcome.status === 'fulfilled') expect(outcome.value).toMatchObject([{ duplicate: false }])
+        else expect(outcome.reason).toMatchObject(conflict({ state: 'released' }))
+      const row = (await hub.rows()).find((one) => one.id === id)
+      expect(row?.targets).toMatchObject([{ duplicate: false }])
+    }
+  })
+
   test('only to a route of that workspace and provider, and only what is nobody’s', async () => {
     const id = await nobodys()
     const github = await hub.route(a, { provider: 'github', secret: RIGHT })
@@ -405,6 +495,39 @@ test('discarding removes the bytes; once more changes nothing', async () => {
   expect(await hub.rows()).toMatchObject([{ state: 'discarded', bytes: null, copies: null }])
   expect(await entries(a, id)).toMatchObject([{ action: 'quarantine.discarded' }])
   await expect(verify(id)).rejects.toMatchObject(conflict({ state: 'discarded' }))
+})
+
+test('discarding many takes what fits the filter, the oldest first, with one entry that counts them', async () => {
+  const ids = [await refused(), await refused(), await refused()]
+  const other = await hub.route(a, { secret: WRONG })
+  const kept = await refused({ routeId: other.id })
+  const filter = { tenantId: a, routeId: ofA.id, limit: 2 }
+  expect(await discardMany(hub.deps, filter, CHANGE)).toBe(2)
+  expect(await Promise.all(ids.map(stateOf))).toEqual(['discarded', 'discarded', 'kept'])
+  expect(await discardMany(hub.deps, filter, CHANGE)).toBe(1)
+  expect(await discardMany(hub.deps, filter, CHANGE)).toBe(0)
+  for (const beyond of [
+    { tenantId: b },
+    { tenantId: NO_WORKSPACE },
+    { reason: 'ambiguous' },
+    { to: new Date(0) },
+  ])
+    expect(await discardMany(hub.deps, { tenantId: a, limit: 9, ...beyond }, CHANGE)).toBe(0)
+  expect(await stateOf(kept)).toBe('kept')
+  expect(
+    await hub.query(
+      `select reason, diff from audit_entry where tenant_id = $1 and action = 'quarantine.many_discarded' order by seq`,
+      [a],
+    ),
+  ).toMatchObject(
+    [2, 1].map((after) => ({
+      reason: CHANGE.reason,
+      diff: [
+        { path: '/filter', after: { route_id: ofA.id } },
+        { path: '/discarded', after },
+      ],
+    })),
+  )
 })
 
 test('when its time is over nothing can be done with it, also before a worker has come by', async () => {

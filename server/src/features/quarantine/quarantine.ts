@@ -15,13 +15,14 @@ import { setImmediate as turn } from 'node:timers/promises'
 import type { Clock } from '../../platform/clock.ts'
 import type { Queryable } from '../../platform/db/statement.ts'
 import { Problem } from '../../problems.ts'
-import { type Change, nameOf, recordAudit } from '../audit/audit.ts'
-import type { MatchWebhook, RefusalCause } from '../webhooks/webhooks.ts'
+import type { Change } from '../audit/audit.ts'
+import type { RefusalCause } from '../webhooks/webhooks.ts'
 import * as sql from './quarantine.sql.ts'
 import { bring, notFound, notKept, type ReleaseDeps, release } from './release.ts'
-import { verifyAgain } from './verify-again.ts'
+import { type VerifyAgainDeps, verifyAgain } from './verify-again.ts'
 
 export { type AssignDeps, assign } from './assign.ts'
+export { type DiscardFilter, discardMany, discardQuarantined } from './discard.ts'
 export { eraseQuarantined } from './erase.ts'
 export { createKeeper, type Keeper, type QuarantineLimits } from './keep.ts'
 export type {
@@ -30,13 +31,12 @@ export type {
   QuarantineFilter,
   QuarantineRow,
   RowKey,
+  Share,
   Target,
 } from './quarantine.sql.ts'
-export { whereTo } from './release.ts'
+export { type ReleaseDeps, whereTo } from './release.ts'
 
-export interface VerifyDeps extends ReleaseDeps {
-  readonly match: MatchWebhook
-}
+export type VerifyDeps = ReleaseDeps & VerifyAgainDeps
 
 /** What came of verifying one again. */
 export type Outcome =
@@ -63,7 +63,7 @@ export async function verifyQuarantined(deps: VerifyDeps, key: sql.RowKey, chang
   if (row.expired || (row.state !== 'kept' && row.state !== 'releasing')) throw notKept(row)
   if (row.state === 'releasing' && row.targets)
     return { released: true, targets: await bring(deps, row, row.targets, change) }
-  const verified = await verifyAgain(deps.match, row)
+  const verified = await verifyAgain(deps, row)
   if (verified.found) {
     const decision = { ...verified, action: 'quarantine.released' } as const
     return { released: true, targets: await release(deps, row, decision, change) }
@@ -127,26 +127,13 @@ async function tryVerify(deps: VerifyDeps, key: sql.RowKey, change: Change): Pro
   }
 }
 
-/** Removes its bytes for good. Once more changes nothing. Errors: `not_found`, `conflict` when it is not kept any more. */
-export async function discardQuarantined(
-  { db }: Pick<ReleaseDeps, 'db'>,
-  key: sql.RowKey,
-  change: Change,
-): Promise<void> {
-  await db.transaction(async (tx) => {
-    const row = await sql.lockRow(tx, key)
-    if (!row) throw notFound()
-    if (row.state === 'discarded') return
-    const gone = await sql.discardRow(tx, { ...key, by: nameOf(change), why: change.reason })
-    if (gone === 0) throw notKept(row)
-    await recordAudit(tx, {
-      ...change,
-      tenantId: key.tenantId,
-      action: 'quarantine.discarded',
-      object: `quarantine:${key.id}`,
-      diff: [{ path: '/state', before: 'kept', after: 'discarded' }],
-    })
-  })
+/** What was on its way to its inbox a minute ago, and is not there: its process has died, or could not. */
+export const listLeftBehind = sql.listLeftBehind
+
+/** Brings it where it is bound, or back when that is not there any more. Errors: those of `verifyQuarantined`. */
+export async function finishRelease(deps: ReleaseDeps, key: sql.RowKey, change: Change): Promise<void> {
+  const row = await sql.findContents(deps.db, key)
+  if (row?.state === 'releasing' && !row.expired && row.targets) await bring(deps, row, row.targets, change)
 }
 
 /** Removes those whose time is over, at most `limit`; how many it were, by provider and state. For the worker. */

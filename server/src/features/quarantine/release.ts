@@ -3,7 +3,7 @@ import type { Tx } from '../../platform/db/statement.ts'
 import { Problem } from '../../problems.ts'
 import { type Change, nameOf, recordAudit } from '../audit/audit.ts'
 import type { RouteDirectory } from '../webhook-routes/webhook-routes.ts'
-import { type AcceptEvents, type EventToTake, eventToTake } from '../webhooks/webhooks.ts'
+import { type AcceptEvents, type EventToTake, eventToTake, gotInByRelease } from '../webhooks/webhooks.ts'
 import { NO_WORKSPACE } from '../workspaces/workspaces.ts'
 import * as sql from './quarantine.sql.ts'
 import { requestOf } from './verify-again.ts'
@@ -19,6 +19,14 @@ export interface Decision {
   readonly copy: sql.KeptCopy
   readonly events: readonly Pick<EventToTake, 'event' | 'route' | 'evidence'>[]
   readonly action: 'quarantine.released' | 'quarantine.assigned'
+  /** Claims of other workspaces that a person has decided against. */
+  readonly against?: readonly OverruledClaim[]
+}
+
+export interface OverruledClaim {
+  readonly tenantId: string
+  readonly routeId: string
+  readonly account: string
 }
 
 export const notFound = (): Problem => new Problem('not_found', 'There is no such webhook in the quarantine.')
@@ -50,14 +58,14 @@ async function bind(
   tx: Tx,
   key: sql.RowKey,
   targets: readonly sql.Target[],
-  { action, change }: { readonly action: Decision['action']; readonly change: Change },
+  { action, change, against = [] }: Pick<Decision, 'action' | 'against'> & { readonly change: Change },
 ): Promise<readonly sql.Target[]> {
   const row = await sql.lockRow(tx, key)
   if (!row) throw notFound()
   if (row.state === 'releasing' && row.targets && isSamePlace(row.targets, targets)) return row.targets
   const bound = await sql.bind(tx, { ...key, targets, by: nameOf(change), why: change.reason })
   if (bound === 0) throw notKept(row)
-  await tell(tx, key, targets, { action, change, before: 'kept', after: 'released' })
+  await tell(tx, key, targets, { action, change, against, before: 'kept', after: 'released' })
   return targets
 }
 
@@ -71,10 +79,17 @@ async function tell(
     readonly change: Change
     readonly before: string
     readonly after: string
+    readonly against?: readonly OverruledClaim[]
   },
 ): Promise<void> {
-  const { action, change, before, after } = entry
-  for (const chain of [...new Set([tenantId, ...targets.map((target) => target.tenant_id)])].sort()) {
+  const { action, change, before, after, against = [] } = entry
+  const getters = targets.map((target) => target.tenant_id)
+  const losers = against.map((claim) => claim.tenantId)
+  for (const chain of [...new Set([tenantId, ...getters, ...losers])].sort()) {
+    if (chain !== tenantId && !getters.includes(chain)) {
+      await recordAudit(tx, { ...change, ...overruled(chain, id, against) })
+      continue
+    }
     const ofChain = targets.filter((target) => chain === tenantId || chain === target.tenant_id)
     await recordAudit(tx, {
       ...change,
@@ -84,10 +99,24 @@ async function tell(
       diff: [
         { path: '/state', before, after },
         { path: '/targets', after: ofChain.map(({ route_id, event_id }) => ({ route_id, event_id })) },
+        // Who has the claim is for the platform only.
+        ...(against.length > 0
+          ? [{ path: '/despite_claim', after: chain === tenantId ? [...against] : true }]
+          : []),
       ],
     })
   }
 }
+
+/** For the log of who has the claim: which account of which of its routes, and not who got it. */
+const overruled = (tenantId: string, id: string, against: readonly OverruledClaim[]) => ({
+  tenantId,
+  action: 'quarantine.claim_overruled',
+  object: `quarantine:${id}`,
+  diff: against
+    .filter((claim) => claim.tenantId === tenantId)
+    .map(({ routeId, account }) => ({ path: '/claim', before: { route_id: routeId, account } })),
+})
 
 /**
  * Releases it into the inboxes of its routes. Only whole: when one of its routes has gone meanwhile it is kept as before.
@@ -97,7 +126,7 @@ async function tell(
 export async function release(
   deps: ReleaseDeps,
   row: sql.QuarantineContents,
-  { copy, events, action }: Decision,
+  { copy, events, action, against }: Decision,
   change: Change,
 ): Promise<readonly sql.Target[]> {
   const targets = events.map(({ event, route, evidence }) => ({
@@ -107,7 +136,9 @@ export async function release(
     ...{ copy_at: copy.at, inbox_id: null, duplicate: null },
   }))
   const key = { tenantId: row.tenant_id, id: row.id }
-  const bound = await deps.db.transaction((tx) => bind(tx, key, targets, { action, change }))
+  const bound = await deps.db.transaction((tx) =>
+    bind(tx, key, targets, { action, change, ...(against && { against }) }),
+  )
   return bring(deps, row, bound, change)
 }
 
@@ -129,12 +160,15 @@ export async function bring(
     })
     throw new Problem('conflict', 'A webhook route that takes it has gone meanwhile. The webhook is kept.')
   }
-  const there = targets.map((target, at) => ({
-    ...target,
-    inbox_id: taken[at]?.inboxId ?? null,
-    duplicate: taken[at]?.duplicate ?? null,
-  }))
-  // Somebody else may have brought it there in the same moment: to the same rows of the inbox.
+  const there: sql.Target[] = []
+  for (const [at, target] of targets.entries()) {
+    const one = taken[at]
+    if (!one) throw new Error('not every event was taken')
+    const inboxRow = { tenantId: target.tenant_id, inboxId: one.inboxId, requestId: row.request_id }
+    // Somebody else may have brought it there in the same moment, or this is the second try: that makes no duplicate.
+    const duplicate = one.duplicate && !(await gotInByRelease(db, inboxRow))
+    there.push({ ...target, inbox_id: one.inboxId, duplicate })
+  }
   await sql.finish(db, { ...key, targets: there, by: nameOf(change), why: change.reason })
   return there
 }
