@@ -10,17 +10,19 @@ create table webhook_gap_check (
   lease_until timestamptz,
   -- Everything before it has been looked at; null = nothing yet.
   looked_until timestamptz,
-  -- {until, after}: the check that is under way goes back from `until`; `after` is the page it has come to.
+  -- The check that is under way: {until, after, pages, oldest, seen}, as features/webhook-gaps/check-position.ts has it.
   position json,
   last_checked_at timestamptz,
   last_failed_at timestamptz,
   last_error text check (length(last_error) <= 1000),
-  -- In a row.
+  -- Of the page it has come to, in a row.
   failures int not null default 0,
+  -- How often in a row it has begun anew because a page failed again and again.
+  restarts int not null default 0,
   primary key (tenant_id, route_id),
   foreign key (tenant_id, route_id) references webhook_route (tenant_id, id) on delete cascade,
   check ((lease is null) = (lease_until is null)),
-  check ((last_error is null) = (failures = 0))
+  check ((last_error is null) = (failures = 0 and restarts = 0))
 );
 select protect_tenant_table('webhook_gap_check');
 

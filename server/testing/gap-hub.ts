@@ -1,5 +1,9 @@
 import { createExecutor, createRequestLog } from '../src/features/execute/execute.ts'
-import { createGapDetector, type GapDetector } from '../src/features/webhook-gaps/gap-detector.ts'
+import {
+  createGapDetector,
+  type GapDetector,
+  type GapDetectorDeps,
+} from '../src/features/webhook-gaps/gap-detector.ts'
 import {
   createRouteDirectory,
   type GapCheck,
@@ -28,8 +32,8 @@ import { UNLIMITED } from './unlimited.ts'
 /** A hub whose workspace has routes that are held against the list of a provider, which is `hub.upstream`. */
 export interface GapHub {
   readonly hub: CallingHub
-  /** One more worker. */
-  detector(): GapDetector
+  /** One more worker; one whose statement of this name fails, when there is one. */
+  detector(timing?: GapDetectorDeps['timing'], failing?: string): GapDetector
   /** A route as old as the tests need it. */
   route(settings: Partial<RouteSettings>, check: Partial<GapCheck>): Promise<WebhookRoute>
   /** Takes an event in as if the provider had sent it. */
@@ -73,14 +77,23 @@ export async function gapHub(): Promise<GapHub> {
   })
   return {
     hub,
-    detector: () =>
+    detector: (timing, failing) =>
       createGapDetector({
-        platform: { ...platform, metrics: createMetrics('test', false) },
+        platform: {
+          ...{ ...platform, metrics: createMetrics('test', false) },
+          db: {
+            ...db,
+            execute: (statement, values) =>
+              statement.name === failing
+                ? Promise.reject(new Error(`${statement.name} fails`))
+                : db.execute(statement, values),
+          },
+        },
         executor,
         routes,
         workspaces: directory,
         acceptEvents,
-        timing: { graceMs: 60_000 },
+        timing: { graceMs: 60_000, ...timing },
       }),
     route: async (given, check) => {
       const id = newId()

@@ -3,6 +3,7 @@ import { appendEvents } from '../../platform/event-log.ts'
 import { newId } from '../../platform/ids.ts'
 import { routeDelivers } from '../webhook-routes/webhook-routes.ts'
 import type { AskedRoute } from './asking.ts'
+import { firstPosition, positionAfter } from './check-position.ts'
 import { type DueCheck, finishCheck, type HeldCheck, letGo, moveOn } from './gap-checks.sql.ts'
 import type { ListedEvent } from './gap-source.ts'
 import { insertMissing } from './webhook-gaps.sql.ts'
@@ -11,8 +12,10 @@ export interface CheckTiming {
   /** Younger events may be on their way: the next check looks at them. */
   readonly graceMs: number
   readonly leaseMs: number
-  /** A check that is longer goes on after those of other routes. */
+  /** Of one turn: a check that is longer rests for `turnPauseMs` and goes on after those of other routes. */
   readonly maxPages: number
+  readonly turnPauseMs: number
+  readonly maxPagesOfCheck: number
 }
 
 export interface Checked {
@@ -36,29 +39,26 @@ export async function checkRoute(
   { source, asking }: AskedRoute,
   due: DueCheck,
   held: HeldCheck,
-  { graceMs, leaseMs, maxPages }: CheckTiming,
+  { graceMs, leaseMs, maxPages, turnPauseMs, maxPagesOfCheck }: CheckTiming,
   stopping: AbortSignal,
 ): Promise<Checked> {
   const { route } = asking
   const nowMs = due.at.getTime()
-  const until = due.position ? new Date(due.position.until) : new Date(nowMs - graceMs)
+  let position = due.position ?? firstPosition(new Date(nowMs - graceMs))
+  const until = new Date(position.until)
   const first = new Date(Math.max(route.createdAt.getTime(), nowMs - FIRST_LOOK_DAYS * DAY_MS))
   const from = due.looked_until ?? first
-  let after = due.position?.after ?? undefined
   let found = 0
   // A route that is younger than the grace has nothing that could be missing.
   for (let page = 0; from <= until; page += 1) {
     if (stopping.aborted || page >= maxPages) {
-      await letGo(db, { ...held, againMs: 0 })
+      await letGo(db, { ...held, againMs: stopping.aborted ? 0 : turnPauseMs })
       return { found, ended: false }
     }
-    const { events, next } = await source.list(asking, { from, until }, after)
-    found += await note(db, asking, held, events, {
-      position: { until: until.toISOString(), after: next ?? after ?? null },
-      leaseMs,
-    })
-    if (next === undefined) break
-    after = next
+    const listed = await source.list(asking, { from, until }, position.after ?? undefined)
+    position = positionAfter(position, listed, maxPagesOfCheck)
+    found += await note(db, asking, held, listed.events, { position, leaseMs })
+    if (listed.next === undefined) break
   }
   const lookedUntil = new Date(Math.max(from.getTime(), until.getTime()))
   await finishCheck(db, { ...held, lookedUntil, everySeconds: route.gapCheck?.everySeconds ?? 0 })

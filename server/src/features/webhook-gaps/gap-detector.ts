@@ -1,17 +1,19 @@
 import { newId } from '../../platform/ids.ts'
 import type { Platform } from '../../platform/platform.ts'
+import { Problem } from '../../problems.ts'
 import type { Executor } from '../execute/execute.ts'
-import { getRoute, type RouteDirectory, type WebhookRoute } from '../webhook-routes/webhook-routes.ts'
+import { findRoute, type RouteDirectory } from '../webhook-routes/webhook-routes.ts'
 import type { AcceptEvents } from '../webhooks/webhooks.ts'
 import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
 import { askedRoute, whyOf } from './asking.ts'
 import { type CheckTiming, checkRoute, LostLease } from './check-route.ts'
 import * as checksSql from './gap-checks.sql.ts'
+import { keepingLease } from './keep-lease.ts'
 import { pullGap } from './pull-gap.ts'
 import * as sql from './webhook-gaps.sql.ts'
 
 export interface GapDetectorDeps {
-  readonly platform: Pick<Platform, 'db' | 'log' | 'metrics'>
+  readonly platform: Pick<Platform, 'db' | 'clock' | 'log' | 'metrics'>
   readonly executor: Pick<Executor, 'execute'>
   readonly routes: RouteDirectory
   readonly workspaces: Pick<WorkspaceDirectory, 'find'>
@@ -31,17 +33,23 @@ export interface GapDetector {
 
 const TIMING = {
   graceMs: 5 * 60_000,
-  /** A page takes as long as an execution: at most a minute. */
-  leaseMs: 3 * 60_000,
+  /** Of a check: renewed while its worker lives, so short that another one soon goes on with it. */
+  leaseMs: 30_000,
+  /** Fetching and taking one event takes as long as an execution: at most a minute. */
+  pullLeaseMs: 3 * 60_000,
   maxPages: 50,
+  turnPauseMs: 10_000,
+  /** Of Stripe 200,000 events. */
+  maxPagesOfCheck: 2_000,
   firstAgainMs: 30_000,
-} satisfies CheckTiming & { readonly firstAgainMs: number }
-const LAST_CHECK_AGAIN_MS = 15 * 60_000
+} satisfies CheckTiming & Record<string, number>
+/** Or as often as the route is checked anyway, if that is less often. */
+const LAST_CHECK_AGAIN_MS = 60 * 60_000
 const LAST_PULL_AGAIN_MS = 60 * 60_000
 /** About six hours. */
 const MAX_PULLS = 12
 const PULLS_AT_ONCE = 4
-/** After so many failures in a row the page itself is doubted: it may be gone at the provider. */
+/** After so many failures in a row of one page the check has failed: the page may be gone at the provider. */
 const DOUBTED_AFTER = 3
 const SUSPENDED_MS = 60_000
 const SWEEP = 1_000
@@ -62,11 +70,8 @@ export function createGapDetector(deps: GapDetectorDeps): GapDetector {
   ])
   const missing = metrics.gauge('webhook_gaps_missing', 'Events that providers list and that never arrived')
 
-  const againMs = (failures: number, most: number): number =>
-    Math.min(most, timing.firstAgainMs * 2 ** Math.min(failures, 20))
-
-  const routeOf = (tenantId: string, id: string): Promise<WebhookRoute | undefined> =>
-    getRoute(db, tenantId, id).catch(() => undefined)
+  const againMs = (times: number, most: number, first = timing.firstAgainMs): number =>
+    Math.min(most, first * 2 ** Math.min(times, 20))
 
   const isActive = async (tenantId: string): Promise<boolean> =>
     (await workspaces.find(tenantId))?.status === 'active'
@@ -77,38 +82,52 @@ export function createGapDetector(deps: GapDetectorDeps): GapDetector {
     stopping: AbortSignal,
   ): Promise<void> {
     const { tenantId, routeId } = held
-    const route = await routeOf(tenantId, routeId)
-    const provider = route?.provider ?? 'none'
+    let provider = 'none'
+    let everyMs = timing.firstAgainMs
     try {
+      const route = await findRoute(db, tenantId, routeId)
+      provider = route?.provider ?? provider
+      if (route?.gapCheck) everyMs = route.gapCheck.everySeconds * 1_000
       const asked = askedRoute(executor, route)
       if (!asked || !(await isActive(tenantId))) {
         await checksSql.letGo(db, { ...held, againMs: SUSPENDED_MS })
         return
       }
-      const { found } = await checkRoute(db, asked, due, held, timing, stopping)
+      const { found } = await keepingLease(deps.platform, held, timing.leaseMs, () =>
+        checkRoute(db, asked, due, held, timing, stopping),
+      )
       checks.inc({ provider, result: 'ok' })
       if (found > 0) log.warn({ tenant_id: tenantId, route_id: routeId, found }, 'webhooks are missing')
     } catch (error) {
       if (error instanceof LostLease) return
       checks.inc({ provider, result: 'failed' })
       log.warn({ err: error, tenant_id: tenantId, route_id: routeId }, 'a check for missing webhooks failed')
-      await checksSql.failCheck(db, {
-        ...held,
-        error: whyOf(error),
-        againMs: againMs(due.failures, LAST_CHECK_AGAIN_MS),
-        fromFirstPage: due.failures + 1 >= DOUBTED_AFTER,
-      })
+      await fail(held, whyOf(error), everyMs)
     }
   }
 
+  /** The page is tried again soon. The whole check is not begun anew more often than it is due, and ever more seldom. */
+  const fail = (held: checksSql.HeldCheck, error: string, everyMs: number): Promise<unknown> =>
+    db.transaction(async (tx) => {
+      const before = await checksSql.lockFailures(tx, held)
+      if (!before) return
+      const anew = before.failures + 1 >= DOUBTED_AFTER
+      const waitMs = anew
+        ? againMs(before.restarts, Math.max(everyMs, LAST_CHECK_AGAIN_MS), everyMs)
+        : againMs(before.failures, everyMs)
+      await checksSql.failCheck(tx, { ...held, error, againMs: waitMs, fromFirstPage: anew })
+    })
+
   async function pull(gap: sql.GapRow): Promise<void> {
     const { tenant_id: tenantId, id, route_id: routeId } = gap
-    const route = await routeOf(tenantId, routeId)
-    const provider = route?.provider ?? 'none'
+    let provider = 'none'
     try {
+      const route = await findRoute(db, tenantId, routeId)
+      provider = route?.provider ?? provider
       const asked = askedRoute(executor, route)
-      if (!asked) throw new Error('the route has no check any more')
-      if (!(await isActive(tenantId))) throw new Error('the workspace is not active')
+      if (!asked) throw new Problem('conflict', 'The webhook route has no gap check any more.')
+      if (!(await isActive(tenantId)))
+        throw new Problem('workspace_suspended', 'The workspace is not active.')
       const result = await pullGap({ ...deps, db }, await routes.refresh(), asked, gap)
       pulls.inc({ provider, result })
     } catch (error) {
@@ -135,7 +154,7 @@ export function createGapDetector(deps: GapDetectorDeps): GapDetector {
       return true
     },
     pullSome: async () => {
-      const gaps = await sql.takeWanted(db, { limit: PULLS_AT_ONCE, leaseMs: timing.leaseMs })
+      const gaps = await sql.takeWanted(db, { limit: PULLS_AT_ONCE, leaseMs: timing.pullLeaseMs })
       await Promise.all(gaps.map(pull))
       return gaps.length > 0
     },

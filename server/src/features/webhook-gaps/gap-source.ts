@@ -13,6 +13,8 @@ export interface ListedEvent {
 
 export interface ListedPage {
   readonly events: readonly ListedEvent[]
+  /** Of everything on the page, before anything was left out of `events`; undefined = the page is empty. */
+  readonly oldest: Date | undefined
   /** Where the next page begins; undefined = everything since `from` has been listed. */
   readonly next: string | undefined
 }
@@ -58,6 +60,11 @@ export interface GapSource {
 
 export const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
+
+export const oldestOf = (events: readonly ListedEvent[]): Date | undefined =>
+  events.length === 0
+    ? undefined
+    : new Date(Math.min(...events.map(({ occurredAt }) => occurredAt.getTime())))
 
 /** What the provider answered is not what its API is described as: the check says so and finds nothing. */
 export const unreadable = (what: string): Problem =>

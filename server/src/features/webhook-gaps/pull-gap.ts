@@ -70,6 +70,8 @@ export async function pullGap(
             route_id: route.id,
             event_id: gap.event_id,
             event_type: gap.event_type,
+            // Its API gives a value, and the hub has written that down.
+            bytes_as_sent: false,
             by,
           },
         },

@@ -52,8 +52,14 @@ export const CheckView = Type.Object({
   looked_until: NullableTime('Everything that happened before has been looked at.'),
   last_checked_at: NullableTime('When the last check came to its end.'),
   last_failed_at: NullableTime('When a check failed last.'),
-  last_error: NullableText('Why the last check failed; null: it did not. The next one goes on where it was.'),
-  failures: Type.Integer({ description: 'Failures in a row.' }),
+  last_error: NullableText(
+    'Why it failed last; null: it did not, or the page that failed has been read since. Kept until its end once it has begun anew.',
+  ),
+  failures: Type.Integer({ description: 'Failures in a row of the page that it has come to.' }),
+  restarts: Type.Integer({
+    description:
+      'How often it has begun anew at its first page since it last came to its end: after three failures of one page.',
+  }),
   missing: Type.Integer({ description: 'Events that are missing now, counted up to 1000.' }),
 })
 export type CheckView = Static<typeof CheckView>

@@ -5,6 +5,7 @@ import {
   type GapSource,
   isObject,
   type ListedEvent,
+  oldestOf,
   unreadable,
 } from '../gap-source.ts'
 
@@ -118,7 +119,7 @@ export const github: GapSource = {
       (one) => one.occurredAt >= from && one.occurredAt <= until && isOfAccount(asking, one),
     )
     const older = read.some(({ occurredAt }) => occurredAt < from)
-    return { events: wanted, next: older ? undefined : nextCursor(link) }
+    return { events: wanted, oldest: oldestOf(read), next: older ? undefined : nextCursor(link) }
   },
   fetch: async (asking, handle) => {
     const { get_operation = 'get_delivery', input } = settingsOf(asking)

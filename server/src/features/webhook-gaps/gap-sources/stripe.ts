@@ -1,5 +1,12 @@
 import { type Static, Type } from 'typebox'
-import { type Asking, type GapSource, isObject, type ListedEvent, unreadable } from '../gap-source.ts'
+import {
+  type Asking,
+  type GapSource,
+  isObject,
+  type ListedEvent,
+  oldestOf,
+  unreadable,
+} from '../gap-source.ts'
 
 const PAGE_SIZE = 100
 /** 2100-01-01. */
@@ -62,8 +69,10 @@ export const stripe: GapSource = {
     if (!isObject(answer) || !Array.isArray(answer.data)) throw unreadable('it is no list')
     const events = answer.data.map(readEvent)
     const last = events.at(-1)
+    // Without one there is no next page to ask for.
     if (answer.has_more === true && !last) throw unreadable('a page without events says that there are more')
     return {
+      oldest: oldestOf(events),
       // A key of the other mode lists events of the other mode.
       events: events.filter(({ livemode }) => livemode === asking.route.livemode),
       next: answer.has_more === true ? last?.eventId : undefined,
