@@ -30,6 +30,11 @@ it.each([
   expect(parseExactJson(Buffer.from(text))).toEqual(JSON.parse(text))
 })
 
+it('a very long number is printed as it was sent, and looked at once', () => {
+  const long = `[1${'0'.repeat(1_000_000)}1]`
+  expect(printed(long)).toBe(long)
+})
+
 it('of members with the same name the last one is there', () => {
   expect(printed('{"n":12345678901234567890,"a":1,"a":2}')).toBe('{"n":12345678901234567890,"a":2}')
 })

@@ -5,11 +5,18 @@ const { rawJSON } = JSON as typeof JSON & { readonly rawJSON: (text: string) => 
 
 const PARTS = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([-+]?\d+))?$/
 
+/** Where the zeros at the end begin. Not by a pattern, which would look at every run of zeros again and again. */
+function endOf(digits: string): number {
+  let end = digits.length
+  while (digits[end - 1] === '0') end -= 1
+  return end
+}
+
 /** A number as its digits without zeros around them and the place of its point: equal for equal numbers. */
 function normalForm(source: string): string {
   const [, sign = '', whole = '', fraction = '', exponent = '0'] = PARTS.exec(source) ?? []
   const digits = `${whole}${fraction}`.replace(/^0+/, '')
-  const short = digits.replace(/0+$/, '')
+  const short = digits.slice(0, endOf(digits))
   return short === ''
     ? '0'
     : `${sign}${short}e${Number(exponent) - fraction.length + digits.length - short.length}`
