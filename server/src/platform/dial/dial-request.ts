@@ -14,10 +14,16 @@ export interface DialRequest {
   /** From the sent request to the head of the answer; absent = only the signal ends the wait. */
   readonly headersTimeoutMs?: number
   readonly maxResponseBytes: number
+  /**
+   * What becomes of an answer whose head has come and whose body is longer than that, encoded, broken off or too slow: it
+   * is a failure, which is what holds without this; or `cut`: the answer stands with what has come of its body.
+   */
+  readonly onBodyFault?: 'fail' | 'cut'
 }
 
 export interface DialResponse {
   readonly status: number
   readonly headers: ResponseHeaders
+  /** With `onBodyFault: 'cut'` perhaps only the beginning. */
   readonly body: Buffer
 }

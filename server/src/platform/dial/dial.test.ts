@@ -249,6 +249,62 @@ describe('where it may go', () => {
   })
 })
 
+describe('an answer of which only the head matters stands, whatever becomes of its body', () => {
+  const head = (fields: string, status = '200 OK') => `HTTP/1.1 ${status}\r\n${fields}\r\n\r\n`
+  test.each<[string, string, (socket: Socket) => void]>([
+    [
+      'announced as too long',
+      '200 x*1000',
+      (socket) => socket.write(head('content-length: 10000000000') + 'x'.repeat(5_000)),
+    ],
+    [
+      'in chunks without end',
+      '500 x*1000',
+      (socket) => {
+        socket.write(head('transfer-encoding: chunked', '500 Broken'))
+        const pour = () => {
+          while (socket.writable && socket.write(`400\r\n${'x'.repeat(0x400)}\r\n`));
+        }
+        socket.on('drain', pour)
+        pour()
+      },
+    ],
+    [
+      'as long as allowed',
+      '200 x*1000',
+      (socket) => socket.end(head('content-length: 1000') + 'x'.repeat(1_000)),
+    ],
+    [
+      'broken off',
+      '503 x*5',
+      (socket) => socket.write(`${head('content-length: 100', '503 Away')}xxxxx`, () => socket.destroySoon()),
+    ],
+    ['encoded', '201 x*0', (socket) => socket.end(`${head('content-encoding: gzip', '201 Created')}xx`)],
+  ])('%s', async (_name, expected, talk) => {
+    const { port, sockets } = await rawServer(talk)
+    const { status, body } = await dialWith().request(
+      get(`http://127.0.0.1:${port}/`, { onBodyFault: 'cut' }),
+    )
+    expect(`${status} x*${body.toString().split('x').length - 1}`).toBe(expected)
+    // Nobody goes on reading.
+    await vi.waitFor(() => expect(sockets.size).toBe(0))
+  })
+
+  test('too slow', async () => {
+    const { port } = await rawServer((socket) => socket.write(`${head('content-length: 100')}x`))
+    const asked = dialWith().request(
+      get(`http://127.0.0.1:${port}/`, { onBodyFault: 'cut', signal: AbortSignal.timeout(200) }),
+    )
+    expect(await asked).toMatchObject({ status: 200, body: Buffer.from('x') })
+  })
+
+  test('without a head there is no answer', async () => {
+    const { port } = await rawServer((socket) => socket.resetAndDestroy())
+    const asked = dialWith().request(get(`http://127.0.0.1:${port}/`, { onBodyFault: 'cut' }))
+    expect(await failure(asked)).toMatch(/reset/)
+  })
+})
+
 describe('a misbehaving upstream', () => {
   const answering = (head: string, body = '') => `HTTP/1.1 200 OK\r\n${head}\r\n\r\n${body}`
   const CASES: [string, string, (socket: Socket) => void][] = [

@@ -13,9 +13,11 @@ const MAX_HINTS = 50
 export function exchange(dispatcher: Dispatcher, request: DialRequest, url: URL): Promise<DialResponse> {
   return new Promise((resolve, reject) => {
     const { signal, maxResponseBytes } = request
+    const cuts = request.onBodyFault === 'cut'
     let sent: Sent = 'never'
     let controller: Dispatcher.DispatchController | undefined
     let failure: DialFailure | undefined
+    let done = false
     let timer: NodeJS.Timeout | undefined
     let hints = 0
     let status = 0
@@ -29,8 +31,17 @@ export function exchange(dispatcher: Dispatcher, request: DialRequest, url: URL)
       clearTimeout(timer)
       signal.removeEventListener('abort', onAbort)
     }
+    const answer = () => {
+      done = true
+      cleanUp()
+      resolve({ status, headers, body: Buffer.concat(chunks, size) })
+    }
     const fail = (reason: DialFailure) => {
-      if (failure) return
+      if (failure || done) return
+      if (cuts && status !== 0) {
+        answer()
+        return controller?.abort(reason)
+      }
       failure = reason
       cleanUp()
       // Ends the connection: what still comes on it belongs to nobody.
@@ -71,15 +82,14 @@ export function exchange(dispatcher: Dispatcher, request: DialRequest, url: URL)
         if (refusal) fail(refusal)
       },
       onResponseData(_controller, chunk) {
-        if (failure) return
-        size += chunk.length
-        if (size > maxResponseBytes) fail(tooLarge(status, maxResponseBytes))
-        else chunks.push(chunk)
+        if (failure || done) return
+        const room = maxResponseBytes - size
+        chunks.push(chunk.subarray(0, room))
+        size += Math.min(chunk.length, room)
+        if (chunk.length > room) fail(tooLarge(status, maxResponseBytes))
       },
       onResponseEnd() {
-        if (failure) return
-        cleanUp()
-        resolve({ status, headers, body: Buffer.concat(chunks, size) })
+        if (!failure && !done) answer()
       },
       onResponseError(_controller, error) {
         fail(failureOf(error, sent, unrecognised()))
@@ -119,7 +129,7 @@ const tooLarge = (status: number, limit: number) =>
 function refusedBody(
   status: number,
   headers: ResponseHeaders,
-  { method, maxResponseBytes }: DialRequest,
+  { method, maxResponseBytes, onBodyFault }: DialRequest,
 ): DialFailure | undefined {
   if (method === 'HEAD' || status === 204 || status === 304) return undefined
   const encoding = headers['content-encoding']?.trim().toLowerCase() ?? ''
@@ -127,6 +137,7 @@ function refusedBody(
     return new DialFailure('protocol', 'maybe', 'The answer is encoded although none was asked for.', {
       status,
     })
+  if (onBodyFault === 'cut') return undefined
   return Number(headers['content-length']) > maxResponseBytes ? tooLarge(status, maxResponseBytes) : undefined
 }
 

@@ -1,9 +1,15 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { pino } from 'pino'
 import { Webhook } from 'standardwebhooks'
 import { describe, expect, test } from 'vitest'
 import { manualClock } from '../../../../testing/manual-clock.ts'
-import type { Dial } from '../../../platform/dial/dial.ts'
+import { createDial, type Dial } from '../../../platform/dial/dial.ts'
 import type { DialRequest } from '../../../platform/dial/dial-request.ts'
+import { createMetrics } from '../../../platform/metrics.ts'
 import { Secret } from '../../../platform/secret.ts'
+import type { CallFailure } from '../../../resilience/failure.ts'
 import { compileConnector, dryRunOperation, invokeOperation } from '../connectors.ts'
 import { messageId, signatureHeaders } from './callback/sign.ts'
 
@@ -16,6 +22,7 @@ function setUp(
   values: Record<string, string> = { current: NEW },
   status = 204,
   headers: Record<string, string> = {},
+  ask?: Dial['request'],
 ) {
   // The reference library verifies against the system's clock.
   const clock = manualClock(Date.now())
@@ -23,6 +30,7 @@ function setUp(
   const dial: Dial = {
     request: async (request) => {
       requests.push(request)
+      if (ask) return ask({ ...request, connectTimeoutMs: 5_000 })
       return { status, headers, body: Buffer.from('no') }
     },
     refusal: () => undefined,
@@ -140,6 +148,38 @@ test.each([
     )
   expect(result).toBe(expected)
 })
+
+test.each([
+  ['delivered', 200],
+  ['http_4xx, HTTP 410, aaaa', 410],
+  ['http_5xx, HTTP 503, aaaa', 503],
+])(
+  'an answer with a body longer than anybody reads is what its status says: %s',
+  async (expected, status) => {
+    const server = createServer((_request, response) => {
+      response.writeHead(status).end('a'.repeat(200_000))
+    }).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    const metrics = createMetrics('test', false)
+    const dial = createDial({ allowCidrs: ['127.0.0.0/8'], metrics, log: pino({ level: 'silent' }) })
+    const request: Dial['request'] = (asked) => dial.request({ ...asked, url: `http://127.0.0.1:${port}/` })
+    try {
+      const ended = await setUp({ current: NEW }, 204, {}, request)
+        .deliver()
+        .then(
+          () => 'delivered',
+          ({ kind, httpStatus, upstream }: CallFailure) =>
+            `${kind}, HTTP ${httpStatus}, ${upstream?.body_excerpt.slice(0, 4)}`,
+        )
+      expect(ended).toBe(expected)
+    } finally {
+      await dial.close()
+      server.closeAllConnections()
+      server.close()
+    }
+  },
+)
 
 test.each([
   ['abort', 500],

@@ -13,7 +13,7 @@ import {
 import { MASK } from '../scrub.ts'
 import { messageId, signatureHeaders } from './callback/sign.ts'
 
-/** Nothing of the answer is used; what explains a failure is shorter. */
+/** Of an answer only the head counts; of its body the beginning explains a failure. */
 const MAX_RESPONSE_BYTES = 64 * 1024
 
 const CallbackSettings = Type.Object(
@@ -109,6 +109,8 @@ async function deliver(settings: Settings, context: InvokeContext) {
     signal: context.signal,
     connectTimeoutMs: context.connectTimeoutMs,
     maxResponseBytes: MAX_RESPONSE_BYTES,
+    // Who says 2xx has the message, however long, slow or broken what follows is.
+    onBodyFault: 'cut',
   })
   const { status } = response
   if (status < 200 || status > 299)
