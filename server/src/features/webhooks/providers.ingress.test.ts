@@ -5,25 +5,21 @@
 import type { OutgoingHttpHeaders } from 'node:http'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { type TestDatabase, testDatabase } from '../../../../testing/database.ts'
-import { type WebhookHub, webhookHub } from '../../../../testing/webhook-hub.ts'
-import {
-  type IngressAnswer,
-  type WebhookIngress,
-  webhookIngress,
-} from '../../../../testing/webhook-ingress.ts'
+import { type TestDatabase, testDatabase } from '../../../testing/database.ts'
+import { type WebhookHub, webhookHub } from '../../../testing/webhook-hub.ts'
+import { type IngressAnswer, type WebhookIngress, webhookIngress } from '../../../testing/webhook-ingress.ts'
 import {
   type Applies,
   PUBLIC_URL,
   type SignedSample,
   signedSample,
   type WebhookSample,
-} from '../../../../testing/webhook-sample.ts'
-import { WEBHOOK_CASES, WEBHOOK_SAMPLES } from '../../../../testing/webhook-samples.ts'
-import { newId } from '../../../platform/ids.ts'
-import { Secret } from '../../../platform/secret.ts'
-import { webhooksIngress } from '../webhooks.ingress.ts'
-import { PROVIDERS } from './registry.ts'
+} from '../../../testing/webhook-sample.ts'
+import { WEBHOOK_CASES, WEBHOOK_SAMPLES } from '../../../testing/webhook-samples.ts'
+import { newId } from '../../platform/ids.ts'
+import { Secret } from '../../platform/secret.ts'
+import { PROVIDERS } from './providers/registry.ts'
+import { webhooksIngress } from './webhooks.ingress.ts'
 
 const BODY_LIMIT = 100_000
 /** The hub gives every request ids of its own, which would make any two answers differ. */
