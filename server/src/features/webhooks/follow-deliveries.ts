@@ -3,10 +3,14 @@ import { keepHeldEvents } from './held.ts'
 import { endLineTurns } from './lines.ts'
 
 /**
- * What follows the end of deliveries, in its transaction: one that is held begins to wait, and then the next event of the
- * line gets its turn, for which it counts whether the one before is held.
+ * What follows the end of deliveries, in its transaction: one that is held keeps the head of its line, otherwise the next
+ * event gets its turn; then what is held begins to wait.
+ *
+ * The order of locks, for all that touches several of these: routes, jobs and dead letters, lines, rows of the inbox,
+ * each kind by its ids (ADR 0028).
  */
 export const followDeliveries: FollowUps = async (tx, ended) => {
+  const lanes = await endLineTurns(tx, ended)
   await keepHeldEvents(tx, ended)
-  return endLineTurns(tx, ended)
+  return lanes
 }

@@ -217,3 +217,30 @@ test('jobs that are no deliveries go their way', async () => {
   expect(await gate.before(job)).toBeUndefined()
   expect(await gate.after(job, answer(410))).toBeUndefined()
 })
+
+test('the line is locked before the row of the inbox: who holds the line can have the row', async () => {
+  const route = await freshRoute(hub, { ordering: { key: '/id', limitMs: 600_000 } })
+  const [job] = await claim(route, 1)
+  if (!job) throw new Error('no job')
+  const { tenantId, inboxId } = job
+  let settling: Promise<void> | undefined
+  await database.db.transaction(async (tx) => {
+    const ask = (text: string, values: unknown[]) => tx.execute({ name: '', text }, values)
+    await ask(
+      'select lock_webhook_lines(json_agg(l)) from (select tenant_id, route_id, key from webhook_line where tenant_id = $1) as l',
+      [tenantId],
+    )
+    settling = settle(job, { kind: 'cancelled', held: 'route_paused', why: 'Paused.' })
+    await vi.waitFor(async () =>
+      expect(
+        await hub.query(
+          "select from pg_locks where locktype = 'advisory' and classid = 7128 and not granted",
+        ),
+      ).toHaveLength(1),
+    )
+    const free = 'select id from webhook_inbox where tenant_id = $1 and id = $2 for update skip locked'
+    expect((await ask(free, [tenantId, inboxId])).rows).toHaveLength(1)
+  })
+  await settling
+  expect(await inboxOf(hub, [inboxId ?? ''])).toMatchObject([{ state: 'held' }])
+})

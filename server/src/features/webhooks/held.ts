@@ -3,7 +3,7 @@ import type { Tx } from '../../platform/db/statement.ts'
 import { appendEvents } from '../../platform/event-log.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { Problem } from '../../problems.ts'
-import type { ClaimedJob, EndedJob, LaneKey, Outcome } from '../../queue/job.ts'
+import type { ClaimedJob, EndedJob, Outcome } from '../../queue/job.ts'
 import { CallFailure } from '../../resilience/failure.ts'
 import { pauseRouteByHub, type RouteDirectory, type WebhookRoute } from '../webhook-routes/webhook-routes.ts'
 import { type DeliveryEnvelope, INBOX_INPUT } from './delivery.ts'
@@ -102,13 +102,13 @@ export function createDeliveryGate({ platform, routes }: GateDeps): DeliveryGate
 }
 
 /** The follow-up of deliveries that were held: in the transaction that ends the job its event begins to wait. */
-export async function keepHeldEvents(tx: Tx, ended: readonly EndedJob[]): Promise<readonly LaneKey[]> {
+export async function keepHeldEvents(tx: Tx, ended: readonly EndedJob[]): Promise<void> {
   const held = ended.flatMap(({ job, held: why }) =>
     why !== undefined && job.inboxId !== null
       ? [{ tenant_id: job.tenantId, id: job.inboxId, job_id: job.id, why }]
       : [],
   )
-  if (held.length === 0) return []
+  if (held.length === 0) return
   const rows = await holdEvents(tx, { held })
   // Without its row changed, the end of the job would be the end of the event: then neither commits.
   if (rows.length < held.length && (await countUnheld(tx, { held })).left > 0)
@@ -135,5 +135,4 @@ export async function keepHeldEvents(tx: Tx, ended: readonly EndedJob[]): Promis
       },
     })),
   })
-  return []
 }

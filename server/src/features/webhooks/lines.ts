@@ -48,7 +48,7 @@ export const lanesOf = (turns: readonly TurnRow[] | null): LaneKey[] =>
 
 /**
  * The follow-up of deliveries that have ended, in whatever way: in the same transaction the next event of the line gets
- * its delivery. One that is held keeps its place at the head. Run it after what writes that the event is held.
+ * its delivery. One that is held keeps its place at the head.
  */
 export async function endLineTurns(tx: Tx, ended: readonly EndedJob[]): Promise<readonly LaneKey[]> {
   const turns = ended.flatMap(({ job, held }) => {
