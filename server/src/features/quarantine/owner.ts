@@ -23,6 +23,7 @@ const OF_THE_ROUTE: ReadonlySet<RefusalCause> = new Set([
   'signature_mismatch',
   'timestamp_outside_tolerance',
   'no_usable_secret',
+  'secret_away',
   'livemode_mismatch',
   'environment_mismatch',
 ])
