@@ -51,6 +51,7 @@ import {
   type AcceptEvents,
   createWebhookMatcher,
   findPlainRoutes,
+  heldOf,
   providerFaults,
 } from '../features/webhooks/webhooks.ts'
 import { workspacesControl } from '../features/workspaces/workspaces.control.ts'
@@ -148,6 +149,7 @@ export function addControlRoutes(app: HttpServer, parts: ControlParts): void {
     // Bundles change routes and secrets in one transaction, in which no store is asked.
     checks: { ...routeChecks, fingerprintsOf: secretChecks.fingerprints },
     plainRoutes: findPlainRoutes(parts.webhookRoutes),
+    heldOf,
   })
   const bundleDeps = {
     clock,

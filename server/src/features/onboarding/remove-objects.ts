@@ -22,9 +22,14 @@ export async function removeStageObjects(control: PlaneClient, removal: Removal)
   const attempt = async (work: () => Promise<unknown>): Promise<void> => {
     await work().catch((error: unknown) => failures.push(error))
   }
-  const deleteAll = async <Item>(path: string, own: (item: Item) => boolean, key: (item: Item) => string) => {
+  const deleteAll = async <Item>(
+    path: string,
+    own: (item: Item) => boolean,
+    key: (item: Item) => string,
+    more = '',
+  ) => {
     for (const item of (await everything<Item>(control, path)).filter(own))
-      await attempt(() => control.want(`${path}/${key(item)}?${because}`, { method: 'DELETE' }))
+      await attempt(() => control.want(`${path}/${key(item)}?${because}${more}`, { method: 'DELETE' }))
   }
 
   await attempt(async () => {
@@ -33,7 +38,7 @@ export async function removeStageObjects(control: PlaneClient, removal: Removal)
       await purgeLetters(control, reason)
   })
   // Before the connector that they deliver to.
-  await attempt(() => deleteAll<NamedRoute>('/webhook-routes', mine.route, ({ id }) => id))
+  await attempt(() => deleteAll<NamedRoute>('/webhook-routes', mine.route, ({ id }) => id, '&held=deliver'))
   await attempt(() => removeFromConfig(control, mine, reason, step))
   await attempt(() =>
     deleteAll<{ name: string }>(

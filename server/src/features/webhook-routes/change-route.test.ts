@@ -32,6 +32,7 @@ beforeAll(async () => {
     webhookRoutesControl(app, {
       db,
       plainRoutes: async () => () => true,
+      heldOf: async () => ({ events: 0, most: 1 }),
       checks: {
         providerFaults: () => [],
         gapFaults: () => [],

@@ -17,6 +17,7 @@ const LIVE = newId()
 let database: TestDatabase
 let app: HttpServer
 let stop: () => Promise<void>
+let heldEvents = 0
 let isFound: (route: WebhookRoute) => boolean = () => true
 /** Fingerprints of the values behind secret refs that can be read. */
 const values = new Map<string, readonly string[]>()
@@ -61,6 +62,7 @@ beforeAll(async () => {
   webhookRoutesControl(app, {
     db,
     plainRoutes: async () => (route) => isFound(route),
+    heldOf: async () => ({ events: heldEvents, most: 10_000 }),
     checks: {
       gapFaults: () => [],
       providerFaults: (name, settings) => [
@@ -369,6 +371,27 @@ describe('one route', () => {
       expect(foreign.text).toBe(missing.text)
     }
     expect((await call('GET', `/webhook-routes/${id}`)).status).toBe(200)
+  })
+
+  it('that holds events is deleted only by who says that they are delivered then', async () => {
+    const { id } = (await create({ account: 'acct_holds' })).json
+    heldEvents = 3
+    expect(await call('DELETE', `/webhook-routes/${id}?reason=moved`)).toMatchObject({
+      status: 409,
+      json: { code: 'conflict', held_events: 3, detail: expect.stringContaining('holds 3 events') },
+    })
+    heldEvents = 10_000
+    expect(await call('DELETE', `/webhook-routes/${id}?reason=moved`)).toMatchObject({
+      json: { detail: expect.stringContaining('at least 10000 events') },
+    })
+    expect(await call('GET', `/webhook-routes/${id}`)).toMatchObject({ status: 200 })
+    expect(await call('DELETE', `/webhook-routes/${id}?reason=moved&held=drop`)).toMatchObject({
+      status: 400,
+    })
+    expect(await call('DELETE', `/webhook-routes/${id}?reason=moved&held=deliver`)).toMatchObject({
+      status: 204,
+    })
+    heldEvents = 0
   })
 
   it('is deleted with a reason and frees its account for another workspace', async () => {

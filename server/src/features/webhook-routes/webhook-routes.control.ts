@@ -23,6 +23,7 @@ import {
   deleteRoute,
   fieldsOf,
   getRoute,
+  type HeldOf,
   listRoutes,
   type RouteChanges,
   type RouteChecks,
@@ -66,11 +67,13 @@ export function webhookRoutesControl(
     db,
     checks,
     plainRoutes,
+    heldOf,
   }: {
     readonly db: Db
     readonly checks: RouteChecks
     /** With the routes of all workspaces as they are now. */
     readonly plainRoutes: () => Promise<IsFound>
+    readonly heldOf: HeldOf
   },
 ): void {
   const read = { access: { permission: 'webhook_routes.read' } }
@@ -204,6 +207,8 @@ export function webhookRoutesControl(
         operationId: 'deleteWebhookRoute',
         tags,
         summary: 'Delete a webhook route; its events are refused from now on',
+        description:
+          'What was accepted is still delivered. A route that holds events is deleted only with `held=deliver`: without the route nothing keeps them back.',
         params: RouteParams,
         querystring: DeleteRouteQuery,
         response: { 204: RouteGone },
@@ -211,7 +216,8 @@ export function webhookRoutesControl(
     },
     async ({ principal, params, query, call }, reply) => {
       const change = { ...authorOf(principal), reason: query.reason, call }
-      await deleteRoute(db, principal.tenantId, params.id, change)
+      const unlessHeld = query.held === undefined ? heldOf : undefined
+      await deleteRoute(db, principal.tenantId, params.id, change, unlessHeld)
       return reply.code(204).send(null)
     },
   )

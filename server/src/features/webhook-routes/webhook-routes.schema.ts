@@ -230,6 +230,17 @@ export const RouteParams = Type.Object({
 
 export const PauseRouteBody = Type.Object({ reason: Reason }, closed)
 
-export const DeleteRouteQuery = Type.Object({ reason: Reason }, closed)
+export const DeleteRouteQuery = Type.Object(
+  {
+    reason: Reason,
+    held: Type.Optional(
+      Type.Literal('deliver', {
+        description:
+          'Needed when the route holds events: they are delivered to its connector once the route is gone.',
+      }),
+    ),
+  },
+  closed,
+)
 
 export const RouteGone = Type.Null({ description: 'The route is gone.' })

@@ -11,7 +11,7 @@ import type { Clock } from '../../platform/clock.ts'
 import type { Db } from '../../platform/db/db.ts'
 import { violatesUnique } from '../../platform/db/failures.ts'
 import type { Notifications } from '../../platform/db/notifications.ts'
-import type { Queryable } from '../../platform/db/statement.ts'
+import type { Queryable, Tx } from '../../platform/db/statement.ts'
 import { newId } from '../../platform/ids.ts'
 import type { Log } from '../../platform/log.ts'
 import { Problem } from '../../problems.ts'
@@ -104,11 +104,34 @@ export async function getRoute(on: Queryable, tenantId: string, id: string): Pro
 export const listRoutes = async (on: Queryable, filter: sql.RouteFilter): Promise<WebhookRoute[]> =>
   (await sql.listRoutes(on, filter)).map(toRoute)
 
-/** Removes a route: its events are refused from now on; what was accepted is still delivered. Errors: `not_found`. */
-export async function deleteRoute(db: Db, tenantId: string, id: string, change: Change): Promise<void> {
+/** How many events of a route are held, counted up to `most`. */
+export type HeldOf = (
+  tx: Tx,
+  tenantId: string,
+  routeId: string,
+) => Promise<{ readonly events: number; readonly most: number }>
+
+/**
+ * Removes a route: its events are refused from now on; what was accepted is still delivered, what was held as well. With
+ * `heldOf` it is refused while events are held, because nothing keeps them back any more. Errors: `not_found`, `conflict`.
+ */
+export async function deleteRoute(
+  db: Db,
+  tenantId: string,
+  id: string,
+  change: Change,
+  heldOf?: HeldOf,
+): Promise<void> {
   await db.transaction(async (tx) => {
     const row = await sql.deleteRoute(tx, { tenantId, id })
     if (!row) throw notFound()
+    const held = await heldOf?.(tx, tenantId, id)
+    if (held && held.events > 0)
+      throw new Problem(
+        'conflict',
+        `The route holds ${held.events >= held.most ? 'at least ' : ''}${held.events} events, which are delivered to ${row.connector} once it is gone: with \`held=deliver\` it is deleted all the same.`,
+        { members: { held_events: held.events } },
+      )
     const { created_at, ...before } = row
     await recordAudit(tx, {
       ...change,

@@ -1,8 +1,9 @@
 import { isTransient } from '../../platform/db/failures.ts'
+import type { Queryable } from '../../platform/db/statement.ts'
 import type { Log } from '../../platform/log.ts'
 import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
 import type { DeliveryTarget } from './delivery.ts'
-import type { HeldGroupRow } from './held.sql.ts'
+import { COUNTED, countHeld, type HeldGroupRow } from './held.sql.ts'
 import { type HeldWhy, whyHeld } from './reception.ts'
 
 /** What is in memory: to look at a thousand routes every other second must not cost a statement for each. */
@@ -33,6 +34,16 @@ export async function waysOf(deps: WayDeps, group: HeldGroupRow): Promise<Way[]>
       return { group, connector, target, why }
     }),
   )
+}
+
+/** How many events of a route are held, counted up to 10,000; whether anything is in their way or not. */
+export async function heldOf(
+  on: Queryable,
+  tenantId: string,
+  routeId: string,
+): Promise<{ readonly events: number; readonly most: number }> {
+  const of = [{ tenant_id: tenantId, route_id: routeId, connector: null }]
+  return { events: (await countHeld(on, { of }))[0]?.events ?? 0, most: COUNTED }
 }
 
 /** What is wrong with one route keeps no other from its release; a database in trouble ends the round. */

@@ -157,7 +157,7 @@ export const lockRelease = one<HeldGroup, { readonly locked: boolean }>(
 )
 
 /** What is counted of a selection at most: a measurement must not read all that waits. */
-const COUNTED = 10_000
+export const COUNTED = 10_000
 
 /** How many events of each selection are held, counted up to 10,000, and for how long the oldest one has been here. */
 export const countHeld = many<

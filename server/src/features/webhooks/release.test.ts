@@ -10,6 +10,7 @@ import { createSettler } from '../../queue/settler.ts'
 import type { WebhookRoute } from '../webhook-routes/webhook-routes.ts'
 import { followDeliveries } from './follow-deliveries.ts'
 import { createHeldSample } from './held-metrics.ts'
+import { heldOf } from './held-ways.ts'
 import { createRelease, type ReleaseDeps } from './release.ts'
 
 let database: QueueFixture
@@ -277,6 +278,7 @@ test('how many wait, and for how long, is measured by what they wait for now', a
     workspaces: { find: async (id) => (mine.has(id) ? hub.workspaces.find(id) : undefined) },
     activeConnector: async (tenantId, name) => hub.connectors.get(`${tenantId}/${name}`),
   })
+  expect(await heldOf(database.platform.db, missing.tenantId, missing.id)).toMatchObject({ events: 3 })
   await sample.measure()
   const text = () => metrics.registry.metrics()
   expect(await text()).toMatch(/webhooks_held\{why="route_paused",.*\} 2$/m)
