@@ -103,6 +103,9 @@ const list = (name: string, source: string, order: 'asc' | 'desc' = 'desc') =>
     ],
   )
 
+/** Rows of one trace that are looked at. */
+export const TRACED = 2_000
+
 /** Over the newest rows: bounded however rare a match is. */
 export const listNewest = list('list', 'true order by id desc limit $4')
 /** From the oldest on, for searches. */
@@ -110,7 +113,8 @@ export const listOldest = list('search', 'true order by id limit $4', 'asc')
 /** What waits without a job has an index of its own. */
 export const listHeld = list('list_held', `state = 'held' order by id desc limit $4`)
 export const listWaiting = list('list_waiting', `state = 'waiting' order by id desc limit $4`)
-export const listByTrace = list('list_by_trace', 'trace_id = $4::text')
+/** Whoever sends events may put any number of them into one trace. */
+export const listByTrace = list('list_by_trace', `trace_id = $4::text order by id desc limit ${TRACED}`)
 /** The event id is looked up in the dedupe table, whose key begins with it. */
 export const listByEvent = list(
   'list_by_event',

@@ -84,7 +84,8 @@ async function listRows(on: Queryable, filter: InboxFilter): Promise<InboxSlice>
   const items = all.filter((item) => status === undefined || item.status === status).slice(0, limit)
   if (items.length === limit) return { items, next: items.at(-1)?.row.id ?? null }
   const [first] = found
-  return { items, next: value === window && first?.examined === window ? first.edge : null }
+  const most = list === sql.listByTrace ? sql.TRACED : value === window ? window : undefined
+  return { items, next: first?.examined === most ? (first?.edge ?? null) : null }
 }
 
 const UNFILTERING: ReadonlySet<string> = new Set(['tenantId', 'before', 'limit'])

@@ -1,3 +1,5 @@
+// The HTTP routes of bulk actions. No adapter of its own: webhook-inbox.control.ts loads it with the other routes.
+
 import type { Db } from '../../platform/db/db.ts'
 import type { HttpServer } from '../../platform/http/http-server.ts'
 import { momentAt } from '../../platform/http/moment.ts'

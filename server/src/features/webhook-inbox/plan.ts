@@ -1,3 +1,5 @@
+// One bulk action as the other files know it; how it is stored is in plans.sql.ts.
+
 import type { PlanAction, PlanRow, PlanState, SampleEvent } from './plans.sql.ts'
 import type { Selection } from './selection.ts'
 

@@ -4,14 +4,14 @@ import { Reason } from '../audit/audit.ts'
 import { PLAN_ACTIONS, PLAN_STATES } from './plans.sql.ts'
 import { filters, OrNull, Time } from './webhook-inbox.schema.ts'
 
-/** States in which an event goes nowhere by itself. */
-const RETRIED = ['ignored', 'done', 'cancelled', 'dead', 'archived'] as const
+/** States in which an event goes nowhere by itself, or not before its time. */
+const RETRIED = ['ignored', 'scheduled', 'retrying', 'done', 'cancelled', 'dead', 'archived'] as const
 const MAX_IDS = 1_000
 
 const NewMessageId = Type.Optional(
   Type.Boolean({
     description:
-      'True: with a new `webhook-id`, so that receivers take it for a new message and may act on it a second time. False: with the one it had, so that whoever got it before takes it for a copy. Absent: new for what may have been delivered (done, archived), the same for all else. The id of the event stays in any case.',
+      'True: with a new `webhook-id`, so that receivers take it for a new message and may act on it a second time. False: with the one it had, so that whoever got it before takes it for a copy. Absent: new for what may have been delivered (done, archived), the same for all else. What waits for its next attempt keeps the one it has in any case. The id of the event stays in any case.',
   }),
 )
 

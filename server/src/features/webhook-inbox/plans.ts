@@ -1,3 +1,5 @@
+// What people do with bulk actions: make, read, commit and abort them. Workers do the rest: run-plan.ts.
+
 import type { CallContext } from '../../platform/call-context.ts'
 import type { Db } from '../../platform/db/db.ts'
 import { notify } from '../../platform/db/notifications.ts'

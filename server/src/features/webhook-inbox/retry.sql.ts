@@ -1,15 +1,4 @@
-import { many, run } from '../../platform/db/statement.ts'
-
-/** Whether there is anything to deliver; a row that is no longer kept is not among them. */
-export const findErased = many<
-  { readonly tenantId: string; readonly ids: readonly string[] },
-  { readonly id: string; readonly erased: boolean }
->(
-  'webhook_inbox.erased',
-  `select id, erased_at is not null as erased from webhook_payload
-   where tenant_id = $1 and id = any($2::uuid[])`,
-  ({ tenantId, ids }) => [tenantId, ids],
-)
+import { run } from '../../platform/db/statement.ts'
 
 /** Events get a new delivery. */
 export const setDeliveries = run<{

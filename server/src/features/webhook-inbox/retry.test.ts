@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { SHOP_DOWN } from '../../../testing/dead-letters.ts'
 import { type InboxFixture, inboxFixture, SECRET } from '../../../testing/inbox-fixture.ts'
-import { eventsOf, misplacedJobs, whereIs } from '../../../testing/queue-fixture.ts'
+import { claimLane, eventsOf, misplacedJobs, registerNode, whereIs } from '../../../testing/queue-fixture.ts'
 import { CHANGE } from '../../../testing/tenant-access.ts'
 import { newId } from '../../platform/ids.ts'
 import { purgeLetters } from '../../queue/dead-letters.ts'
@@ -71,6 +72,33 @@ describe('an event is delivered once more', () => {
     await fixture.deliver(tenantId)
   })
 
+  test('one that waits for its next attempt has it now, as the same message', async () => {
+    const id = await receive()
+    const wait = { kind: 'retry', delayMs: 86_400_000, error: SHOP_DOWN, why: 'Retry-After.' } as const
+    const first = await fixture.end(tenantId, wait)
+    expect(await status(id)).toBe('retrying')
+    const retried = await retry(id, null, { ...CHANGE, reason: 'the product is back' })
+    expect(retried).toMatchObject({ jobId: first.id, newMessageId: false, queue: 'webhook', lane: 7 })
+    expect(await whereIs(fixture.db, { tenantId, id: first.id })).toMatchObject({ ready: 1, deferred: 0 })
+    expect((await eventsOf(fixture.db, { id: first.id })).at(-1)).toMatchObject({
+      type: 'job.run_now',
+      message: expect.stringContaining('the product is back'),
+    })
+    const again = await fixture.deliver(tenantId)
+    expect(again).toMatchObject({ id: first.id, attempt: 2, idempotencyKey: first.idempotencyKey })
+    expect(await status(id)).toBe('done')
+    expect(await misplacedJobs(fixture.db, undefined)).toEqual([])
+  })
+
+  test('of two who want a waiting one now one succeeds', async () => {
+    const id = await receive()
+    await fixture.end(tenantId, { kind: 'snooze', delayMs: 86_400_000, why: 'Later.' })
+    const results = await Promise.allSettled([retry(id), retry(id), retry(id)])
+    expect(results.map(({ status: how }) => how).sort()).toEqual(['fulfilled', 'rejected', 'rejected'])
+    await fixture.deliver(tenantId)
+    expect(await misplacedJobs(fixture.db, undefined)).toEqual([])
+  })
+
   test('an ignored one, and one whose job is no longer kept', async () => {
     const ignored = await receive('customer.created')
     expect(await status(ignored)).toBe('ignored')
@@ -103,6 +131,13 @@ describe('refused, and nothing changes', () => {
   test('what goes on by itself', async () => {
     const id = await receive()
     await refused(id, 'it is queued: its delivery goes on by itself')
+  })
+
+  test('what runs', async () => {
+    const id = await receive()
+    const nodeId = await registerNode(fixture.db)
+    await claimLane(fixture.claimDb, nodeId, { tenantId, queue: 'webhook', lane: 7 }, 1)
+    await refused(id, 'it is running: its delivery goes on by itself')
   })
 
   test('what is held, and says why', async () => {

@@ -1,46 +1,21 @@
-import type { CallContext } from '../../platform/call-context.ts'
 import type { Db } from '../../platform/db/db.ts'
 import type { Queryable, Tx } from '../../platform/db/statement.ts'
 import { appendEvents } from '../../platform/event-log.ts'
-import { newId } from '../../platform/ids.ts'
 import { Problem } from '../../problems.ts'
-import { pickNamedLetters, replayLetters, whereaboutsOf } from '../../queue/dead-letters.ts'
 import { enqueueJobs } from '../../queue/enqueue.ts'
-import type { LaneKey, NewJob, QueueName } from '../../queue/job.ts'
+import type { NewJob } from '../../queue/job.ts'
 import { type Change, nameOf, recordAudit } from '../audit/audit.ts'
 import type { WebhookRoute } from '../webhook-routes/webhook-routes.ts'
-import { type DeliveryTarget, deliveryOf } from '../webhooks/webhooks.ts'
-import { type InboxRow, lockInbox } from './inbox.sql.ts'
+import { type DeliveryTarget, deliveryOfRow, findErased } from '../webhooks/webhooks.ts'
+import { findByIds, type InboxRow, lockInbox } from './inbox.sql.ts'
 import { findRoute, inboxNotFound } from './inbox-detail.ts'
-import { findErased, setDeliveries } from './retry.sql.ts'
+import { setDeliveries } from './retry.sql.ts'
+import { hastenWaiting, type Retried, type RetriedBatch, type RetryBatch, replayDead } from './retry-jobs.ts'
 import { type InboxItem, type InboxStatus, withStatus } from './status.ts'
 
 export interface RetryDeps {
   /** Where the connector is in the active config; undefined = it has no such connector. Errors: `database_unavailable`. */
   readonly target: (tenantId: string, connector: string) => Promise<DeliveryTarget | undefined>
-}
-
-export interface RetryBatch {
-  readonly tenantId: string
-  readonly ids: readonly string[]
-  /** Whether receivers shall take them for new messages; null = those that they may have got before. */
-  readonly newMessageId: boolean | null
-  readonly actor: string
-  readonly why: string
-  readonly planId: string | null
-  readonly call: CallContext
-}
-
-export interface Retried extends LaneKey {
-  readonly inboxId: string
-  readonly jobId: string
-  readonly newMessageId: boolean
-}
-
-export interface RetriedBatch {
-  readonly retried: readonly Retried[]
-  /** What could not be, and why: a sentence without its subject. */
-  readonly skipped: readonly { readonly inboxId: string; readonly why: string }[]
 }
 
 /** The receiver may have had it: with the same id it would take it for a copy. */
@@ -50,8 +25,6 @@ const MAYBE_DELIVERED: ReadonlySet<InboxStatus> = new Set(['done', 'archived'])
 function obstacleOf({ status }: InboxItem): string | undefined {
   switch (status) {
     case 'queued':
-    case 'scheduled':
-    case 'retrying':
     case 'running':
       return `is ${status}: its delivery goes on by itself`
     case 'held':
@@ -66,40 +39,27 @@ function obstacleOf({ status }: InboxItem): string | undefined {
 const GONE = 'is no longer kept'
 
 /**
- * Delivers events once more, those of them that can be: a dead letter is replayed, anything else that is over gets a
- * new job with the same event id. Their rows are locked, so that of two who want the same one finds a delivery that
- * goes on. Call `WakeUp.hint` with what was retried after the commit.
+ * Delivers events once more, those of them that can be: a dead letter is replayed, what waits for its next attempt has it
+ * now, anything else that is over gets a new job with the same event id. Of two who want the same one finds a delivery
+ * that goes on. Call `WakeUp.hint` with what was retried after the commit.
  */
 export async function retryInbox(tx: Tx, deps: RetryDeps, batch: RetryBatch): Promise<RetriedBatch> {
   const { tenantId, ids } = batch
-  const rows = await lockInbox(tx, { tenantId, ids })
-  const items = await withStatus(tx, tenantId, rows)
-  const erased = new Map((await findErased(tx, { tenantId, ids })).map((row) => [row.id, row.erased]))
-  const skipped: { inboxId: string; why: string }[] = []
-  const found = new Set(rows.map(({ id }) => id))
-  for (const inboxId of ids) if (!found.has(inboxId)) skipped.push({ inboxId, why: GONE })
-
   const destinations = createDestinations(tx, deps, tenantId)
-  const ready: { readonly item: InboxItem; readonly to: Destination }[] = []
-  for (const item of items) {
-    const { row } = item
-    const why =
-      obstacleOf(item) ??
-      (erased.get(row.id) === undefined ? GONE : erased.get(row.id) ? 'was erased' : undefined)
-    const to = why === undefined ? await destinations(row) : why
-    if (typeof to === 'string') skipped.push({ inboxId: row.id, why: to })
-    else ready.push({ item, to })
-  }
-
-  const letters = await replayDead(
-    tx,
-    batch,
-    ready.map(({ item }) => item),
+  // The order of locks is that of everybody: letters and jobs, then rows of the inbox.
+  const items = await withStatus(tx, tenantId, await findByIds(tx, { tenantId, ids }))
+  const first = await sorted(tx, tenantId, items, destinations)
+  const known = first.ready.map(({ item }) => item)
+  const revived = [await replayDead(tx, batch, known), await hastenWaiting(tx, batch, known)]
+  const handled = new Set(
+    revived.flatMap((each) => [...each.retried, ...each.skipped]).map(({ inboxId }) => inboxId),
   )
-  skipped.push(...letters.skipped)
-  const replayed = new Set([...letters.retried, ...letters.skipped].map(({ inboxId }) => inboxId))
-  const fresh = ready.filter(({ item }) => !replayed.has(item.row.id))
-  const jobs = fresh.map(({ item, to }) => ({ item, ...newDelivery(batch, item, to) }))
+
+  const rest = known.map(({ row }) => row.id).filter((id) => !handled.has(id))
+  const locked = await withStatus(tx, tenantId, await lockInbox(tx, { tenantId, ids: rest }))
+  // Somebody may have been faster; from here on nobody can be.
+  const second = await sorted(tx, tenantId, locked.map(changedSince(items)), destinations)
+  const jobs = second.ready.map(({ item, to }) => ({ item, ...newDelivery(batch, item, to) }))
   await enqueueJobs(
     tx,
     jobs.map(({ job }) => job),
@@ -109,13 +69,55 @@ export async function retryInbox(tx: Tx, deps: RetryDeps, batch: RetryBatch): Pr
     deliveries: jobs.map(({ item, job }) => ({ inboxId: item.row.id, jobId: job.id })),
   })
   const retried = [
-    ...letters.retried,
+    ...revived.flatMap((each) => each.retried),
     ...jobs.map(({ item, job: { id, queue, lane }, newMessageId }) => ({
       ...{ inboxId: item.row.id, jobId: id, newMessageId, tenantId, queue, lane },
     })),
   ]
   await tellRetried(tx, batch, retried, items)
-  return { retried, skipped }
+  const skipped = [...first.skipped, ...revived.flatMap((each) => each.skipped), ...second.skipped]
+  const told = new Set([...retried, ...skipped].map(({ inboxId }) => inboxId))
+  const gone = ids.filter((id) => !told.has(id)).map((inboxId) => ({ inboxId, why: GONE }))
+  return { retried, skipped: [...skipped, ...gone] }
+}
+
+interface Sorted {
+  readonly ready: readonly { readonly item: InboxItem; readonly to: Destination }[]
+  readonly skipped: RetriedBatch['skipped']
+}
+
+/** What can be delivered once more, and to where; and what cannot, and why. */
+async function sorted(
+  tx: Tx,
+  tenantId: string,
+  items: readonly (InboxItem & { readonly obstacle?: string })[],
+  destinations: (row: InboxRow) => Promise<Destination | string>,
+): Promise<Sorted> {
+  const ids = items.map(({ row }) => row.id)
+  const erased = new Map((await findErased(tx, { tenantId, ids })).map((row) => [row.id, row.erased]))
+  const skipped: { inboxId: string; why: string }[] = []
+  const ready: { readonly item: InboxItem; readonly to: Destination }[] = []
+  for (const item of items) {
+    const { row } = item
+    const why =
+      item.obstacle ??
+      obstacleOf(item) ??
+      (erased.get(row.id) === undefined ? GONE : erased.get(row.id) ? 'was erased' : undefined)
+    const to = why === undefined ? await destinations(row) : why
+    if (typeof to === 'string') skipped.push({ inboxId: row.id, why: to })
+    else ready.push({ item, to })
+  }
+  return { ready, skipped }
+}
+
+/** A delivery that is another one by now, or that can no longer be over, gets no second one beside it. */
+const changedSince = (before: readonly InboxItem[]) => {
+  const known = new Map(before.map(({ row, status }) => [row.id, `${status} ${row.job_id}`]))
+  // A dead letter that is in no place any more has left the bin for good, and gets a new job.
+  return (item: InboxItem): InboxItem & { readonly obstacle?: string } =>
+    known.get(item.row.id) === `${item.status} ${item.row.job_id}` || obstacleOf(item) !== undefined
+      ? item
+      : { ...item, obstacle: `is ${item.status} by now: somebody else was faster` }
 }
 
 interface Destination {
@@ -141,70 +143,15 @@ function createDestinations(on: Queryable, deps: RetryDeps, tenantId: string) {
   }
 }
 
-/** What is a dead letter lives again, with its history. One that has left the bin for good gets a new job instead. */
-async function replayDead(
-  tx: Tx,
-  { tenantId, newMessageId, actor, why, planId }: RetryBatch,
-  items: readonly InboxItem[],
-): Promise<RetriedBatch> {
-  const dead = new Map(
-    items.flatMap(({ row, status }) =>
-      status === 'dead' && row.job_id !== null ? [[row.job_id, row.id] as const] : [],
-    ),
-  )
-  if (dead.size === 0) return { retried: [], skipped: [] }
-  const inboxIdOf = (jobId: string): string => dead.get(jobId) ?? ''
-  const places = await whereaboutsOf(tx, tenantId, [...dead.keys()])
-  const queues = new Map<QueueName, string[]>()
-  const skipped: { inboxId: string; why: string }[] = []
-  for (const [jobId, { place, queue }] of places)
-    if (place === 'dead_letter') queues.set(queue, [...(queues.get(queue) ?? []), jobId])
-    else if (place === 'bin')
-      skipped.push({ inboxId: inboxIdOf(jobId), why: 'is a dead letter in the bin: restore it first' })
-  const newEffect = newMessageId ?? false
-  const retried: Retried[] = []
-  for (const [queue, ids] of queues) {
-    const picked = await pickNamedLetters(tx, { tenantId, queue, binned: false, ids })
-    const action = { tenantId, ids: picked.map(({ id }) => id), actor, why, planId, newEffect }
-    const jobs = await replayLetters(tx, action)
-    retried.push(
-      ...jobs.map((job) => ({
-        ...{ inboxId: inboxIdOf(job.id), jobId: job.id, newMessageId: newEffect },
-        ...{ tenantId, queue, lane: job.lane },
-      })),
-    )
-    const done = new Set(jobs.map(({ id }) => id))
-    for (const id of ids)
-      if (!done.has(id))
-        skipped.push({ inboxId: inboxIdOf(id), why: 'is no dead letter any more: somebody else was faster' })
-  }
-  return { retried, skipped }
-}
-
 function newDelivery(
   batch: RetryBatch,
   { row, status }: InboxItem,
   { target, connector, route }: Destination,
 ): { readonly job: NewJob; readonly newMessageId: boolean } {
   const newMessageId = batch.newMessageId ?? MAYBE_DELIVERED.has(status)
-  const job = deliveryOf({
-    event: {
-      inboxId: row.id,
-      provider: row.provider,
-      eventId: row.event_id,
-      eventType: row.event_type,
-      account: row.account,
-      livemode: row.livemode,
-      occurredAt: row.occurred_at,
-    },
-    ...{ route, connector, target, tenantId: batch.tenantId, routeId: row.route_id },
-    // It is a part of what the event has begun.
-    call: {
-      requestId: batch.call.requestId,
-      correlationId: row.correlation_id,
-      traceId: row.trace_id,
-      traceparent: `00-${row.trace_id}-${newId().replaceAll('-', '').slice(-16)}-01`,
-    },
+  const job = deliveryOfRow(row, {
+    ...{ route, connector, target, tenantId: batch.tenantId, requestId: batch.call.requestId },
+    routeId: row.route_id,
   })
   return {
     newMessageId,
@@ -215,6 +162,8 @@ function newDelivery(
     },
   }
 }
+
+const HASTENED: ReadonlySet<InboxStatus> = new Set(['scheduled', 'retrying'])
 
 function tellRetried(
   tx: Tx,
@@ -230,11 +179,12 @@ function tellRetried(
       const { row, status } = item
       const previous = row.job_id !== null && row.job_id !== jobId ? { previous_job_id: row.job_id } : {}
       const how = newMessageId ? ', as a new message' : ''
+      const what = HASTENED.has(status) ? 'has its next attempt made now' : 'has it delivered once more'
       return [
         {
           tenant_id: batch.tenantId,
           type: 'webhook.retried',
-          message: `It was ${status}; ${batch.actor} has it delivered once more${how}: ${batch.why}`,
+          message: `It was ${status}; ${batch.actor} ${what}${how}: ${batch.why}`,
           connector: row.connector,
           inbox_id: inboxId,
           request_id: batch.call.requestId,
@@ -262,7 +212,7 @@ export async function retryOne(
 ): Promise<Retried> {
   const { tenantId, id, newMessageId } = of
   return db.transaction(async (tx) => {
-    const [row] = await lockInbox(tx, { tenantId, ids: [id] })
+    const [row] = await findByIds(tx, { tenantId, ids: [id] })
     if (!row) throw inboxNotFound()
     const { retried, skipped } = await retryInbox(tx, deps, {
       ...{ tenantId, ids: [id], newMessageId, actor: nameOf(change) },

@@ -1,3 +1,5 @@
+// What a worker does with bulk actions: the next step of the one that is due, a search (search-plan.ts) or a batch.
+
 import type { Db } from '../../platform/db/db.ts'
 import type { Tx } from '../../platform/db/statement.ts'
 import type { Log } from '../../platform/log.ts'

@@ -149,7 +149,7 @@ export function webhookInboxControl(app: HttpServer, deps: InboxControlDeps): vo
         tags,
         summary: 'Deliver a webhook once more',
         description:
-          'A dead letter is replayed; what is done, cancelled, ignored or archived gets a new delivery of the same event. What goes on by itself answers 409, which says why.',
+          'A dead letter is replayed; what waits for its next attempt (retrying, scheduled) has it now; what is done, cancelled, ignored or archived gets a new delivery of the same event. What goes on by itself answers 409, which says why.',
         params: InboxParams,
         body: RetryBody,
         response: { 202: RetryAnswer },

@@ -83,6 +83,48 @@ export function deliveryOf(of: {
   }
 }
 
+/** What an inbox row says of its event. */
+export interface EventRow {
+  readonly id: string
+  readonly provider: string
+  readonly event_id: string
+  readonly event_type: string
+  readonly account: string | null
+  readonly livemode: boolean
+  readonly occurred_at: Date
+  readonly correlation_id: string
+  readonly trace_id: string
+}
+
+/** A delivery of an event that was taken before. It goes on with its trace; the span of the time between is nobody's. */
+export const deliveryOfRow = (
+  row: EventRow,
+  {
+    requestId,
+    ...to
+  }: Omit<Parameters<typeof deliveryOf>[0], 'event' | 'call'> & {
+    readonly requestId: string
+  },
+): NewJob =>
+  deliveryOf({
+    ...to,
+    event: {
+      inboxId: row.id,
+      provider: row.provider,
+      eventId: row.event_id,
+      eventType: row.event_type,
+      account: row.account,
+      livemode: row.livemode,
+      occurredAt: row.occurred_at,
+    },
+    call: {
+      requestId,
+      correlationId: row.correlation_id,
+      traceId: row.trace_id,
+      traceparent: `00-${row.trace_id}-${newId().replaceAll('-', '').slice(-16)}-01`,
+    },
+  })
+
 /** The delivery of an event that is just being taken. */
 export function deliveryJob(
   of: DeliveryTarget & {

@@ -1,11 +1,10 @@
 import type { Db } from '../../platform/db/db.ts'
 import { failPoint } from '../../platform/fail-points.ts'
-import { newId } from '../../platform/ids.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { Problem } from '../../problems.ts'
 import type { WakeUp } from '../../queue/wake-up.ts'
 import { getRoute, type WebhookRoute } from '../webhook-routes/webhook-routes.ts'
-import { type DeliveryTarget, deliveryOf } from './delivery.ts'
+import { type DeliveryTarget, deliveryOfRow } from './delivery.ts'
 import {
   FIRST_GROUP,
   type HeldGroup,
@@ -134,28 +133,9 @@ const keptDelivery = (
   target: DeliveryTarget,
   row: KeptRow,
 ) => ({
-  job: deliveryOf({
-    event: {
-      inboxId: row.id,
-      provider: row.provider,
-      eventId: row.event_id,
-      eventType: row.event_type,
-      account: row.account,
-      livemode: row.livemode,
-      occurredAt: row.occurred_at,
-    },
-    route,
-    tenantId: group.tenant_id,
-    routeId: group.route_id,
-    connector,
-    target,
-    call: {
-      requestId: row.request_id,
-      correlationId: row.correlation_id,
-      traceId: row.trace_id,
-      // Goes on with the trace of the request that brought the event; the span of the wait is nobody's.
-      traceparent: `00-${row.trace_id}-${newId().replaceAll('-', '').slice(-16)}-01`,
-    },
+  job: deliveryOfRow(row, {
+    ...{ route, connector, target, tenantId: group.tenant_id, routeId: group.route_id },
+    requestId: row.request_id,
   }),
   routeId: group.route_id,
   // An event that has a place in a line keeps it; the others came when the route had no order.

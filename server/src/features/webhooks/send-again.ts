@@ -23,7 +23,8 @@ export interface Copy extends AcceptedWebhook {
 export async function sendAgain(db: Db, { copyOf, webhook }: Copy): Promise<readonly LaneKey[]> {
   const { inbox_id: inboxId, state, job_id: jobId, dead } = copyOf
   if (!dead && state !== 'held' && state !== 'ignored') return []
-  if ((await findErased(db, { tenantId: webhook.route.tenantId, id: inboxId }))?.erased) return []
+  const [payload] = await findErased(db, { tenantId: webhook.route.tenantId, ids: [inboxId] })
+  if (payload?.erased) return []
   if (state === 'accepted' && dead && jobId !== null)
     return db.transaction((tx) => replay(tx, webhook, inboxId, jobId))
   if (state === 'held' || state === 'ignored')

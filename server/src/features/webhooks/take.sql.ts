@@ -1,4 +1,4 @@
-import { maybeOne, one, run } from '../../platform/db/statement.ts'
+import { many, one, run } from '../../platform/db/statement.ts'
 import type { JobRecord } from '../../queue/enqueue.ts'
 
 /** One event of a batch, in the shape that the SQL function `take_webhooks` reads. */
@@ -108,14 +108,15 @@ export const isTaken = one<
   ({ tenantId, eventId, routeId }) => [tenantId, eventId, routeId],
 )
 
-/** Whether what the event contained was erased at somebody's wish. */
-export const findErased = maybeOne<
-  { readonly tenantId: string; readonly id: string },
-  { readonly erased: boolean }
+/** Whether what events contained was erased at somebody's wish; one that is no longer kept is not among them. */
+export const findErased = many<
+  { readonly tenantId: string; readonly ids: readonly string[] },
+  { readonly id: string; readonly erased: boolean }
 >(
   'webhooks.find_erased',
-  'select erased_at is not null as erased from webhook_payload where tenant_id = $1 and id = $2',
-  ({ tenantId, id }) => [tenantId, id],
+  `select id, erased_at is not null as erased from webhook_payload
+   where tenant_id = $1 and id = any($2::uuid[])`,
+  ({ tenantId, ids }) => [tenantId, ids],
 )
 
 /** An event that no filter took is held from now on. */
