@@ -53,17 +53,9 @@ export interface ErasedBatch {
  */
 export async function eraseInbox(tx: Tx, deps: EraseDeps, batch: EraseBatch): Promise<ErasedBatch> {
   const { tenantId, ids, actor, why, planId } = batch
-  // The order of locks is that of everybody: jobs, lines, rows of the inbox.
-  const before = await findByIds(tx, { tenantId, ids })
-  await endDeliveries(tx, batch, await withStatus(tx, tenantId, before))
-  const { turns } = await leaveLines(tx, {
-    leaving: ids.map((id) => ({ tenant_id: tenantId, inbox_id: id, id: newId() })),
-  })
-  const rows = await lockInbox(tx, { tenantId, ids })
+  const { rows, turns } = await endAndLock(tx, batch)
   const erased = await erasePayloads(tx, { tenantId, ids: rows.map(({ id }) => id) })
   await endWaiting(tx, { tenantId, ids })
-  // Somebody may have made a delivery in between; from here on nobody can.
-  await endDeliveries(tx, batch, await withStatus(tx, tenantId, rows))
   for (const row of rows) {
     const jobIds = await jobsOfInbox(tx, tenantId, row)
     const inputRef = { kind: INBOX_INPUT, route_id: row.route_id }
@@ -92,6 +84,32 @@ export async function eraseInbox(tx: Tx, deps: EraseDeps, batch: EraseBatch): Pr
     lanes: (turns ?? []).map(({ tenant_id, queue, lane }) => ({
       ...{ tenantId: tenant_id, queue: queueName(queue), lane },
     })),
+  }
+}
+
+/** Somebody who goes on making deliveries of these very events would have to be quick each time. */
+const ROUNDS = 10
+
+/**
+ * Ends what there is of deliveries, then takes the places in lines, then locks the rows: the order of locks is that of
+ * everybody (ADR 0028). When somebody has made a delivery before the rows were locked, it lets go of everything and
+ * begins again: who ended that job with the rows in hand could wait for one who waits for them.
+ */
+async function endAndLock(tx: Tx, batch: EraseBatch) {
+  const { tenantId, ids } = batch
+  const mark = (text: string) => tx.execute({ name: '', text }, [])
+  for (let round = 1; ; round += 1) {
+    await mark('savepoint erasure')
+    const before = await findByIds(tx, { tenantId, ids })
+    await endDeliveries(tx, batch, await withStatus(tx, tenantId, before))
+    const { turns } = await leaveLines(tx, {
+      leaving: ids.map((id) => ({ tenant_id: tenantId, inbox_id: id, id: newId() })),
+    })
+    const rows = await lockInbox(tx, { tenantId, ids })
+    const known = new Map(before.map(({ id, job_id }) => [id, job_id]))
+    if (rows.every(({ id, job_id }) => known.get(id) === job_id)) return { rows, turns }
+    if (round === ROUNDS) throw new Error('deliveries of the events to be erased are made faster than ended')
+    await mark('rollback to savepoint erasure')
   }
 }
 
