@@ -120,6 +120,21 @@ describe('filters', () => {
     expect(await idsOf({ traceId: row.trace_id, eventId: 'evt_1' })).toEqual([])
   })
 
+  test('a trace of any size is looked at in windows, and paged to its end', async () => {
+    const seen = new Set<string>()
+    const first = await list({ traceId: 't', status: 'done' })
+    expect(first).toEqual({ items: [], next: expect.any(String) })
+    expect(await list({ traceId: 't', status: 'done', before: first.next ?? '' })).toEqual({
+      ...{ items: [], next: null },
+    })
+    for (let before: string | null | undefined; before !== null; ) {
+      const page = await list({ traceId: 't', limit: 200, before })
+      for (const { row } of page.items) seen.add(row.id)
+      before = page.next
+    }
+    expect(seen.size).toBe(2_500)
+  })
+
   test('times are those at which events were taken, to the millisecond', async () => {
     const { row } = await getInboxDetail(fixture.db, fixture.detailDeps, tenantId, ids.done)
     const at = row.received_at
