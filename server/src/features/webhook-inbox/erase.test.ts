@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { canaryScan } from '../../../testing/canary-scan.ts'
 import { everyRow } from '../../../testing/every-row.ts'
 import { type InboxFixture, inboxFixture, SECRET } from '../../../testing/inbox-fixture.ts'
@@ -10,7 +10,7 @@ import { findJob } from '../../queue/read.ts'
 import { createDeliveryInput } from '../webhooks/webhooks.ts'
 import { getInboxDetail } from './inbox-detail.ts'
 import { abortPlan, commitPlan, getPlan, makePlan } from './plans.ts'
-import { retryOne } from './retry.ts'
+import { retryInbox, retryOne } from './retry.ts'
 import type { Subject } from './selection.ts'
 
 const CANARY = 'canary-of-ada-7f31c9d2'
@@ -214,6 +214,35 @@ test('what was erased is delivered by nobody any more', async () => {
     done: 0,
     skipped: { 'It was erased before.': 1 },
   })
+})
+
+test('a delivery that is made while the erasure waits for the row is ended too', async () => {
+  await route()
+  const id = await about(CANARY)
+  await fixture.deliver(tenantId)
+  const eventId = (await detail(id)).row.event_id
+  const made = await plan({ event_id: eventId })
+  await runAllPlans(fixture.work)
+  await commitPlan(fixture.db, ref(made.id), { ...CHANGE, reason: 'Ada asked for it' })
+  let erasing: Promise<void> | undefined
+  await fixture.db.transaction(async (tx) => {
+    await retryInbox(tx, fixture.work, {
+      ...{ tenantId, ids: [id], newMessageId: null, actor: 'operator:x', why: 'again', planId: null },
+      call: CHANGE.call,
+    })
+    erasing = runAllPlans(fixture.work)
+    await vi.waitFor(async () =>
+      expect(
+        await fixture.hub.query(
+          "select from pg_locks where not granted and locktype in ('transactionid', 'tuple')",
+        ),
+      ).not.toEqual([]),
+    )
+  })
+  await erasing
+  expect(await getPlan(fixture.db, ref(made.id))).toMatchObject({ state: 'done', done: 1 })
+  expect((await detail(id)).status).toBe('cancelled')
+  expect(await hits()).toEqual([])
 })
 
 test('a provider that sends it again does not bring it back', async () => {
