@@ -74,11 +74,14 @@ export async function requireOwnSecrets(tx: Tx, route: WebhookRoute): Promise<vo
  * the secret refs.
  */
 export async function requireOtherValues(
-  { db, checks }: RouteDeps,
+  deps: RouteDeps,
   tenantId: string,
-  { provider, livemode, account, secretRefs }: RouteSettings,
+  settings: RouteSettings,
+  change: Change,
   id?: string,
 ): Promise<void> {
+  const { db, checks } = deps
+  const { provider, livemode, account, secretRefs } = settings
   if (checks === 'done' || !checks.fingerprintsOf || account !== null) return
   const others = await sql.ownAccountSecrets(db, { tenantId, provider, livemode, id })
   const theirs = new Set(others.flatMap(({ secret_refs }) => secret_refs))
@@ -90,12 +93,14 @@ export async function requireOtherValues(
       ? [{ path: `/body/secret_refs/${at}`, message: 'has the same value as a secret of that route' }]
       : [],
   )
-  if (details.length > 0)
-    throw new Problem(
-      'conflict',
-      'Another route for the own account of this provider verifies with the same value.',
-      { details },
-    )
+  if (details.length === 0) return
+  // What is wrong with the request is told before what it meets.
+  await db.transaction((tx) => requireValid(tx, deps, tenantId, settings, change))
+  throw new Problem(
+    'conflict',
+    'Another route for the own account of this provider verifies with the same value.',
+    { details },
+  )
 }
 
 /**
@@ -113,7 +118,7 @@ export async function changeRoute(
   if (known) {
     const [now, next] = [toRoute(known), { ...toRoute(known), ...changes(toRoute(known)) }]
     if (next.secretRefs.some((name) => !now.secretRefs.includes(name)))
-      await requireOtherValues(deps, tenantId, next, id)
+      await requireOtherValues(deps, tenantId, next, change, id)
   }
   return deps.db.transaction(async (tx) => {
     // Connectors and secret refs change under the same lock.

@@ -57,7 +57,7 @@ export async function createRoute(
   settings: RouteSettings,
   change: Change,
 ): Promise<WebhookRoute> {
-  await requireOtherValues(deps, tenantId, settings)
+  await requireOtherValues(deps, tenantId, settings, change)
   const row = { ...rowOf(settings), tenant_id: tenantId, id: newId(), created_by: nameOf(change) }
   try {
     return await deps.db.transaction(async (tx) => {
