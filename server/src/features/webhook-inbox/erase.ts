@@ -92,7 +92,7 @@ const ROUNDS = 10
 
 /**
  * Ends what there is of deliveries, then takes the places in lines, then locks the rows: the order of locks is that of
- * everybody (ADR 0028). When somebody has made a delivery before the rows were locked, it lets go of everything and
+ * everybody (ADR 0027). When somebody has made a delivery before the rows were locked, it lets go of everything and
  * begins again: who ended that job with the rows in hand could wait for one who waits for them.
  */
 async function endAndLock(tx: Tx, batch: EraseBatch) {

@@ -7,7 +7,7 @@ import { endLineTurns } from './lines.ts'
  * event gets its turn; then what is held begins to wait.
  *
  * The order of locks, for all that touches several of these: routes, jobs and dead letters, lines, rows of the inbox,
- * each kind by its ids (ADR 0028).
+ * each kind by its ids (ADR 0027).
  */
 export const followDeliveries: FollowUps = async (tx, ended) => {
   const lanes = await endLineTurns(tx, ended)
