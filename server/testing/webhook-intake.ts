@@ -1,7 +1,7 @@
 import type { WebhookRoute } from '../src/features/webhook-routes/webhook-routes.ts'
-import { deliveryJob } from '../src/features/webhooks/delivery.ts'
-import { receptionOf } from '../src/features/webhooks/reception.ts'
-import type { VerifiedWebhook } from '../src/features/webhooks/verified-webhook.ts'
+import { deliveryJob } from '../src/features/webhooks/delivery/delivery.ts'
+import { receptionOf } from '../src/features/webhooks/delivery/reception.ts'
+import type { VerifiedWebhook } from '../src/features/webhooks/intake/verified-webhook.ts'
 import { newId } from '../src/platform/ids.ts'
 import type { LaneKey } from '../src/queue/job.ts'
 

@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto'
-import type { HmacSettings } from '../../src/features/webhooks/hmac-settings.ts'
+import type { HmacSettings } from '../../src/features/webhooks/provider-parts/hmac-settings.ts'
 import type { WebhookSample } from '../webhook-sample.ts'
 
 /** Uses every kind of thing that the settings can say. */

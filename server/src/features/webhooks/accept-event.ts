@@ -1,8 +1,8 @@
 import type { Platform } from '../../platform/platform.ts'
 import type { WorkspaceDirectory } from '../workspaces/workspaces.ts'
-import { deliveryJob } from './delivery.ts'
-import { receptionOf } from './reception.ts'
-import type { AcceptedWebhook, Intake, VerifiedWebhook } from './take-webhook.ts'
+import { deliveryJob } from './delivery/delivery.ts'
+import { receptionOf } from './delivery/reception.ts'
+import type { AcceptedWebhook, Intake, VerifiedWebhook } from './intake/take-webhook.ts'
 
 /** An event of which it is known whose it is, whichever way it came. */
 export type EventToTake = Omit<VerifiedWebhook, 'reception' | 'delivery'>

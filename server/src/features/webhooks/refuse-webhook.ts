@@ -1,8 +1,8 @@
 import type { Platform } from '../../platform/platform.ts'
 import { Problem } from '../../problems.ts'
-import type { RefusalCause } from './match-route.ts'
+import type { RefusalCause } from './matching/match-route.ts'
+import { CANNOT_SAY } from './matching/webhook-matcher.ts'
 import { createTellSeldom } from './tell-seldom.ts'
-import { CANNOT_SAY } from './webhook-matcher.ts'
 import { type KeepInQuarantine, type Refusal, sha256Hex, type WebhookRequest } from './webhook-request.ts'
 
 /** The one answer to everything that is not verified beyond doubt: it tells nobody which accounts exist. */

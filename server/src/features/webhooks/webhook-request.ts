@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
 import type { CallContext } from '../../platform/call-context.ts'
 import type { EventToTake } from './accept-event.ts'
-import type { IncomingRequest, Match } from './match-route.ts'
+import { type AcceptedWebhook, keptHeaders } from './intake/take-webhook.ts'
+import type { IncomingRequest, Match } from './matching/match-route.ts'
 import type { AnyProvider, HeaderValues, WebhookReply } from './provider.ts'
-import { type AcceptedWebhook, keptHeaders } from './take-webhook.ts'
 
 /** A request as the ingress gives it. */
 export interface WebhookRequest {

@@ -2,9 +2,9 @@ import { newId } from '../../platform/ids.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { type RepeatedWork, repeatedWork } from '../../platform/repeated-work.ts'
 import { takesLead } from '../../queue/leader.ts'
-import { createHeldSample } from './held-metrics.ts'
-import { careForLines } from './lines.ts'
-import { createRelease, type ReleaseDeps } from './release.ts'
+import { createHeldSample } from './delivery/held-metrics.ts'
+import { createRelease, type ReleaseDeps } from './delivery/release.ts'
+import { careForLines } from './intake/lines.ts'
 import { forgetExpiredEvents } from './webhooks.ts'
 
 const EVERY_MS = 60_000

@@ -8,7 +8,7 @@ import {
   type Verdict,
   type VerifyFailure,
 } from '../provider.ts'
-import { type Fields, isObject, momentOf } from '../request-body.ts'
+import { type Fields, isObject, momentOf } from '../provider-parts/request-body.ts'
 
 /** Base64 of 32 bytes. */
 const SIGNATURE = /^[A-Za-z0-9+/]{43}=$/

@@ -1,7 +1,13 @@
 import { createHmac } from 'node:crypto'
 import { defineProvider, type ProviderEvent, type SignedRequest } from '../provider.ts'
-import { isObject, objectOf, parseJsonOrForm, textAt } from '../request-body.ts'
-import { refused, requiredHeader, sameSignature, signedHeader, verdictOf } from '../request-headers.ts'
+import { isObject, objectOf, parseJsonOrForm, textAt } from '../provider-parts/request-body.ts'
+import {
+  refused,
+  requiredHeader,
+  sameSignature,
+  signedHeader,
+  verdictOf,
+} from '../provider-parts/request-headers.ts'
 
 const SIGNATURE_HEADER = 'x-hub-signature-256'
 const EVENT_HEADER = 'x-github-event'

@@ -4,8 +4,8 @@ import { hmac as sample } from '../../../../testing/webhook-samples/hmac.ts'
 import { Secret } from '../../../platform/secret.ts'
 import { Problem } from '../../../problems.ts'
 import { providerFaults } from '../check-settings.ts'
-import type { HmacSettings } from '../hmac-settings.ts'
 import type { SignedRequest } from '../provider.ts'
+import type { HmacSettings } from '../provider-parts/hmac-settings.ts'
 import { hmac } from './hmac.ts'
 
 const NOW = Date.parse('2026-11-21T12:00:00Z')

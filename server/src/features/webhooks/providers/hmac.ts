@@ -1,8 +1,5 @@
 import { createHash, createHmac } from 'node:crypto'
 import type { Secret } from '../../../platform/secret.ts'
-import { msOf, partsOf, timeOf } from '../hmac-headers.ts'
-import { HmacSettings, type Place } from '../hmac-settings.ts'
-import { signedText } from '../hmac-signed-text.ts'
 import {
   defineProvider,
   type HeaderValues,
@@ -10,8 +7,17 @@ import {
   type SignedRequest,
   type Verdict,
 } from '../provider.ts'
-import { momentOf, parseJsonOrForm, valueAt } from '../request-body.ts'
-import { refused, sameSignature, signedHeader, tellingHeader, verdictOf } from '../request-headers.ts'
+import { msOf, partsOf, timeOf } from '../provider-parts/hmac-headers.ts'
+import { HmacSettings, type Place } from '../provider-parts/hmac-settings.ts'
+import { signedText } from '../provider-parts/hmac-signed-text.ts'
+import { momentOf, parseJsonOrForm, valueAt } from '../provider-parts/request-body.ts'
+import {
+  refused,
+  sameSignature,
+  signedHeader,
+  tellingHeader,
+  verdictOf,
+} from '../provider-parts/request-headers.ts'
 
 const DEFAULT_TOLERANCE_SECONDS = 300
 /** One per secret in force is sent, and each costs us a comparison per secret. */

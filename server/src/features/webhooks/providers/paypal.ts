@@ -1,7 +1,6 @@
 import { constants, type KeyObject, verify as verifySignature } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import type { Secret } from '../../../platform/secret.ts'
-import { certificateAddress, createPaypalCertificates } from '../paypal-certificates.ts'
 import {
   defineProvider,
   notAnEvent,
@@ -10,8 +9,9 @@ import {
   type SignedRequest,
   type Verdict,
 } from '../provider.ts'
-import { momentOf, objectOf } from '../request-body.ts'
-import { refused, signedHeader, tellingHeader, verdictOf } from '../request-headers.ts'
+import { certificateAddress, createPaypalCertificates } from '../provider-parts/paypal-certificates.ts'
+import { momentOf, objectOf } from '../provider-parts/request-body.ts'
+import { refused, signedHeader, tellingHeader, verdictOf } from '../provider-parts/request-headers.ts'
 
 /**
  * PayPal repeats a request up to 25 times within 3 days and does not say that it signs each one anew: a shorter limit

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { expect, it } from 'vitest'
 import { providerFaults } from '../check-settings.ts'
-import { HmacSettings } from '../hmac-settings.ts'
+import { HmacSettings } from '../provider-parts/hmac-settings.ts'
 import { PROVIDERS } from './registry.ts'
 
 /** docs/webhook-providers.md is written by hand and held to the code here. */

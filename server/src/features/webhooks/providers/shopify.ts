@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto'
 import { defineProvider, type ProviderEvent, type SignedRequest } from '../provider.ts'
-import { momentOf } from '../request-body.ts'
+import { momentOf } from '../provider-parts/request-body.ts'
 import {
   refused,
   requiredHeader,
@@ -8,7 +8,7 @@ import {
   signedHeader,
   tellingHeader,
   verdictOf,
-} from '../request-headers.ts'
+} from '../provider-parts/request-headers.ts'
 
 const SIGNATURE_HEADER = 'x-shopify-hmac-sha256'
 const SHOP_HEADER = 'x-shopify-shop-domain'

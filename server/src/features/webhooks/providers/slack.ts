@@ -1,6 +1,13 @@
 import { createHash, createHmac } from 'node:crypto'
 import { defineProvider, type ProviderEvent, type SignedRequest, type WebhookReply } from '../provider.ts'
-import { type Fields, isObject, momentOf, objectOf, parseJsonOrForm, textAt } from '../request-body.ts'
+import {
+  type Fields,
+  isObject,
+  momentOf,
+  objectOf,
+  parseJsonOrForm,
+  textAt,
+} from '../provider-parts/request-body.ts'
 import {
   refused,
   sameSignature,
@@ -8,7 +15,7 @@ import {
   signedHeader,
   tellingHeader,
   verdictOf,
-} from '../request-headers.ts'
+} from '../provider-parts/request-headers.ts'
 
 const SIGNATURE_HEADER = 'x-slack-signature'
 const TIME_HEADER = 'x-slack-request-timestamp'

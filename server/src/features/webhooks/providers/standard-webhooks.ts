@@ -9,7 +9,7 @@ import {
   type Verdict,
   type VerifyFailure,
 } from '../provider.ts'
-import { momentOf, objectOf, textAt } from '../request-body.ts'
+import { momentOf, objectOf, textAt } from '../provider-parts/request-body.ts'
 import {
   refused,
   requiredHeader,
@@ -18,7 +18,7 @@ import {
   signedHeader,
   tellingHeader,
   verdictOf,
-} from '../request-headers.ts'
+} from '../provider-parts/request-headers.ts'
 
 type Family = 'webhook' | 'svix'
 

@@ -1,8 +1,8 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import type { Secret } from '../../../platform/secret.ts'
 import { defineProvider, notAnEvent, type ProviderEvent } from '../provider.ts'
-import { momentOf, objectOf } from '../request-body.ts'
-import { refused, signedHeader, verdictOf } from '../request-headers.ts'
+import { momentOf, objectOf } from '../provider-parts/request-body.ts'
+import { refused, signedHeader, verdictOf } from '../provider-parts/request-headers.ts'
 
 /** Stripe's own libraries accept 300 s of age; we also refuse what is as far in the future. */
 const TOLERANCE_MS = 300_000

@@ -7,8 +7,8 @@ import {
   type SignedRequest,
   type Verdict,
 } from '../provider.ts'
-import { formFields, isJson, momentOf, objectOf } from '../request-body.ts'
-import { refused, sameSignature, signedHeader, verdictOf } from '../request-headers.ts'
+import { formFields, isJson, momentOf, objectOf } from '../provider-parts/request-body.ts'
+import { refused, sameSignature, signedHeader, verdictOf } from '../provider-parts/request-headers.ts'
 
 const SIGNATURE_HEADER = 'x-twilio-signature'
 /** Base64 of the 20 bytes of SHA-1. */
