@@ -53,6 +53,7 @@ function withSignatures(
 const signatureOf = ({ signature }: WebhookSample, request: SignedRequest): string =>
   'read' in signature ? signature.read(request.raw) : (request.headers[signature.header]?.[0] ?? '')
 
+/** What does not apply to a scheme is no skipped test: its sample says why. */
 const applies = (what: Applies | WebhookSample['toleranceMs']): boolean => typeof what !== 'object'
 
 describe.each(cases)('provider %s', (_name, provider, sample) => {
@@ -129,12 +130,10 @@ describe.each(cases)('provider %s', (_name, provider, sample) => {
     )
   })
 
-  it.runIf('header' in sample.signature)(
-    'refuses a header that was sent twice, also when both are right',
-    async () => {
+  if ('header' in sample.signature)
+    it('refuses a header that was sent twice, also when both are right', async () => {
       expect(await verify(withSignatures(sample, valid, signature, signature))).toBe('signature_malformed')
-    },
-  )
+    })
 
   it('refuses two of every header that says something, also when both are the same', async () => {
     const outcome = async (request: SignedRequest): Promise<string> => {
@@ -166,40 +165,40 @@ describe.each(cases)('provider %s', (_name, provider, sample) => {
     expect(accepted).toEqual([])
   })
 
-  it.runIf(applies(sample.allBytesSigned))(
-    'refuses the right signature over a body that was parsed and written again',
-    async () => {
+  if (applies(sample.allBytesSigned))
+    it('refuses the right signature over a body that was parsed and written again', async () => {
       const again = Buffer.from(JSON.stringify(provider.parse(valid.raw)))
       expect(again.equals(valid.raw)).toBe(false)
       expect(await verify({ ...valid, raw: again })).toBe('signature_mismatch')
-    },
-  )
-
-  it.runIf(applies(sample.allBytesSigned))('refuses every body with one byte flipped', async () => {
-    const accepted: number[] = []
-    for (const at of valid.raw.keys()) {
-      const raw = Buffer.from(valid.raw)
-      raw.writeUInt8(raw.readUInt8(at) ^ 1, at)
-      if ((await verify({ ...valid, raw })) !== 'signature_mismatch') accepted.push(at)
-    }
-    expect(accepted).toEqual([])
-  })
-
-  it.runIf(applies(sample.allBytesSigned))('refuses whatever is changed in the body', async () => {
-    const edit = fc.record({
-      at: fc.nat(valid.raw.length),
-      removed: fc.nat(20),
-      put: fc.uint8Array({ maxLength: 20 }),
     })
-    await fc.assert(
-      fc.asyncProperty(edit, async ({ at, removed, put }) => {
-        const raw = Buffer.concat([valid.raw.subarray(0, at), put, valid.raw.subarray(at + removed)])
-        fc.pre(!raw.equals(valid.raw))
-        expect(await verify({ ...valid, raw })).toBe('signature_mismatch')
-      }),
-      { numRuns: 100 },
-    )
-  })
+
+  if (applies(sample.allBytesSigned))
+    it('refuses every body with one byte flipped', async () => {
+      const accepted: number[] = []
+      for (const at of valid.raw.keys()) {
+        const raw = Buffer.from(valid.raw)
+        raw.writeUInt8(raw.readUInt8(at) ^ 1, at)
+        if ((await verify({ ...valid, raw })) !== 'signature_mismatch') accepted.push(at)
+      }
+      expect(accepted).toEqual([])
+    })
+
+  if (applies(sample.allBytesSigned))
+    it('refuses whatever is changed in the body', async () => {
+      const edit = fc.record({
+        at: fc.nat(valid.raw.length),
+        removed: fc.nat(20),
+        put: fc.uint8Array({ maxLength: 20 }),
+      })
+      await fc.assert(
+        fc.asyncProperty(edit, async ({ at, removed, put }) => {
+          const raw = Buffer.concat([valid.raw.subarray(0, at), put, valid.raw.subarray(at + removed)])
+          fc.pre(!raw.equals(valid.raw))
+          expect(await verify({ ...valid, raw })).toBe('signature_mismatch')
+        }),
+        { numRuns: 100 },
+      )
+    })
 
   it('refuses an empty body under the signature of another one', async () => {
     expect(await verify({ ...valid, raw: Buffer.alloc(0) })).toMatch(/^signature_/)
@@ -212,9 +211,8 @@ describe.each(cases)('provider %s', (_name, provider, sample) => {
       expect(await verify(withSignatures(sample, valid, other))).toBe('signature_mismatch')
   })
 
-  it.runIf(applies(sample.allBytesSigned))(
-    'takes the bytes as they are, also when they are not UTF-8',
-    async () => {
+  if (applies(sample.allBytesSigned))
+    it('takes the bytes as they are, also when they are not UTF-8', async () => {
       const broken = Buffer.concat([valid.raw, Buffer.from([0xff, 0xfe])])
       const other = Buffer.concat([valid.raw, Buffer.from([0xfd, 0xfc])])
       expect(await verify({ ...valid, raw: broken })).toBe('signature_mismatch')
@@ -222,32 +220,31 @@ describe.each(cases)('provider %s', (_name, provider, sample) => {
       const decoded = received({ body: Buffer.from(broken.toString('utf8')) })
       expect(await verify({ ...decoded, raw: broken })).toBe('signature_mismatch')
       expect(await verify({ ...decoded, raw: other })).toBe('signature_mismatch')
-    },
-  )
+    })
 
   const tolerance = typeof sample.toleranceMs === 'number' ? sample.toleranceMs : undefined
-  it.runIf(tolerance !== undefined)('accepts a clock that is away by the tolerance, no more', async () => {
-    const limit = tolerance ?? 0
-    for (const offset of [-limit, -1_000, 0, 1_000, limit])
-      expect([offset, await verify({ ...valid, nowMs: NOW + offset })]).toEqual([offset, one])
-    for (const offset of [-limit - 1_000, limit + 1_000, 10 * 86_400_000])
-      expect([offset, await verify({ ...valid, nowMs: NOW + offset })]).toEqual([
-        offset,
-        'timestamp_outside_tolerance',
-      ])
-  })
+  if (tolerance !== undefined)
+    it('accepts a clock that is away by the tolerance, no more', async () => {
+      const limit = tolerance ?? 0
+      for (const offset of [-limit, -1_000, 0, 1_000, limit])
+        expect([offset, await verify({ ...valid, nowMs: NOW + offset })]).toEqual([offset, one])
+      for (const offset of [-limit - 1_000, limit + 1_000, 10 * 86_400_000])
+        expect([offset, await verify({ ...valid, nowMs: NOW + offset })]).toEqual([
+          offset,
+          'timestamp_outside_tolerance',
+        ])
+    })
 
-  it.runIf(tolerance === undefined)('accepts at any time what carries no signed time', async () => {
-    for (const offset of [-86_400_000, 400 * 86_400_000])
-      expect(await verify({ ...valid, nowMs: NOW + offset })).toBe(one)
-  })
+  if (tolerance === undefined)
+    it('accepts at any time what carries no signed time', async () => {
+      for (const offset of [-86_400_000, 400 * 86_400_000])
+        expect(await verify({ ...valid, nowMs: NOW + offset })).toBe(one)
+    })
 
-  it.runIf(applies(sample.severalSignatures))(
-    'accepts when only the second of two signatures is valid',
-    async () => {
+  if (applies(sample.severalSignatures))
+    it('accepts when only the second of two signatures is valid', async () => {
       expect(await verify(received({ secrets: [two, one] }))).toBe(one)
-    },
-  )
+    })
 
   it('accepts when only the second of two secrets is the right one, and says which', async () => {
     expect(await verify(valid, [two, one])).toBe(one)
@@ -315,21 +312,24 @@ describe.each(cases)('provider %s', (_name, provider, sample) => {
     }
   })
 
-  it.runIf(applies(sample.account))('reads the account', async () => {
-    const [event] = eventsOf(received({ event: { account: 'acct_1' } }))
-    expect(event?.accounts).toContain('acct_1')
-    const [other] = eventsOf(received({ event: { account: 'acct_2' } }))
-    expect(other?.accounts).not.toContain('acct_1')
-  })
+  if (applies(sample.account))
+    it('reads the account', async () => {
+      const [event] = eventsOf(received({ event: { account: 'acct_1' } }))
+      expect(event?.accounts).toContain('acct_1')
+      const [other] = eventsOf(received({ event: { account: 'acct_2' } }))
+      expect(other?.accounts).not.toContain('acct_1')
+    })
 
-  it.runIf(applies(sample.livemode))('reads whether it is live', async () => {
-    for (const livemode of [true, false])
-      expect(eventsOf(received({ event: { livemode } }))).toMatchObject([{ livemode }])
-  })
+  if (applies(sample.livemode))
+    it('reads whether it is live', async () => {
+      for (const livemode of [true, false])
+        expect(eventsOf(received({ event: { livemode } }))).toMatchObject([{ livemode }])
+    })
 
-  it.runIf(!applies(sample.livemode))('leaves to the route whether it is live', async () => {
-    expect(eventsOf(valid)).toMatchObject([{ livemode: null }])
-  })
+  if (!applies(sample.livemode))
+    it('leaves to the route whether it is live', async () => {
+      expect(eventsOf(valid)).toMatchObject([{ livemode: null }])
+    })
 
   it('keeps no header that is a key to something', async () => {
     for (const header of provider.keptHeaders) {
