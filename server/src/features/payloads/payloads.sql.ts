@@ -13,12 +13,12 @@ export const readHub = one<undefined, { readonly id: string }>(
 )
 
 /** Whether an object should be in this store. */
-export const anyIn = one<{ readonly store: string }, { readonly any: boolean }>(
+export const anyIn = one<{ readonly store: string }, { readonly found: boolean }>(
   'payloads.any_in',
   `select exists (
      select from payload p where p.store = $1
        and not exists (select from payload_spool s where s.tenant_id = p.tenant_id and s.id = p.id)
-   ) as any`,
+   ) as found`,
   ({ store }) => [store],
 )
 

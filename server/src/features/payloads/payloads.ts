@@ -123,7 +123,7 @@ export function createPayloads(deps: PayloadDeps): Payloads {
 
 /** Whether the hub has ever kept an object in this store that it still knows of. */
 export const hasKept = async (on: Queryable, store: ObjectStore['name']): Promise<boolean> =>
-  (await anyIn(on, { store })).any
+  (await anyIn(on, { store })).found
 
 /** Newest first: what a workspace has in the payload store. */
 export const listStoredPayloads = async (

@@ -1,14 +1,12 @@
 import type { Db } from '../../../platform/db/db.ts'
 import { failPoint } from '../../../platform/fail-points.ts'
 import type { Platform } from '../../../platform/platform.ts'
-import { Problem } from '../../../problems.ts'
 import type { WakeUp } from '../../../queue/wake-up.ts'
-import { getRoute, type WebhookRoute } from '../../webhook-routes/webhook-routes.ts'
+import { findRoute, type WebhookRoute } from '../../webhook-routes/webhook-routes.ts'
 import { deliverKeptEvents } from '../intake/lines.ts'
 import { type DeliveryTarget, deliveryOfRow } from './delivery.ts'
 import {
   FIRST_GROUP,
-  type HeldGroup,
   type HeldGroupRow,
   type HeldSelection,
   type KeptRow,
@@ -66,7 +64,7 @@ export function createRelease(
   const goingOf = async (group: HeldGroupRow): Promise<Going[]> => {
     const ways = (await waysOf(deps, group)).filter(({ why }) => why === undefined)
     if (ways.length === 0) return []
-    const route = await routeOf(db, group)
+    const route = await findRoute(db, group.tenant_id, group.route_id)
     // It was paused, deleted or given another connector in this moment: the next look tells.
     if (group.paused === null ? route : !route || route.paused || route.connector !== group.connectors[0])
       return []
@@ -116,16 +114,6 @@ const selectionOf = ({ group, connector }: Way, limit: number): HeldSelection =>
   connector: group.paused === null ? connector : null,
   limit,
 })
-
-/** As it is in the database now, whatever the memory says. */
-async function routeOf(db: Db, { tenant_id, route_id }: HeldGroup): Promise<WebhookRoute | undefined> {
-  try {
-    return await getRoute(db, tenant_id, route_id)
-  } catch (error) {
-    if (error instanceof Problem && error.code === 'not_found') return undefined
-    throw error
-  }
-}
 
 const keptDelivery = (
   { group, connector }: Way,

@@ -1,3 +1,4 @@
+import { Problem } from '../../../problems.ts'
 import type { RouteIndex, WebhookRoute } from '../../webhook-routes/webhook-routes.ts'
 import type { AnyProvider, ProviderEvent, SignedRequest, VerifyFailure } from '../provider.ts'
 import { foundBySecret } from './plain-address.ts'
@@ -202,10 +203,12 @@ async function matchBySettings(attempt: Attempt): Promise<readonly Match[]> {
   return cause ? nobodys(cause) : one.read()
 }
 
+/** Nothing when the settings of the route make no event of it. */
 function attempted(read: () => readonly Match[]): { readonly matches?: readonly Match[] } {
   try {
     return { matches: read() }
-  } catch {
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error
     return {}
   }
 }

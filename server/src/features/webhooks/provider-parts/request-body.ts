@@ -19,17 +19,6 @@ export function textAt(value: unknown, ...path: readonly string[]): string | und
   return typeof found === 'string' && found !== '' ? found : undefined
 }
 
-/** What a JSON pointer (RFC 6901) leads to, own members only; undefined when it leads nowhere. */
-export const valueAt = (value: unknown, pointer: string): unknown =>
-  pointer
-    .split('/')
-    .slice(1)
-    .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'))
-    .reduce<unknown>((at, name) => {
-      if (Array.isArray(at)) return /^(?:0|[1-9]\d{0,5})$/.test(name) ? at[Number(name)] : undefined
-      return isObject(at) && Object.hasOwn(at, name) ? at[name] : undefined
-    }, value)
-
 /** 2100-01-01: later times are nonsense, and the database would refuse the wildest of them. */
 const LAST_MS = 4_102_444_800_000
 

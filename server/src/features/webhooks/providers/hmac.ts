@@ -1,4 +1,5 @@
 import { createHash, createHmac } from 'node:crypto'
+import { pointedAt } from '../../../platform/json-pointer.ts'
 import type { Secret } from '../../../platform/secret.ts'
 import {
   defineProvider,
@@ -10,7 +11,7 @@ import {
 import { msOf, partsOf, timeOf } from '../provider-parts/hmac-headers.ts'
 import { HmacSettings, type Place } from '../provider-parts/hmac-settings.ts'
 import { signedText } from '../provider-parts/hmac-signed-text.ts'
-import { momentOf, parseJsonOrForm, valueAt } from '../provider-parts/request-body.ts'
+import { momentOf, parseJsonOrForm } from '../provider-parts/request-body.ts'
 import {
   refused,
   sameSignature,
@@ -100,7 +101,7 @@ function verify(
 /** A text or a whole number of the request; undefined when it has none there. */
 function textOf(place: Place | undefined, parsed: unknown, headers: HeaderValues): string | undefined {
   if (!place) return undefined
-  const value = 'header' in place ? tellingHeader(headers, place.header) : valueAt(parsed, place.pointer)
+  const value = 'header' in place ? tellingHeader(headers, place.header) : pointedAt(parsed, place.pointer)
   if (typeof value === 'string') return value === '' ? undefined : value
   return Number.isSafeInteger(value) ? String(value) : undefined
 }
